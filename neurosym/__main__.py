@@ -1,0 +1,5 @@
+"""``python -m neurosym``."""
+
+from neurosym.cli import main
+
+main()

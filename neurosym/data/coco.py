@@ -1,0 +1,142 @@
+"""COCO JSON ⇄ annotated images. Categories become ontology classes through the ontology's own ``ns:category`` ties."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from faster_coco_eval.core import mask as mask_api
+
+from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, require_file, require_folder
+from neurosym.errors import DataError, Problem, did_you_mean, short_path
+from neurosym.knowledge import Knowledge
+from neurosym.records import Annotation, Box, Scene
+
+
+def load_coco(
+    annotations: Path,
+    images: Path,
+    knowledge: Knowledge,
+    categories: Sequence[str] | None = None,
+    bad_boxes: BadBoxes = "error",
+) -> ImageSet:
+    """Read a COCO file.
+
+    Args:
+        annotations: the JSON file; `segmentation` may be run-length codes or polygons.
+        images: the folder that its `file_name`s are relative to.
+        knowledge: ties categories to classes and image `attributes` to study labels.
+        categories: the categories to use, in this order; all if None.
+        bad_boxes: "error" reports every bad box and stops; "drop" leaves them out and says so.
+
+    Raises:
+        DataError: missing file or folder, not COCO, no annotation at all, unknown category, bad boxes.
+    """
+    require_file(annotations, "annotation file")
+    require_folder(images, "image")
+    shown = short_path(annotations)
+    data = _read_json(annotations, shown)
+    by_id = {c["id"]: str(c["name"]) for c in data["categories"]}
+    wanted = list(categories) if categories is not None else list(dict.fromkeys(by_id.values()))
+    for category in wanted:
+        if category not in by_id.values():
+            cure = did_you_mean(category, by_id.values(), shown)
+            raise DataError(Problem(f"the file has no category {category!r}", shown, cure=cure))
+    names = {c: knowledge.class_of_category(c, shown) for c in wanted}
+    checker = BoxChecker(shown, bad_boxes)
+    grouped: dict[Any, list[Annotation]] = {i["id"]: [] for i in data["images"]}
+    sizes = {i["id"]: (int(i["width"]), int(i["height"])) for i in data["images"]}
+    for a in data["annotations"]:
+        what = f"annotation {a.get('id')}"
+        if a.get("category_id") not in by_id or a.get("image_id") not in sizes:
+            kind = "category" if a.get("category_id") not in by_id else "image"
+            checker.problems.append(Problem(f"{what}: unknown {kind}_id {a.get(kind + '_id')}", shown))
+            continue
+        category = by_id[a["category_id"]]
+        if category not in names:
+            continue
+        width, height = sizes[a["image_id"]]
+        x, y, w, h = map(float, a["bbox"])
+        box = checker.check(Box(x, y, x + w, y + h), width, height, what)
+        if box is not None:
+            mask = _mask(a.get("segmentation"), width, height, checker, what)
+            grouped[a["image_id"]].append(Annotation(names[category], box, mask, bool(a.get("iscrowd"))))
+    checker.finish()
+    entries = [
+        ImageEntry(
+            Path(str(i["file_name"])).stem,
+            images / _inside(str(i["file_name"]), shown),
+            *sizes[i["id"]],
+            tuple(grouped[i["id"]]),
+            knowledge.labels_of(i.get("attributes") or {}),
+            i.get("attributes") or {},
+        )
+        for i in data["images"]
+    ]
+    if not any(e.annotations for e in entries):
+        cure = "give a file with boxes; unlabelled images are named by `unlabelled` in the config"
+        raise DataError(Problem("the file annotates nothing", shown, cure=cure))
+    return ImageSet(entries, list(dict.fromkeys(names.values())))
+
+
+def _read_json(path: Path, shown: str) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    if not text.strip():
+        raise DataError(Problem("the annotation file is empty", shown, cure="expected COCO JSON"))
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(Problem(f"not JSON: {error.msg}", shown, error.lineno, error.colno)) from error
+    missing = [k for k in ("images", "annotations", "categories") if not isinstance(data, dict) or k not in data]
+    if missing:
+        raise DataError(Problem(f"not a COCO file: no {', '.join(missing)}", shown))
+    return dict(data)
+
+
+def _inside(name: str, shown: str) -> str:
+    """A file name that stays inside the image folder."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(Problem(f"file_name {name!r} leaves the image folder", shown))
+    return name
+
+
+def _mask(segmentation: Any, width: int, height: int, checker: BoxChecker, what: str) -> dict[str, Any] | None:
+    """Any COCO segmentation as a compressed run-length code of the image's own size."""
+    if not segmentation:
+        return None
+    if isinstance(segmentation, list):
+        merged: dict[str, Any] = mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
+        return merged
+    if list(segmentation["size"]) != [height, width]:
+        found = "×".join(map(str, reversed(segmentation["size"])))
+        checker.problems.append(Problem(f"{what}: mask is {found}; its image is {width}×{height}", checker.file))
+        return None
+    if isinstance(segmentation["counts"], list):
+        return dict(mask_api.frPyObjects(segmentation, height, width))
+    return dict(segmentation)
+
+
+def as_coco(scenes: Iterable[Scene], names: Sequence[str]) -> dict[str, Any]:
+    """Annotated scenes as a COCO data set (without masks), what faster-coco-eval compares predictions with."""
+    scenes = list(scenes)
+    category = {name: i for i, name in enumerate(names, 1)}
+    boxes = [(i, d) for i, s in enumerate(scenes, 1) for d in s.detections if d.name in category]
+    return {
+        "info": {},
+        "images": [{"id": i, "width": s.width, "height": s.height} for i, s in enumerate(scenes, 1)],
+        "categories": [{"id": i, "name": n} for n, i in category.items()],
+        "annotations": [
+            {
+                "id": k,
+                "image_id": i,
+                "category_id": category[d.name],
+                "bbox": [d.box.x1, d.box.y1, d.box.width, d.box.height],
+                "area": d.box.width * d.box.height,
+                "iscrowd": 0,
+                "score": d.score,
+            }
+            for k, (i, d) in enumerate(boxes, 1)
+        ],
+    }

@@ -1,0 +1,127 @@
+"""Where images come from, as written in a config file, and the function that opens a split of them.
+
+Paths are relative to the config file; ``${NEUROSYM_DATA}`` stands for the folder of data sets (default ``../shared/data`` of the
+working folder).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from neurosym.data.coco import load_coco
+from neurosym.data.images import BadBoxes, ImageSet
+from neurosym.data.phantom import Phantom, PhantomConfig
+from neurosym.data.voc import load_voc
+from neurosym.errors import ConfigError, did_you_mean
+from neurosym.knowledge import Knowledge
+from neurosym.records import Sample
+
+DATA_FOLDER = "NEUROSYM_DATA"
+Split = Literal["train", "val", "test", "unlabelled"]
+
+
+def _expand(path: str) -> str:
+    return path.replace("${" + DATA_FOLDER + "}", os.environ.get(DATA_FOLDER, str(Path("../shared/data").resolve())))
+
+
+DataPath = Annotated[str, AfterValidator(_expand)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CocoSplit(_Strict):
+    """One COCO JSON file; `limit` takes the first images only."""
+
+    annotations: DataPath
+    images: DataPath
+    limit: int | None = Field(None, ge=1)
+
+
+class VocSplit(_Strict):
+    """One Pascal VOC split file with its annotation and image folders."""
+
+    split: DataPath
+    annotations: DataPath
+    images: DataPath
+    limit: int | None = Field(None, ge=1)
+
+
+class PhantomSplit(_Strict):
+    """A range of generated films; `shift` draws them from the shifted domain."""
+
+    start: int = Field(ge=0)
+    count: int = Field(ge=1)
+    shift: bool = False
+
+
+class _Data(_Strict):
+    categories: tuple[str, ...] | None = None
+    bad_boxes: BadBoxes = "error"
+
+
+class CocoData(_Data):
+    format: Literal["coco"]
+    train: CocoSplit
+    val: CocoSplit | None = None
+    test: CocoSplit | None = None
+    unlabelled: CocoSplit | None = None
+
+
+class VocData(_Data):
+    format: Literal["voc"]
+    train: VocSplit
+    val: VocSplit | None = None
+    test: VocSplit | None = None
+    unlabelled: VocSplit | None = None
+
+
+class PhantomData(_Data):
+    format: Literal["phantom"]
+    size: int = 256
+    seed: int = 0
+    train: PhantomSplit
+    val: PhantomSplit | None = None
+    test: PhantomSplit | None = None
+    unlabelled: PhantomSplit | None = None
+
+
+DataConfig = Annotated[CocoData | VocData | PhantomData, Field(discriminator="format")]
+
+
+def open_split(data: CocoData | VocData | PhantomData, name: Split, base: Path, knowledge: Knowledge) -> Sequence[Sample]:
+    """The images of one split; paths are relative to `base`.
+
+    Raises:
+        ConfigError: the config has no such split. DataError: what is wrong with the files.
+    """
+    split = getattr(data, name)
+    if split is None:
+        there = [k for k in ("train", "val", "test", "unlabelled") if getattr(data, k) is not None]
+        raise ConfigError(f"data has no split {name!r}; {did_you_mean(name, there)}")
+    if isinstance(split, PhantomSplit):
+        assert isinstance(data, PhantomData)
+        config = PhantomConfig(size=data.size, seed=data.seed, shift=split.shift)
+        return Phantom(split.start, split.count, config)
+    images: ImageSet
+    if isinstance(split, CocoSplit):
+        images = load_coco(base / split.annotations, base / split.images, knowledge, data.categories, data.bad_boxes)
+    else:
+        places = (base / split.split, base / split.annotations, base / split.images)
+        images = load_voc(*places, knowledge, data.categories, data.bad_boxes)
+    return images[: split.limit] if split.limit else images
+
+
+def class_names(data: CocoData | VocData | PhantomData, images: Sequence[Sample], knowledge: Knowledge) -> tuple[str, ...]:
+    """The detector's classes: those the data's categories are tied to, in the config's order."""
+    if data.categories is not None:
+        return tuple(dict.fromkeys(knowledge.class_of_category(c) for c in data.categories))
+    if isinstance(images, ImageSet):
+        return images.names
+    return tuple(sorted({a.name for sample in images for a in sample.annotations}))

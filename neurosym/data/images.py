@@ -1,0 +1,141 @@
+"""Annotated images on disk: entries that were checked once, and the `Sample`s read from them one at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from neurosym.errors import DataError, Problem, short_path
+from neurosym.records import Annotation, Box, Detection, Sample, Scene
+
+log = logging.getLogger(__name__)
+BadBoxes = Literal["error", "drop"]
+CLIP_TOLERANCE = 1.0
+"""Pixels a box may leave the image by (rounding in an annotation tool); it is clipped."""
+_MAX_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEntry:
+    """One image on disk with its annotations in pixels."""
+
+    image_id: str
+    path: Path
+    width: int
+    height: int
+    annotations: tuple[Annotation, ...] = ()
+    labels: frozenset[str] = frozenset()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ImageSet(Sequence[Sample]):
+    """Images read from disk when they are asked for; `names` are the classes that its categories are tied to."""
+
+    def __init__(self, entries: Sequence[ImageEntry], names: Sequence[str]) -> None:
+        self.entries, self.names = tuple(entries), tuple(names)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageSet: ...
+    def __getitem__(self, index: int | slice) -> Sample | ImageSet:
+        if isinstance(index, slice):
+            return ImageSet(self.entries[index], self.names)
+        entry = self.entries[index]
+        image = read_image(entry.path)
+        if image.shape[:2] != (entry.height, entry.width):
+            found = f"{image.shape[1]}×{image.shape[0]}"
+            raise DataError(
+                Problem(f"image is {found} pixels; its annotation says {entry.width}×{entry.height}", str(entry.path))
+            )
+        return Sample(entry.image_id, image, entry.annotations, entry.labels, entry.attributes, str(entry.path))
+
+
+def annotated_scene(sample: Sample) -> Scene:
+    """What is annotated on a sample, as a scene with scores of 1."""
+    height, width = sample.image.shape[:2]
+    detections = tuple(Detection(a.name, a.box) for a in sample.annotations if not a.iscrowd)
+    labels = dict.fromkeys(sorted(sample.labels), 1.0)
+    return Scene(sample.image_id, width, height, detections, labels, sample.path)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An 8-bit image, (height, width) if grey, else (height, width, 3).
+
+    Raises:
+        DataError: missing, truncated or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L" if image.mode in ("L", "1", "I;16", "I", "F") else "RGB"))
+    except FileNotFoundError as error:
+        raise DataError(Problem("image not found", short_path(path), cure="check the image folder")) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(Problem(f"image cannot be read ({error})", short_path(path))) from error
+
+
+def require_folder(path: Path, what: str) -> Path:
+    """The folder, or one message that says how to get it."""
+    if path.is_dir():
+        return path
+    cure = "set NEUROSYM_DATA to the folder that holds the data sets, or correct the path in the config"
+    raise DataError(Problem(f"{what} folder not found", short_path(path), cure=cure))
+
+
+def require_file(path: Path, what: str) -> Path:
+    """The file, or one message that says how to get it."""
+    if path.is_file():
+        return path
+    cure = "set NEUROSYM_DATA to the folder that holds the data sets, or correct the path in the config"
+    raise DataError(Problem(f"{what} not found", short_path(path), cure=cure))
+
+
+@dataclass
+class BoxChecker:
+    """Checks every box of one annotation file; mistakes are collected and told at once."""
+
+    file: str
+    bad_boxes: BadBoxes = "error"
+    problems: list[Problem] = field(default_factory=list)
+    dropped: list[Problem] = field(default_factory=list)
+
+    def check(self, box: Box, width: int, height: int, what: str, line: int = 0) -> Box | None:
+        """The box clipped to the image, or None if it cannot be used."""
+        if not box.is_finite:
+            return self._bad(f"{what}: box {_shown(box)} is not finite", "correct its numbers", line)
+        if box.width <= 0 or box.height <= 0:
+            return self._bad(f"{what}: box {_shown(box)} is empty", "redraw or remove it", line)
+        outside = max(-box.x1, -box.y1, box.x2 - width, box.y2 - height)
+        if outside > CLIP_TOLERANCE:
+            message = f"{what}: box {_shown(box)} leaves its {width}×{height} image by {outside:g} px"
+            return self._bad(message, "clip or redraw it", line)
+        clipped = Box(max(box.x1, 0.0), max(box.y1, 0.0), min(box.x2, float(width)), min(box.y2, float(height)))
+        return clipped if clipped.width > 0 and clipped.height > 0 else None
+
+    def _bad(self, message: str, cure: str, line: int) -> None:
+        if self.bad_boxes == "drop":
+            self.dropped.append(Problem(message, self.file, line))
+        else:
+            self.problems.append(Problem(message, self.file, line, cure=f"{cure}, or set bad_boxes: drop"))
+
+    def finish(self) -> None:
+        """Raise what was found, and say what was dropped."""
+        if self.problems:
+            rest = len(self.problems) - _MAX_PROBLEMS
+            more = [Problem(f"… and {rest} more", self.file)] if rest > 0 else []
+            raise DataError([*self.problems[:_MAX_PROBLEMS], *more])
+        for problem in self.dropped:
+            log.warning("dropped: %s", problem)
+
+
+def _shown(box: Box) -> str:
+    return "[" + ", ".join(f"{v:g}" for v in box.xyxy) + "]"

@@ -1,0 +1,74 @@
+"""Samples → tensors: augmentation that keeps left and right, and an order of images that depends on seed and step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from neurosym.models.detector import Target
+from neurosym.records import Sample
+
+MIN_SIDE = 1.0
+"""Pixels; a box that the augmentation has shrunk or cut below this is left out."""
+
+
+def batch_indices(count: int, batch: int, step: int, seed: int) -> list[int]:
+    """The images of a step: a fresh permutation each epoch, wrapping around; any step can be asked for first."""
+    order: list[int] = []
+    for k in range(step * batch, (step + 1) * batch):
+        epoch, place = divmod(k, count)
+        order.append(int(np.random.default_rng([seed, epoch]).permutation(count)[place]))
+    return order
+
+
+def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Float[Tensor, "3 height width"]:
+    """An 8-bit image as three channels in [0, 1]."""
+    pixels = torch.from_numpy(np.array(image)).to(device).float() / 255.0
+    return pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def to_target(sample: Sample, names: Sequence[str]) -> Target:
+    """The boxes of the detector's classes; other annotations are not shown to it."""
+    known = [a for a in sample.annotations if a.name in names and not a.iscrowd]
+    boxes = torch.tensor([a.box.xyxy for a in known], dtype=torch.float32).reshape(-1, 4)
+    return {"boxes": boxes, "labels": torch.tensor([names.index(a.name) + 1 for a in known], dtype=torch.int64)}
+
+
+def augment(image: Tensor, target: Target, rng: np.random.Generator) -> tuple[Tensor, Target]:
+    """Exposure (gamma), contrast and brightness, then scale and shift about the centre by up to 15% and 8%."""
+    gamma, contrast, brightness = rng.uniform(0.75, 1.33), rng.uniform(0.8, 1.25), rng.uniform(-0.1, 0.1)
+    image = ((image.clamp(1e-3, 1.0) ** gamma - 0.5) * contrast + 0.5 + brightness).clamp(0.0, 1.0)
+    scale, shift_x, shift_y = rng.uniform(0.85, 1.15), rng.uniform(-0.08, 0.08), rng.uniform(-0.08, 0.08)
+    _, height, width = image.shape
+    theta = torch.tensor([[[1 / scale, 0, -2 * shift_x / scale], [0, 1 / scale, -2 * shift_y / scale]]])
+    grid = F.affine_grid(theta.to(image), [1, *image.shape], align_corners=False)
+    moved = F.grid_sample(image[None], grid, align_corners=False)[0]
+    centre = torch.tensor([width, height, width, height]) / 2
+    offset = torch.tensor([shift_x * width, shift_y * height] * 2)
+    boxes = (target["boxes"] - centre) * scale + centre + offset
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    boxes = torch.stack(
+        [boxes[:, 0].clamp(0, width), boxes[:, 1].clamp(0, height), boxes[:, 2].clamp(0, width), boxes[:, 3].clamp(0, height)], 1
+    )
+    left = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    big = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE).all(1) & (left >= 0.5 * area)
+    return moved, {"boxes": boxes[big], "labels": target["labels"][big]}
+
+
+def make_batch(
+    samples: Sequence[Sample], names: Sequence[str], device: torch.device, rng: np.random.Generator | None
+) -> tuple[list[Tensor], list[Target]]:
+    """Images and targets on a device, augmented if a generator is given."""
+    images, targets = [], []
+    for sample in samples:
+        image, target = to_tensor(sample.image), to_target(sample, names)
+        if rng is not None:
+            image, target = augment(image, target, rng)
+        images.append(image.to(device))
+        targets.append({k: v.to(device) for k, v in target.items()})
+    return images, targets

@@ -1,0 +1,113 @@
+"""Checkpoints: tensors as safetensors, the rest as JSON, each complete or absent.
+
+A checkpoint is a folder ``checkpoints/step-000300`` that is written under another name and renamed when it is complete, so a
+killed process leaves the last good one. Training resumed from it goes on bit-identically on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from neurosym.errors import Problem, TrainingError, short_path
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What training needs to go on: weights, their average, optimiser state, random state, step."""
+
+    step: int
+    model: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    random: Tensor
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any]) -> Path:
+    """Write a checkpoint and remove the older ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
+    try:
+        save_file(_contiguous(checkpoint.average or checkpoint.model), temporary / "model.safetensors")
+        tensors = {f"model.{k}": v for k, v in checkpoint.model.items()}
+        tensors["random"] = checkpoint.random
+        groups = []
+        for index, state in checkpoint.optimizer["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        for group in checkpoint.optimizer["param_groups"]:
+            groups.append({k: v for k, v in group.items() if isinstance(v, (int, float, bool, list, tuple, type(None)))})
+        save_file(_contiguous(tensors), temporary / "training.safetensors")
+        state = {"step": checkpoint.step, "param_groups": groups, **info}
+        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+        final = folder / f"step-{checkpoint.step:06d}"
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    for other in folder.iterdir():
+        if other != final:
+            shutil.rmtree(other, ignore_errors=True)
+    return final
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a run."""
+    return max(folder.glob("step-*"), default=None) if folder.is_dir() else None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint back.
+
+    Raises:
+        TrainingError: a file is missing or damaged.
+    """
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        tensors = load_file(path / "training.safetensors")
+        average = load_file(path / "model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise TrainingError(Problem(f"checkpoint cannot be read ({error})", short_path(path))) from error
+    optimizer: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            optimizer.setdefault(int(index), {})[name] = value
+    return Checkpoint(
+        step=int(state["step"]),
+        model={k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")},
+        average=average,
+        optimizer={"state": optimizer, "param_groups": state["param_groups"]},
+        random=tensors["random"],
+    )
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load the weights to predict with.
+
+    Raises:
+        TrainingError: damaged, or of another model.
+    """
+    try:
+        model.load_state_dict(load_file(path / "model.safetensors"))
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(Problem(f"weights cannot be read ({error})", short_path(path))) from error
+    except RuntimeError as error:
+        message = "the weights are of another model than the run's config names"
+        raise TrainingError(Problem(message, short_path(path), cure="restore the run's config.yaml")) from error
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}

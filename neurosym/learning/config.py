@@ -1,0 +1,150 @@
+"""A training run, as written in a YAML file: read once, checked at once, never changed; no torch here."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from neurosym.data.config import DataConfig, DataPath
+from neurosym.errors import ConfigError, Problem, short_path
+from neurosym.models.config import DetectorConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OptimConfig(_Strict):
+    """How long and how fast; the learning rate warms up linearly, then falls as a cosine to 1% of itself."""
+
+    steps: int = Field(300, ge=1)
+    batch_size: int = Field(4, ge=1)
+    lr: float = Field(5e-4, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_steps: int = Field(30, ge=0)
+    gradient_clip: float = Field(5.0, gt=0)
+    ema: float = Field(0.98, ge=0, lt=1)
+    """Decay of the weight average that is evaluated and saved; 0 turns it off."""
+    augment: bool = True
+    """Exposure, contrast, scale and shift; never a mirror image, which would swap left and right."""
+    checkpoint_every: int = Field(100, ge=1)
+
+
+class ConstraintConfig(_Strict):
+    """The premise-normalised violation (see `neurosym.constraints.loss`); `weight` 0 trains without knowledge."""
+
+    weight: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    """The weight grows linearly from 0 over these steps, so that a detector that sees nothing yet is not constrained."""
+    temperature: float = Field(0.1, gt=0)
+    epsilon: float = Field(1.0, gt=0)
+    unlabelled_batch: int = Field(0, ge=0)
+    """Unlabelled images a step that the constraints alone are computed on."""
+
+
+class TrainConfig(_Strict):
+    """Everything a run depends on."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0)
+    knowledge: tuple[DataPath, ...]
+    data: DataConfig
+    model: DetectorConfig = DetectorConfig()
+    train: OptimConfig = OptimConfig()
+    constraints: ConstraintConfig = ConstraintConfig()
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML config, with ``key.sub=value`` overrides (values are YAML too).
+
+    Raises:
+        ConfigError: every mistake of the file at once, each with its line, what was expected, and the nearest known key.
+    """
+    shown = short_path(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(Problem(f"cannot be read: {error.strerror}", shown)) from error
+    try:
+        values = yaml.load(text, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        raise ConfigError(Problem(f"YAML syntax: {getattr(error, 'problem', error)}", shown, line, column)) from error
+    if not isinstance(values, dict):
+        raise ConfigError(Problem("expected a mapping of settings", shown))
+    for override in overrides:
+        _override(values, override)
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError([_problem(e, text, shown) for e in error.errors()]) from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    if not sign:
+        raise ConfigError(f"--set {override!r}: expected key.sub=value, e.g. train.lr=1e-3")
+    *folders, last = key.strip().split(".")
+    target = values
+    for folder in folders:
+        target = target.setdefault(folder, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {override!r}: {folder!r} is a value, not a section")
+    target[last] = yaml.load(value, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
+
+
+class _YamlWithFloats(yaml.SafeLoader):
+    """YAML 1.1 reads ``1e-3`` as text; people mean a number."""
+
+
+_YamlWithFloats.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _problem(error: Any, text: str, shown: str) -> Problem:
+    where = [str(p) for p in error["loc"] if p not in ("coco", "voc", "phantom")]
+    key, message, cure = ".".join(where), error["msg"], ""
+    if error["type"] == "extra_forbidden":
+        message = "unknown setting"
+        known = _fields(where[:-1])
+        near = difflib.get_close_matches(where[-1], known, n=1)
+        cure = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+    elif error["type"] == "missing":
+        message = "is missing"
+    else:
+        message = f"{message}, found {error.get('input')!r}"
+    return Problem(f"{key}: {message}", shown, _line(text, where), cure=cure)
+
+
+def _fields(folders: Sequence[str]) -> Iterable[str]:
+    model: Any = TrainConfig
+    for folder in folders:
+        if folder == "data" or model is None:
+            return ("format", "categories", "bad_boxes", "train", "val", "test", "unlabelled")
+        field = model.model_fields.get(folder)
+        model = field.annotation if field else None
+    return tuple(model.model_fields) if hasattr(model, "model_fields") else ()
+
+
+def _line(text: str, keys: Sequence[str]) -> int:
+    """The line of the innermost key that the file has, walking the keys in order."""
+    found = 0
+    lines = text.splitlines()
+    for key in keys:
+        for number in range(found, len(lines)):
+            if lines[number].lstrip(" -{").startswith(f"{key}:"):
+                found = number + 1
+                break
+    return found

@@ -1,0 +1,97 @@
+"""Predictions against annotations: average precision by COCO's definition, and what the rules say of both."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from neurosym.constraints import ConstraintSet, RuleScore, score_rules
+from neurosym.data.coco import as_coco
+from neurosym.errors import TrainingError
+from neurosym.records import Scene
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Average precision overall and per class (percent is not used: 1 is perfect), and the rules' scores."""
+
+    ap: float
+    ap50: float
+    per_class: dict[str, dict[str, float]]
+    rules: tuple[RuleScore, ...]
+    images: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        rules = [
+            asdict(r) | {"violation_rate": r.violation_rate, "fired_ratio": r.fired_ratio} for r in self.rules
+        ]
+        return {"images": self.images, "ap": self.ap, "ap50": self.ap50, "per_class": self.per_class, "rules": rules}
+
+
+def evaluate_scenes(
+    predicted: Sequence[Scene],
+    true: Sequence[Scene],
+    names: Sequence[str],
+    constraints: ConstraintSet | None = None,
+    threshold: float = 0.5,
+) -> Evaluation:
+    """Compare predictions with annotations of the same images, in the same order.
+
+    Args:
+        predicted: detections with scores; all of them count for average precision.
+        true: what is annotated.
+        names: the classes to score; a class that is never annotated here has no average precision (NaN → left out).
+        constraints: also count violated/fired and fired/true of its rules, on detections scored at least `threshold`.
+
+    Raises:
+        TrainingError: the two lists are not of the same images.
+    """
+    if [s.image_id for s in predicted] != [s.image_id for s in true]:
+        raise TrainingError("predictions and annotations are not of the same images in the same order")
+    per_class = _average_precision(predicted, true, names)
+    rules: list[RuleScore] = []
+    if constraints is not None:
+        rules = score_rules(constraints, [above(s, threshold) for s in predicted], true)
+    present = list(per_class.values())
+    if not present:
+        raise TrainingError("nothing is annotated on these images, so nothing can be scored")
+    ap, ap50 = (float(np.mean([c[k] for c in present])) for k in ("ap", "ap50"))
+    return Evaluation(ap, ap50, per_class, tuple(rules), len(true))
+
+
+def above(scene: Scene, threshold: float) -> Scene:
+    """The scene with its surer detections only."""
+    kept = tuple(d for d in scene.detections if d.score >= threshold)
+    return Scene(scene.image_id, scene.width, scene.height, kept, scene.labels, scene.image_path)
+
+
+def _average_precision(
+    predicted: Sequence[Scene], true: Sequence[Scene], names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    truth, guess = as_coco(true, names), as_coco(predicted, names)
+    annotated = {a["category_id"] for a in truth["annotations"]}
+    scores = {n: {"ap": 0.0, "ap50": 0.0} for i, n in enumerate(names, 1) if i in annotated}
+    if not guess["annotations"] or not scores:
+        return scores
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground = COCO(truth)
+        run = COCOeval_faster(ground, ground.loadRes(guess["annotations"]), iouType="bbox", print_function=lambda *_: None)
+        run.run()
+    precision = run.eval["precision"]  # IoU, recall, class, area, detections per image
+    for name in scores:
+        table = precision[:, :, names.index(name), 0, -1]
+        scores[name] = {"ap": _mean(table), "ap50": _mean(table[:1])}
+    return scores
+
+
+def _mean(table: np.ndarray) -> float:
+    valid = table[table > -1]
+    return float(valid.mean()) if valid.size else 0.0

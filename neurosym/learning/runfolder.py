@@ -1,0 +1,56 @@
+"""A run folder, opened again: its config and its knowledge; no torch here, so that a rule reviewer can open it too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from neurosym.data.config import Split, open_split
+from neurosym.errors import ConfigError, Problem, TrainingError, did_you_mean, short_path
+from neurosym.knowledge import Knowledge, load_knowledge
+from neurosym.learning.config import TrainConfig
+from neurosym.records import Run, Sample
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test", "unlabelled")
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """What a run was made from: `names` are the detector's classes, label i + 1 is ``names[i]``."""
+
+    path: Path
+    base: Path
+    config: TrainConfig
+    names: tuple[str, ...]
+    knowledge: Knowledge
+
+    def images(self, split: str) -> Sequence[Sample]:
+        """The images of one split of the run's data.
+
+        Raises:
+            ConfigError: there is no such split. DataError: its files are missing or wrong.
+        """
+        for known in SPLITS:
+            if known == split:
+                return open_split(self.config.data, known, self.base, self.knowledge)
+        raise ConfigError(f"unknown split {split!r}; {did_you_mean(split, SPLITS)}")
+
+
+def open_run(path: Path | Run) -> OpenRun:
+    """Read a run's config and knowledge.
+
+    Raises:
+        TrainingError: the folder holds no run.
+    """
+    path = path.path if isinstance(path, Run) else Path(path)
+    try:
+        values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        base, names = Path(values.pop("base")), tuple(values.pop("names"))
+        config = TrainConfig.model_validate(values)
+    except (OSError, yaml.YAMLError, KeyError, AttributeError, ValueError) as error:
+        cure = "name a folder that `neurosym train` has written"
+        raise TrainingError(Problem("not a run folder", short_path(path), cure=cure)) from error
+    return OpenRun(path, base, config, names, load_knowledge(base / p for p in config.knowledge))

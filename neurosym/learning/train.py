@@ -1,0 +1,212 @@
+"""`train`: a config → a run folder.
+
+The folder holds ``config.yaml`` (resolved), ``checkpoints/``, ``log.jsonl`` (a line a step) and TensorBoard events. The same
+config and seed give the same weights on a CPU; an interrupted run is resumed from its last checkpoint and ends the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from neurosym.constraints import ConstraintSet, compile_constraints, constraint_loss
+from neurosym.data.config import class_names, open_split
+from neurosym.errors import ConfigError, TrainingError
+from neurosym.knowledge import Knowledge, load_knowledge
+from neurosym.knowledge.rules import write_text_atomically
+from neurosym.learning.batches import batch_indices, make_batch
+from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from neurosym.learning.config import TrainConfig
+from neurosym.models.detector import Detector, SceneProposals
+from neurosym.records import Run, Sample
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after each step with (steps done, steps in all, loss terms)."""
+
+
+def train(config: TrainConfig, base: Path, out: Path, resume: bool = False, progress: Progress | None = None) -> Run:
+    """Train a detector under constraints.
+
+    Args:
+        config: see `neurosym.learning.config.load_config`.
+        base: the folder that the config's relative paths start from.
+        out: the run folder.
+        resume: go on from the last checkpoint in `out`; without it `out` must not hold a run.
+        progress: called after each step.
+
+    Raises:
+        KnowledgeError, DataError, ConfigError, ConstraintError: what is wrong with the files.
+        TrainingError: a non-finite loss (every term is named; the last good checkpoint stays).
+    """
+    knowledge = load_knowledge(base / p for p in config.knowledge)
+    images = open_split(config.data, "train", base, knowledge)
+    unlabelled: Sequence[Sample] = ()
+    if config.constraints.weight > 0 and config.constraints.unlabelled_batch:
+        unlabelled = open_split(config.data, "unlabelled", base, knowledge)
+    names = class_names(config.data, images, knowledge)
+    trainer = _Trainer(config, names, knowledge, images, unlabelled, out)
+    trainer.prepare(base, resume)
+    return trainer.run(progress)
+
+
+def pick_device(config: TrainConfig) -> torch.device:
+    """The config's device; "auto" is the GPU if there is one. Also sets the number of CPU threads."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: cuda was asked for, but torch sees no GPU; use device: auto or cpu")
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then a cosine down to 1% of the peak."""
+    optim = config.train
+    if step < optim.warmup_steps:
+        return optim.lr * (step + 1) / optim.warmup_steps
+    share = (step - optim.warmup_steps) / max(1, optim.steps - optim.warmup_steps)
+    return optim.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@dataclass
+class _Trainer:
+    config: TrainConfig
+    names: tuple[str, ...]
+    knowledge: Knowledge
+    images: Sequence[Sample]
+    unlabelled: Sequence[Sample]
+    out: Path
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.config.seed)
+        self.device = pick_device(self.config)
+        self.constraints: ConstraintSet | None = None
+        if self.config.constraints.weight > 0:
+            self.constraints = compile_constraints(self.knowledge, self.names).to(self.device)
+            self._tell_constraints(self.constraints)
+        self.model = Detector(self.config.model, self.names).to(self.device)
+        optim = self.config.train
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+        self.average = {k: v.clone() for k, v in self.model.state_dict().items()} if optim.ema else {}
+        self.step = 0
+
+    def _tell_constraints(self, constraints: ConstraintSet) -> None:
+        """Say how many rules constrain this detector, and write down which do not, and why."""
+        used, unused = constraints.rules, constraints.unused
+        path = self.out / "constraints.json"
+        value = {"used": [r.id for r in used], "unused": {r.id: reason for r, reason in unused}}
+        write_text_atomically(path, json.dumps(value, indent=1) + "\n")
+        log.info("%d of %d rules constrain this detector; why not the others: %s", len(used), len(used) + len(unused), path)
+
+    def prepare(self, base: Path, resume: bool) -> None:
+        """Make the run folder, or load the state to go on from."""
+        checkpoint = latest_checkpoint(self.out / "checkpoints")
+        if checkpoint is not None and not resume:
+            raise ConfigError(f"{self.out} holds a run already; pass --resume to go on with it, or another --out")
+        resolved = self.config.model_dump(mode="json") | {"base": str(base.resolve()), "names": list(self.names)}
+        write_text_atomically(self.out / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
+        if checkpoint is None:
+            (self.out / "log.jsonl").unlink(missing_ok=True)
+            return
+        state = load_checkpoint(checkpoint)
+        try:
+            self.model.load_state_dict(state.model)
+            self.optimizer.load_state_dict(state.optimizer)
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(f"{checkpoint}: the checkpoint is of another model; start anew with another --out") from error
+        self.average = {k: v.to(self.device) for k, v in state.average.items()} if self.average else {}
+        torch.set_rng_state(state.random)
+        self.step = state.step
+        lines = (self.out / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text_atomically(self.out / "log.jsonl", "".join(lines[: self.step]))
+
+    def run(self, progress: Progress | None) -> Run:
+        optim = self.config.train
+        terms: dict[str, float] = {}
+        writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step)
+        self.model.train()
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log_file:
+            while self.step < optim.steps:
+                started = time.perf_counter()
+                terms = self._train_step()
+                self.step += 1
+                terms["seconds"] = time.perf_counter() - started
+                log_file.write(json.dumps({"step": self.step} | {k: round(v, 5) for k, v in terms.items()}) + "\n")
+                for key, value in terms.items():
+                    writer.add_scalar(f"train/{key}", value, self.step)
+                if self.step % optim.checkpoint_every == 0 or self.step == optim.steps:
+                    log_file.flush()
+                    self._save()
+                if progress is not None:
+                    progress(self.step, optim.steps, terms)
+        writer.close()
+        return Run(self.out, self.step, terms)
+
+    def _train_step(self) -> dict[str, float]:
+        optim, seed = self.config.train, self.config.seed
+        rng = np.random.default_rng([seed, self.step, 1]) if optim.augment else None
+        chosen = batch_indices(len(self.images), optim.batch_size, self.step, seed)
+        images, targets = make_batch([self.images[i] for i in chosen], self.names, self.device, rng)
+        losses, scenes = self.model(images, targets)
+        constraint = self._constraint_loss(scenes, rng)
+        if constraint is not None:
+            losses = {**losses, "loss_constraint": constraint}
+        total = sum_terms(losses)
+        if not math.isfinite(float(total.detach())):
+            shown = ", ".join(f"{k}={float(v.detach()):g}" for k, v in losses.items())
+            raise TrainingError(f"step {self.step + 1}: the loss is not finite ({shown}); lower train.lr")
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.gradient_clip)
+        self.optimizer.step()
+        self._update_average()
+        return {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}
+
+    def _constraint_loss(self, scenes: list[SceneProposals], rng: np.random.Generator | None) -> Tensor | None:
+        settings = self.config.constraints
+        weight = settings.weight * min(1.0, self.step / max(1, settings.warmup_steps))
+        if self.constraints is None or weight == 0.0:
+            return None
+        if self.unlabelled:
+            chosen = batch_indices(len(self.unlabelled), settings.unlabelled_batch, self.step, self.config.seed + 1)
+            images, _ = make_batch([self.unlabelled[i] for i in chosen], self.names, self.device, rng)
+            scenes = [*scenes, *self.model.propose(images)]
+        pairs = [(s.probabilities, s.boxes) for s in scenes]
+        loss, _ = constraint_loss(self.constraints, pairs, settings.temperature, settings.epsilon)
+        return weight * loss
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.train.ema, (1 + self.step) / (10 + self.step))
+        for key, value in self.model.state_dict().items():
+            if key in self.average:
+                if value.is_floating_point():
+                    self.average[key].lerp_(value, 1 - decay)
+                else:
+                    self.average[key].copy_(value)
+
+    def _save(self) -> None:
+        state = Checkpoint(
+            self.step, self.model.state_dict(), self.average, self.optimizer.state_dict(), torch.get_rng_state()
+        )
+        save_checkpoint(self.out / "checkpoints", state, {"name": self.config.name, "seed": self.config.seed})
+
+
+def sum_terms(losses: dict[str, Tensor]) -> Tensor:
+    """The total of named loss terms."""
+    return torch.stack([v.reshape(()) for v in losses.values()]).sum()

@@ -1,0 +1,124 @@
+"""The loop on a run folder: which file each stage reads and which it leaves for the next.
+
+    train ─▶ config.yaml, checkpoints/ ─▶ predict ─▶ scenes-SPLIT.json ─▶ facts ─▶ facts-SPLIT.tsv
+                                          evaluate ─▶ evaluation-SPLIT.json, overlays/SPLIT/*.png
+    induce ─▶ candidates.json, candidates.rules ─▶ report ─▶ report.html
+
+Stages that detect import torch when they are called; the others never do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from neurosym.data.images import annotated_scene
+from neurosym.induction import InductionConfig, induce
+from neurosym.knowledge.rules import write_text_atomically
+from neurosym.learning.runfolder import OpenRun, open_run
+from neurosym.records import Candidate, FactStore, Sample, Scene
+from neurosym.review import load_candidates, save_candidates, write_report
+from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
+from neurosym.scenes.draw import save_overlays
+
+Advance = Callable[[int, int, str], None]
+"""Called with (done, total, note)."""
+
+
+def _quiet(done: int, total: int, note: str) -> None:
+    """Show no progress."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages after training, on one split of one run; `advance` is told of progress."""
+
+    run: OpenRun
+    split: str = "test"
+    threshold: float = 0.5
+    advance: Advance = _quiet
+
+    @classmethod
+    def of(cls, path: Path, split: str = "test", threshold: float = 0.5, advance: Advance = _quiet) -> Stages:
+        """Open a run folder (see `open_run` for what is raised)."""
+        return cls(open_run(path), split, threshold, advance)
+
+    def file(self, stem: str, suffix: str) -> Path:
+        """Where a stage leaves its result for this split."""
+        return self.run.path / f"{stem}-{self.split}{suffix}"
+
+    def predict(self, images: Sequence[Sample] | None = None) -> list[Scene]:
+        """Detect, and write the scenes; images that are not on disk (a phantom) are written as PNG beside them."""
+        from neurosym.learning.predict import predict
+
+        images = self.run.images(self.split) if images is None else images
+        found = predict(self.run, images, progress=lambda done, total: self.advance(done, total, ""))
+        scenes = [s if s.image_path else self._with_image(s, images[i]) for i, s in enumerate(found)]
+        save_scenes(self.file("scenes", ".json"), scenes)
+        return scenes
+
+    def _with_image(self, scene: Scene, sample: Sample) -> Scene:
+        path = self.run.path / "films" / f"{scene.image_id}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(sample.image).save(path)
+        return replace(scene, image_path=str(path.resolve()))
+
+    def scenes(self) -> list[Scene]:
+        """The predictions of this split; predicted now if no file of the run's last checkpoint holds them."""
+        path = self.file("scenes", ".json")
+        trained = max((p.stat().st_mtime for p in (self.run.path / "checkpoints").glob("step-*")), default=0.0)
+        if path.is_file() and path.stat().st_mtime >= trained:
+            return load_scenes(path)
+        return self.predict()
+
+    def evaluate(self, images: Sequence[Sample] | None = None, overlays: int = 12) -> dict[str, Any]:
+        """Score predictions against annotations and draw some of them."""
+        from neurosym.constraints import compile_constraints
+        from neurosym.learning.evaluate import evaluate_scenes
+
+        images = self.run.images(self.split) if images is None else images
+        scenes = self.predict(images)
+        true = [annotated_scene(images[i]) for i in range(len(images))]
+        constraints = compile_constraints(self.run.knowledge, self.run.names)
+        result = evaluate_scenes(scenes, true, self.run.names, constraints, self.threshold).as_dict()
+        pictures = save_overlays(self.run.path / "overlays" / self.split, images, scenes, self.threshold, overlays)
+        result |= {"split": self.split, "overlays": [str(p) for p in pictures]}
+        write_text_atomically(self.file("evaluation", ".json"), json.dumps(result, indent=1) + "\n")
+        return result
+
+    def facts(self, truth: bool = False) -> FactStore:
+        """The split's facts, of the predictions or (`truth`) of the annotations."""
+        if truth:
+            images = self.run.images(self.split)
+            scenes = [annotated_scene(images[i]) for i in range(len(images))]
+        else:
+            scenes = self.scenes()
+        store = facts_from(scenes, self.run.knowledge, self.threshold)
+        save_facts(self.file("facts", ".tsv"), store)
+        return store
+
+    def induce(self, config: InductionConfig) -> list[Candidate]:
+        """Rules that hold in the facts and that the ontology does not entail already."""
+
+        def progress(state: Any) -> None:
+            self.advance(0, 0, f"{state.stage} {state.target}: {state.evaluated} bodies, {state.found} rules")
+
+        background = self.run.knowledge.ontology.entailments()
+        found = induce(self.facts(), config, progress, background=background)
+        save_candidates(self.run.path / "candidates.json", found)
+        return found
+
+    def report(self, out: Path) -> int:
+        """Write the HTML report of the induced rules; returns how many there are."""
+        candidates = load_candidates(self.run.path / "candidates.json")
+        scored = self.file("evaluation", ".json")
+        evaluation = json.loads(scored.read_text(encoding="utf-8")) if scored.is_file() else None
+        title = f"Rules induced from {self.run.config.name}"
+        source = f"predictions of score ≥ {self.threshold:g}"
+        write_report(out, title, candidates, self.scenes(), self.run.knowledge, evaluation, source, self.threshold)
+        return len(candidates)

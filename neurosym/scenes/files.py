@@ -1,0 +1,88 @@
+"""Scenes and facts on disk: JSON for scenes, tab-separated text for facts; both written atomically, both plain to read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from neurosym.errors import DataError, Problem, short_path
+from neurosym.knowledge.rules import write_text_atomically
+from neurosym.records import Box, Detection, Fact, FactStore, Scene
+
+
+def save_scenes(path: Path, scenes: Iterable[Scene]) -> None:
+    """Write scenes as JSON."""
+    write_text_atomically(Path(path), json.dumps([asdict(s) for s in scenes], indent=1) + "\n")
+
+
+def load_scenes(path: Path) -> list[Scene]:
+    """Read scenes back.
+
+    Raises:
+        DataError: missing, not JSON, or not scenes.
+    """
+    shown = short_path(path)
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [_scene(v) for v in values]
+    except OSError as error:
+        cure = "write it with `neurosym predict RUN`"
+        raise DataError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error
+    except json.JSONDecodeError as error:
+        raise DataError(Problem(f"not JSON: {error.msg}", shown, error.lineno, error.colno)) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(Problem(f"not a file of scenes: {error}", shown)) from error
+
+
+def _scene(v: dict[str, object]) -> Scene:
+    detections = tuple(
+        Detection(d["name"], Box(**d["box"]), d["score"])
+        for d in v["detections"]  # type: ignore[attr-defined]
+    )
+    known = {k: v[k] for k in ("image_id", "width", "height", "labels", "image_path")}
+    return Scene(detections=detections, **known)  # type: ignore[arg-type]
+
+
+def save_facts(path: Path, store: FactStore) -> None:
+    """One fact a line: relation, arguments joined by a comma, weight, scene; tab-separated."""
+    lines = (f"{f.relation}\t{','.join(f.args)}\t{f.weight:.4g}\t{f.scene}\n" for f in store.facts)
+    write_text_atomically(Path(path), "relation\targuments\tweight\tscene\n" + "".join(lines))
+
+
+def load_facts(path: Path) -> FactStore:
+    """Read facts: what `save_facts` wrote, or plain triples (head, relation, tail; tab-separated, no heading).
+
+    Raises:
+        DataError: every malformed line (the first five are shown).
+    """
+    shown = short_path(path)
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(Problem(f"cannot be read: {error}", shown)) from error
+    own = bool(lines) and lines[0].startswith("relation\targuments")
+    facts, problems = set(), []
+    for number, line in enumerate(lines[1:] if own else lines, 2 if own else 1):
+        if not line.strip():
+            continue
+        cells = line.split("\t")
+        try:
+            if own:
+                relation, arguments, weight, scene = cells
+                fact = Fact(relation, tuple(arguments.split(",")), float(weight), scene)
+                if not (math.isfinite(fact.weight) and 0 < fact.weight <= 1):
+                    raise ValueError
+            else:
+                head, relation, tail = cells
+                fact = Fact(relation, (head, tail))
+            facts.add(fact)
+        except ValueError:
+            expected = "relation, arguments, weight in (0, 1], scene" if own else "head, relation, tail"
+            problems.append(Problem(f"expected {expected} (tab-separated), found {line[:60]!r}", shown, number))
+    if problems:
+        more = [Problem(f"… {len(problems)} malformed lines in all", shown)] if len(problems) > 5 else []
+        raise DataError(problems[:5] + more)
+    return FactStore(tuple(sorted(facts)))
