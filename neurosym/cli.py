@@ -57,7 +57,9 @@ def main() -> None:
 @app.command(epilog="Example: `neurosym check ontologies/thorax.ttl rules/thorax.rules`")
 def check(
     files: Annotated[list[Path], typer.Argument(help="Ontology (.ttl, .owl, .rdf, .nt) and rule (.rules) files.")],
-    reason: Annotated[bool, typer.Option("--reason", help="Also let HermiT (needs Java) look for contradictions.")] = False,
+    reason: Annotated[
+        bool, typer.Option("--reason", help="Also let HermiT (needs Java) look for contradictions.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read knowledge files and report every mistake with its place and its cure."""
@@ -79,7 +81,9 @@ def check(
     raise typer.Exit(1 if problems else 0)
 
 
-@app.command(epilog="Example: `neurosym train experiments/jsrt-anatomy/config.yaml --set train.steps=100 --out runs/short`")
+@app.command(
+    epilog="Example: `neurosym train experiments/jsrt-anatomy/config.yaml --set train.steps=100 --out runs/short`"
+)
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file, e.g. experiments/jsrt-anatomy/config.yaml.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
@@ -171,14 +175,16 @@ def facts(
 
 
 @app.command(
-    epilog="Examples: `neurosym induce runs/jsrt-anatomy --target left_of` · `neurosym induce --facts train.txt --out found.json`"
+    epilog="Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce --facts train.txt --budget 60`"
 )
 def induce(
     run: Annotated[Path | None, typer.Argument(help="A run folder; none with --facts.")] = None,
     split: SplitName = "test",
     facts_file: Annotated[Path | None, typer.Option("--facts", help="Facts, or triples: head, relation, tail.")] = None,
     out: Annotated[Path | None, typer.Option(help="With --facts: the JSON file to write; rules go beside it.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="A head relation; repeat it for more. All by default.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="A head relation; repeat it for more. All by default.")
+    ] = None,
     threshold: Threshold = 0.5,
     max_atoms: Annotated[int, typer.Option(min=1, help="Most atoms of a body.")] = 4,
     min_support: Annotated[int, typer.Option(min=1, help="Fewest groundings that a rule must explain.")] = 5,
@@ -211,7 +217,9 @@ def induce(
         elif facts_file is not None and run is None:
             out = out or facts_file.with_suffix(".candidates.json")
             advance = stage("induce")
-            found = learn(load_facts(facts_file), config, lambda s: advance(0, 0, f"{s.stage} {s.target}: {s.found} rules"))
+            found = learn(
+                load_facts(facts_file), config, lambda s: advance(0, 0, f"{s.stage} {s.target}: {s.found} rules")
+            )
             save_candidates(out, found)
         else:
             raise ConfigError("give a run folder or --facts FILE, one of the two")
@@ -226,7 +234,9 @@ def induce(
     console.print(f"[green]written[/] {out} and {out.with_suffix('.rules')}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `neurosym report runs/jsrt-anatomy`, then open runs/jsrt-anatomy/report.html in a browser")
+@app.command(
+    epilog="Example: `neurosym report runs/jsrt-anatomy`, then open runs/jsrt-anatomy/report.html in a browser"
+)
 def report(
     run: RunFolder,
     split: SplitName = "test",
@@ -260,8 +270,8 @@ def demo(
         _print_json({"seconds": result.seconds, "rules": result.rules, "files": files, **result.evaluations})
         return
     _show_scores(result.evaluations)
-    console.print(f"{result.rules} rules were induced from the predictions; {result.seconds:.0f} s in all. One seed: a demonstration, no proof.")
-    console.print("\nOpen:")
+    console.print(f"{result.rules} rules induced from the predictions; {result.seconds:.0f} s in all")
+    console.print("One seed is a demonstration, no proof.\n\nOpen:")
     for what, path in result.files.items():
         console.print(f"  {path}  [dim]{what}[/]", soft_wrap=True)
 

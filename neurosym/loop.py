@@ -19,6 +19,7 @@ from PIL import Image
 
 from neurosym.data.images import annotated_scene
 from neurosym.induction import InductionConfig, induce
+from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
@@ -103,13 +104,21 @@ class Stages:
         return store
 
     def induce(self, config: InductionConfig) -> list[Candidate]:
-        """Rules that hold in the facts and that the ontology does not entail already."""
+        """Rules that hold in the facts and that the ontology does not entail already.
+
+        Unless targets are named, heads are relations, places, sizes and study labels: what class a detection has is for the
+        detector to say, not for a rule.
+        """
 
         def progress(state: Any) -> None:
             self.advance(0, 0, f"{state.stage} {state.target}: {state.evaluated} bodies, {state.found} rules")
 
-        background = self.run.knowledge.ontology.entailments()
-        found = induce(self.facts(), config, progress, background=background)
+        ontology, facts = self.run.knowledge.ontology, self.facts()
+        if not config.targets:
+            labels = {label for scene in self.scenes() for label in scene.labels}
+            heads = {*ontology.relations, *ZONES, *SIDES, *SIZES, *labels}
+            config = replace(config, targets=tuple(r for r in facts.relations if r in heads))
+        found = induce(facts, config, progress, background=ontology.entailments())
         save_candidates(self.run.path / "candidates.json", found)
         return found
 

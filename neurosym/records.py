@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """An axis-parallel rectangle (x1, y1, x2, y2) in pixels."""

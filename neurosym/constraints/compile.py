@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -176,9 +177,7 @@ class _Compiler:
         self.rules.append(rule)
         return ""
 
-    def _add_existential(
-        self, rule: Rule, classes: dict[Term, list[str]], head_classes: dict[Term, list[str]]
-    ) -> str:
+    def _add_existential(self, rule: Rule, classes: dict[Term, list[str]], head_classes: dict[Term, list[str]]) -> str:
         bound = [v for v in classes if v not in rule.existential]
         if len(bound) != 1 or any(len(a.args) == 2 for a in rule.body):
             return "an existential constraint needs a body about one object"
@@ -204,16 +203,24 @@ class _Compiler:
             closure=closure,
             confidence=torch.tensor([1.0 if r.weight is None else r.weight for r in self.rules]),
             pairs=PairGroup(
-                *(torch.tensor([row[i] for row in pairs], dtype=torch.long) for i in range(3)),
+                rule=_column(pairs, 0),
+                first=_column(pairs, 1),
+                second=_column(pairs, 2),
                 body=_padded([row[3] for row in pairs]),
                 head=_padded([row[4] for row in pairs]),
                 denied=torch.tensor([row[5] for row in pairs], dtype=torch.bool),
             ),
             existentials=ExistentialGroup(
-                *(torch.tensor([row[i] for row in some], dtype=torch.long) for i in range(3)),
+                rule=_column(some, 0),
+                first=_column(some, 1),
+                second=_column(some, 2),
                 head=_padded([row[3] for row in some]),
             ),
         )
+
+
+def _column(rows: Sequence[tuple[Any, ...]], column: int) -> Tensor:
+    return torch.tensor([row[column] for row in rows], dtype=torch.long)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:

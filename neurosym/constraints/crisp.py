@@ -41,7 +41,8 @@ def groundings(constraints: ConstraintSet, scene: Scene) -> list[Grounding]:
     found = []
     pairs = constraints.pairs
     for rule, x, y, body, head, denied in zip(
-        *(t.tolist() for t in (pairs.rule, pairs.first, pairs.second, pairs.body, pairs.head, pairs.denied)), strict=True
+        *(t.tolist() for t in (pairs.rule, pairs.first, pairs.second, pairs.body, pairs.head, pairs.denied)),
+        strict=True,
     ):
         premise = member[:, x, None] & member[None, :, y] & distinct & words[body].all(0)
         holds = words[head].all(0) != denied

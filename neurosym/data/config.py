@@ -1,7 +1,7 @@
 """Where images come from, as written in a config file, and the function that opens a split of them.
 
-Paths are relative to the config file; ``${NEUROSYM_DATA}`` stands for the folder of data sets (default ``../shared/data`` of the
-working folder).
+Paths are relative to the config file; ``${NEUROSYM_DATA}`` stands for the folder of data sets (default ``../shared/data``,
+seen from the working folder).
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class PhantomData(_Data):
 DataConfig = Annotated[CocoData | VocData | PhantomData, Field(discriminator="format")]
 
 
-def open_split(data: CocoData | VocData | PhantomData, name: Split, base: Path, knowledge: Knowledge) -> Sequence[Sample]:
+def open_split(
+    data: CocoData | VocData | PhantomData, name: Split, base: Path, knowledge: Knowledge
+) -> Sequence[Sample]:
     """The images of one split; paths are relative to `base`.
 
     Raises:
@@ -118,7 +120,9 @@ def open_split(data: CocoData | VocData | PhantomData, name: Split, base: Path, 
     return images[: split.limit] if split.limit else images
 
 
-def class_names(data: CocoData | VocData | PhantomData, images: Sequence[Sample], knowledge: Knowledge) -> tuple[str, ...]:
+def class_names(
+    data: CocoData | VocData | PhantomData, images: Sequence[Sample], knowledge: Knowledge
+) -> tuple[str, ...]:
     """The detector's classes: those the data's categories are tied to, in the config's order."""
     if data.categories is not None:
         return tuple(dict.fromkeys(knowledge.class_of_category(c) for c in data.categories))

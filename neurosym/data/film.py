@@ -28,10 +28,12 @@ Field = NDArray[np.float32]
 _MARGIN = 0.08  # the upright canvas reaches this far beyond the film, so that a turned patient leaves no empty corner
 _RIBS = 1024  # entries of a rib table
 _SOFT = {"ground_glass_opacity": 3.5, "consolidation": 3.0, "pleural_effusion": 1.3}  # blurred border, pixels at 256
-_BLADE = np.array(  # a shoulder blade: distance from the midline, height
-    ((0.38, 0.15), (0.345, 0.21), (0.34, 0.28), (0.36, 0.37), (0.39, 0.44))
-    + ((0.41, 0.44), (0.44, 0.33), (0.49, 0.24), (0.52, 0.15), (0.45, 0.12))
-)
+_BLADE = np.array(  # a shoulder blade: distances from the midline, heights
+    [
+        [0.38, 0.345, 0.34, 0.36, 0.39, 0.41, 0.44, 0.49, 0.52, 0.45],
+        [0.15, 0.21, 0.28, 0.37, 0.44, 0.44, 0.33, 0.24, 0.15, 0.12],
+    ]
+).T
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ def _shoulders(body: Body, rng: np.random.Generator, size: int) -> Field:
     canvas = _Canvas(size)
     shift = rng.uniform(-0.01, 0.05)
     for side in (-1, 1):
-        blade = _BLADE + (shift + rng.normal(0, 0.008), rng.normal(0, 0.02))
+        blade = _BLADE + np.array([shift + rng.normal(0, 0.008), rng.normal(0, 0.02)])
         canvas.polygon(np.stack([0.5 + side * blade[:, 0], blade[:, 1]], 1), 50)
     canvas.blur(size / 90)
     tilt = rng.uniform(0.06, 0.15)

@@ -111,13 +111,16 @@ class BoxChecker:
     def check(self, box: Box, width: int, height: int, what: str, line: int = 0) -> Box | None:
         """The box clipped to the image, or None if it cannot be used."""
         if not box.is_finite:
-            return self._bad(f"{what}: box {_shown(box)} is not finite", "correct its numbers", line)
+            self._bad(f"{what}: box {_shown(box)} is not finite", "correct its numbers", line)
+            return None
         if box.width <= 0 or box.height <= 0:
-            return self._bad(f"{what}: box {_shown(box)} is empty", "redraw or remove it", line)
+            self._bad(f"{what}: box {_shown(box)} is empty", "redraw or remove it", line)
+            return None
         outside = max(-box.x1, -box.y1, box.x2 - width, box.y2 - height)
         if outside > CLIP_TOLERANCE:
             message = f"{what}: box {_shown(box)} leaves its {width}×{height} image by {outside:g} px"
-            return self._bad(message, "clip or redraw it", line)
+            self._bad(message, "clip or redraw it", line)
+            return None
         clipped = Box(max(box.x1, 0.0), max(box.y1, 0.0), min(box.x2, float(width)), min(box.y2, float(height)))
         return clipped if clipped.width > 0 and clipped.height > 0 else None
 

@@ -74,7 +74,7 @@ class Pose:
         return np.stack([c * x - s * y + 0.5 + self.dx, s * x + c * y + 0.5 + self.dy], axis=1) * size
 
     def to_body(self, size: int) -> tuple[float, float, float, float, float, float]:
-        """The inverse (a, b, c, d, e, f): pixels to body coordinates times `size`, x' = ax + by + c, y' = dx + ey + f."""
+        """The inverse (a, b, c, d, e, f), pixels to body coordinates times `size`: x' = ax + by + c and so on."""
         c, s = math.cos(self.angle) / self.scale, math.sin(self.angle) / self.scale
         x, y = (0.5 + self.dx) * size, (0.5 + self.dy) * size
         return (c, s, size / 2 - c * x - s * y, -s, c, size / 2 - c * y + s * x)

@@ -27,6 +27,8 @@ from neurosym.induction.subsumption import Known
 _CROSSOVER: Final = 0.25
 _ELITE: Final = 5
 """One in so many survives unchanged."""
+_IMMIGRANTS: Final = 10
+"""One in so many is drawn afresh from the seeds, against inbreeding."""
 _EPOCH: Final = 5
 """Generations between two rounds of the covering loop."""
 _ACCEPTED_PER_EPOCH: Final = 3
@@ -76,7 +78,7 @@ class Breeder:
         self.binary = [p for p in self.relations if index.relations[p].arity == 2]
 
     def mutate(self, body: Body, rng: Random) -> Body | None:
-        """Add an atom (or a relation to a new entity with its class), drop one, give one another relation, or link one to another variable."""
+        """Add an atom (or two: a relation to something new, with its class), drop, relabel or relink one."""
         operators = [self._add, self._add, self._attach, self._swap, self._relink, self._drop]
         for _ in range(_TRIES):
             atoms = rng.choice(operators)(list(body), rng)
@@ -185,7 +187,9 @@ class Niche:
         self.head = breeder.head[0]
         self.size = breeder.config.population
         self.coverage = Coverage(scorer, self.head)
-        self.population = self._start(seeds)
+        self.seeds = self._rated(seeds)
+        best = sorted(self.seeds, key=lambda body: (-self.seeds[body], len(body), body))[: self.size // 2]
+        self.population = list(dict.fromkeys([*best, *self._drawn(self.size - len(best))]))
         self.generation = 0
 
     def step(self) -> None:
@@ -195,7 +199,7 @@ class Niche:
         ranked = self._ranked()
         elite = ranked[: max(1, self.size // _ELITE)]
         weights = [self.fitness(body) + 1e-6 for body in ranked]
-        following = dict.fromkeys(elite)
+        following = dict.fromkeys([*elite, *self._drawn(self.size // _IMMIGRANTS)])
         for _ in range(2 * self.size):
             if len(following) >= self.size:
                 break
@@ -226,8 +230,8 @@ class Niche:
         fitness = {body: self.fitness(body) for body in shortest.values()}
         return sorted(fitness, key=lambda body: (-fitness[body], len(body), body))
 
-    def _start(self, seeds: Sequence[Body]) -> list[Body]:
-        """Half the best seeds, half drawn in proportion to quality: the best alone would be much alike."""
+    def _rated(self, seeds: Sequence[Body]) -> dict[Body, float]:
+        """The seeds of any quality for this head."""
         quality: dict[Body, float] = {}
         for body in seeds:
             if self.breeder.known.entails(self.breeder.head, body):  # what is as good as known breeds nothing new
@@ -235,10 +239,11 @@ class Niche:
             scores = self.scorer.score(body)
             if scores is not None and scores.quality[self.coverage.row] > 0:
                 quality[body] = float(scores.quality[self.coverage.row])
-        ranked = sorted(quality, key=lambda body: (-quality[body], len(body), body))
-        best, others = ranked[: self.size // 2], ranked[self.size // 2 :]
-        drawn = self.rng.choices(others, [quality[b] for b in others], k=self.size - len(best)) if others else []
-        return list(dict.fromkeys([*best, *drawn]))
+        return quality
+
+    def _drawn(self, count: int) -> list[Body]:
+        """Seeds drawn in proportion to their quality: the best alone would be much alike."""
+        return self.rng.choices(list(self.seeds), list(self.seeds.values()), k=count) if self.seeds else []
 
     def _cover(self) -> None:
         for _ in range(_ACCEPTED_PER_EPOCH):

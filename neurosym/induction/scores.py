@@ -6,7 +6,7 @@ memoised by canonical form.
 
 The quality of a rule, by which it is selected and listed, is
 
-    quality = max(0, (bound - prior) / (1 - prior)) · √coverage · 0.85^(argument places of the body)
+    quality = max(0, (bound - prior) / (1 - prior)) · √coverage · 0.9^(argument places of the body)
 
 bound: the lower end of Wilson's 95% interval of the confidence, so that 5 of 5 ranks below 240 of 250. A film is one
 observation however many pairs of objects it shows, so with scenes the trials are those the body holds in. The excess
@@ -33,7 +33,7 @@ from neurosym.induction.index import BoolArray, FactIndex, FloatArray, IntArray
 from neurosym.induction.joins import TooExpensiveError, bind
 from neurosym.induction.subsumption import Clause, Known
 
-BREVITY: Final = 0.85
+BREVITY: Final = 0.9
 _NORMAL_975: Final = 1.959964
 _MEMO_BYTES: Final = 256_000_000
 _MOST_STAMPED: Final = 2**20

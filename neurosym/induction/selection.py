@@ -2,8 +2,8 @@
 
 Greedy, best first: the next candidate is the one whose quality times novelty is largest, where novelty is how much
 better it explains its facts than the candidates before it (the covering loop again, now over all heads). Two relations
-that say the same, such as inverses, explain nothing of each other. Before an evolved rule is accepted all its neighbours, one atom
-more or one atom other, are measured; a better one comes first. A rule is dropped when
+that say the same, such as inverses, explain nothing of each other. Before an evolved rule is accepted, all its
+neighbours, one atom more or one atom other, are measured; a better one comes first. A rule is dropped when
 
 - it explains fewer than `min_support` facts better than those before it, or its novelty is below 0.1;
 - one of its sub-bodies passes the thresholds and does as well within 0.01, or has, passing or not, a confidence that

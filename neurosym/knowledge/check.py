@@ -21,18 +21,23 @@ def _vocabulary(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
     for atom in (*rule.head, *rule.body):
         if atom.predicate == "=":
             continue
-        if len(atom.args) == 1 and atom.predicate not in ontology.classes:
-            kind, known, other = "class", set(ontology.classes), ontology.relations
-        elif len(atom.args) == 2 and atom.predicate not in ontology.relations:
-            kind, known, other = "relation", set(ontology.relations), ontology.classes
+        classes, relations = set(ontology.classes), set(ontology.relations)
+        if len(atom.args) == 1 and atom.predicate not in classes:
+            kind, known, other = "class", classes, relations
+        elif len(atom.args) == 2 and atom.predicate not in relations:
+            kind, known, other = "relation", relations, classes
         elif len(atom.args) > 2:
-            yield Problem(f"{atom} has {len(atom.args)} arguments; expected 1 (class) or 2 (relation)", rule.file, rule.line)
+            yield Problem(
+                f"{atom} has {len(atom.args)} arguments; expected 1 (class) or 2 (relation)", rule.file, rule.line
+            )
             continue
         else:
             continue
         if atom.predicate in other:
             needed = 2 if kind == "class" else 1
-            message = f"{atom.predicate!r} is a {'relation' if needed == 2 else 'class'}: expected {needed} argument(s), "
+            message = (
+                f"{atom.predicate!r} is a {'relation' if needed == 2 else 'class'}: expected {needed} argument(s), "
+            )
             yield Problem(f"{message}found {len(atom.args)}", rule.file, rule.line)
         else:
             cure = did_you_mean(atom.predicate, known, ontology.where)
@@ -41,7 +46,9 @@ def _vocabulary(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
 
 def _safety(rule: Rule) -> Iterator[Problem]:
     if any(a.predicate == "=" for a in rule.body):
-        yield Problem("an equality may only be a head", rule.file, rule.line, cure="use the same variable twice instead")
+        yield Problem(
+            "an equality may only be a head", rule.file, rule.line, cure="use the same variable twice instead"
+        )
     equalities = [a for a in rule.head if a.predicate == "="]
     if equalities and len(rule.head) > 1:
         yield Problem("an equality must be the only head atom", rule.file, rule.line, cure="split the rule")
@@ -51,7 +58,9 @@ def _safety(rule: Rule) -> Iterator[Problem]:
         unbound = sorted(head_variables)
     if unbound:
         names = ", ".join(map(str, unbound))
-        yield Problem(f"unsafe rule: the body does not bind {names}", rule.file, rule.line, cure="add a body atom with it")
+        yield Problem(
+            f"unsafe rule: the body does not bind {names}", rule.file, rule.line, cure="add a body atom with it"
+        )
     if not rule.body and head_variables:
         yield Problem("a fact must not have variables", rule.file, rule.line, cure="add a body")
 

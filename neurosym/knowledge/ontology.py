@@ -127,7 +127,8 @@ def load_ontology(paths: Iterable[Path]) -> Ontology:
     Raises:
         OntologyError: with every problem of the files (see `neurosym.knowledge.rdf` for those of reading).
     """
-    graph, files = Graph(), ()
+    graph = Graph()
+    files: tuple[Path, ...] = ()
     for path in paths:
         part, seen = read_graph(Path(path))
         graph += part
@@ -145,7 +146,7 @@ class _Reader:
     def read(self) -> Ontology:
         class_nodes = self._subjects(OWL.Class)
         property_nodes = self._subjects(OWL.ObjectProperty)
-        names = {node: self._name(node) for node in (*class_nodes, *property_nodes)}
+        names: dict[Node, str] = {node: self._name(node) for node in (*class_nodes, *property_nodes)}
         for name in sorted({n for n in names.values() if list(names.values()).count(n) > 1}):
             iris = ", ".join(sorted(f"<{i}>" for i, n in names.items() if n == name))
             self._problem(f"two terms share the name {name!r}: {iris}", name, "give one of them another label")

@@ -7,7 +7,7 @@ that folder. The network is never asked. All problems of a file are reported wit
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET  # noqa: S405  (expat >= 2.4.1 refuses entity bombs; external entities are never resolved)
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -38,7 +38,9 @@ def read_graph(path: Path, trail: tuple[Path, ...] = ()) -> tuple[Graph, tuple[P
     path = path.resolve()
     if path in trail:
         circle = " → ".join(p.name for p in (*trail[trail.index(path) :], path))
-        raise OntologyError(Problem(f"cyclic owl:imports: {circle}", short_path(path), cure="remove one of these imports"))
+        raise OntologyError(
+            Problem(f"cyclic owl:imports: {circle}", short_path(path), cure="remove one of these imports")
+        )
     graph = _parse(path)
     files: tuple[Path, ...] = ()
     for iri in sorted(str(o) for o in graph.objects(None, OWL.imports)):
@@ -51,7 +53,9 @@ def read_graph(path: Path, trail: tuple[Path, ...] = ()) -> tuple[Graph, tuple[P
 def _parse(path: Path) -> Graph:
     syntax = FORMATS.get(path.suffix.lower())
     if syntax is None:
-        raise OntologyError(Problem(f"unknown ontology format {path.suffix!r}; known: {', '.join(FORMATS)}", short_path(path)))
+        raise OntologyError(
+            Problem(f"unknown ontology format {path.suffix!r}; known: {', '.join(FORMATS)}", short_path(path))
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -81,7 +85,9 @@ def resolve_import(iri: str, importer: Path) -> Path:
         target = folder / entries[iri]
         if target.is_file():
             return target
-        problem = Problem(f"catalog maps <{iri}> to {entries[iri]!r}, which does not exist", short_path(folder / CATALOG))
+        problem = Problem(
+            f"catalog maps <{iri}> to {entries[iri]!r}, which does not exist", short_path(folder / CATALOG)
+        )
         raise OntologyError(problem)
     for candidate in sorted(p for p in folder.iterdir() if p.suffix in FORMATS and p != importer):
         if f"<{iri}>" in candidate.read_text(encoding="utf-8", errors="replace"):

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
@@ -98,7 +99,8 @@ def parse_leniently(text: str, file: str = "") -> tuple[tuple[Rule, ...], list[P
 
 
 def _rule(statement: str, meta: dict[str, str], file: str, line: int) -> Rule:
-    weight_token, head, body = _ToRule().transform(_grammar().parse(statement))
+    parsed: Any = _ToRule().transform(_grammar().parse(statement))
+    weight_token, head, body = parsed
     weight = None if weight_token is None else float(weight_token)
     if weight is not None and not 0.0 < weight <= 1.0:
         raise ValueError(f"weight {weight_token} is not a probability; expected 0 < weight <= 1")
@@ -109,7 +111,8 @@ def _rule(statement: str, meta: dict[str, str], file: str, line: int) -> Rule:
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, str]]]:
     """Cut a text into (first line, statement without comments, metadata); a statement ends with a dot at a line's end."""
-    pending, first, meta = "", 0, {}
+    pending, first = "", 0
+    meta: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         code, comment = _split_comment(line)
         if pending and ":-" in code and ":-" in pending:

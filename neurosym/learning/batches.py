@@ -52,9 +52,7 @@ def augment(image: Tensor, target: Target, rng: np.random.Generator) -> tuple[Te
     offset = torch.tensor([shift_x * width, shift_y * height] * 2)
     boxes = (target["boxes"] - centre) * scale + centre + offset
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    boxes = torch.stack(
-        [boxes[:, 0].clamp(0, width), boxes[:, 1].clamp(0, height), boxes[:, 2].clamp(0, width), boxes[:, 3].clamp(0, height)], 1
-    )
+    boxes = torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height]))
     left = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     big = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE).all(1) & (left >= 0.5 * area)
     return moved, {"boxes": boxes[big], "labels": target["labels"][big]}

@@ -46,7 +46,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
         for index, state in checkpoint.optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         for group in checkpoint.optimizer["param_groups"]:
-            groups.append({k: v for k, v in group.items() if isinstance(v, (int, float, bool, list, tuple, type(None)))})
+            groups.append(
+                {k: v for k, v in group.items() if isinstance(v, (int, float, bool, list, tuple, type(None)))}
+            )
         save_file(_contiguous(tensors), temporary / "training.safetensors")
         state = {"step": checkpoint.step, "param_groups": groups, **info}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")

@@ -28,9 +28,7 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        rules = [
-            asdict(r) | {"violation_rate": r.violation_rate, "fired_ratio": r.fired_ratio} for r in self.rules
-        ]
+        rules = [asdict(r) | {"violation_rate": r.violation_rate, "fired_ratio": r.fired_ratio} for r in self.rules]
         return {"images": self.images, "ap": self.ap, "ap50": self.ap50, "per_class": self.per_class, "rules": rules}
 
 
@@ -83,7 +81,9 @@ def _average_precision(
         return scores
     with contextlib.redirect_stdout(io.StringIO()):
         ground = COCO(truth)
-        run = COCOeval_faster(ground, ground.loadRes(guess["annotations"]), iouType="bbox", print_function=lambda *_: None)
+        run = COCOeval_faster(
+            ground, ground.loadRes(guess["annotations"]), iouType="bbox", print_function=lambda *_: None
+        )
         run.run()
     precision = run.eval["precision"]  # IoU, recall, class, area, detections per image
     for name in scores:

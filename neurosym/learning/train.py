@@ -109,7 +109,9 @@ class _Trainer:
         path = self.out / "constraints.json"
         value = {"used": [r.id for r in used], "unused": {r.id: reason for r, reason in unused}}
         write_text_atomically(path, json.dumps(value, indent=1) + "\n")
-        log.info("%d of %d rules constrain this detector; why not the others: %s", len(used), len(used) + len(unused), path)
+        log.info(
+            "%d of %d rules constrain this detector; why not the others: %s", len(used), len(used) + len(unused), path
+        )
 
     def prepare(self, base: Path, resume: bool) -> None:
         """Make the run folder, or load the state to go on from."""
@@ -126,7 +128,9 @@ class _Trainer:
             self.model.load_state_dict(state.model)
             self.optimizer.load_state_dict(state.optimizer)
         except (RuntimeError, ValueError) as error:
-            raise TrainingError(f"{checkpoint}: the checkpoint is of another model; start anew with another --out") from error
+            raise TrainingError(
+                f"{checkpoint}: the checkpoint is of another model; start anew with another --out"
+            ) from error
         self.average = {k: v.to(self.device) for k, v in state.average.items()} if self.average else {}
         torch.set_rng_state(state.random)
         self.step = state.step
@@ -171,7 +175,7 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         self.optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.gradient_clip)
         self.optimizer.step()
         self._update_average()

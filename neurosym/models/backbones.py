@@ -46,15 +46,13 @@ class InvertedResidual(nn.Module):
         if expansion != 1:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
             self._bn0 = FrozenBatchNorm2d(hidden, eps=1e-3)
-        self._depthwise_conv = nn.Conv2d(
-            hidden, hidden, kernel, stride, padding=kernel // 2, groups=hidden, bias=False
-        )
+        self._depthwise_conv = nn.Conv2d(hidden, hidden, kernel, stride, padding=kernel // 2, groups=hidden, bias=False)
         self._bn1 = FrozenBatchNorm2d(hidden, eps=1e-3)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = FrozenBatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_expand_conv") else x
+        y: Tensor = F.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_expand_conv") else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.shortcut else y

@@ -36,7 +36,7 @@ class SceneProposals:
     boxes: Float[Tensor, "box 4"]
 
 
-class _RoIHeads(RoIHeads):
+class _RoIHeads(RoIHeads):  # type: ignore[misc]
     """torchvision's box branch, with the raw predictions of the last forward pass kept for `Detector`."""
 
     last: tuple[Tensor, Tensor, list[Tensor]]
@@ -66,7 +66,8 @@ class Detector(nn.Module):
         backbone = build_backbone(config)
         strides = (4, 8, 16, 32, 64)
         anchors = AnchorGenerator(
-            sizes=tuple((config.anchor_scale * s,) for s in strides), aspect_ratios=(config.aspect_ratios,) * len(strides)
+            sizes=tuple((config.anchor_scale * s,) for s in strides),
+            aspect_ratios=(config.aspect_ratios,) * len(strides),
         )
         representation = TwoMLPHead(config.fpn_channels * 7 * 7, config.head_features)
         self.net = FasterRCNN(

@@ -24,7 +24,6 @@ from neurosym.records import Atom, Candidate, Rule, Scene
 from neurosym.scenes.draw import draw_scene
 
 
-
 @dataclass(frozen=True, slots=True)
 class Film:
     """One thumbnail; `picture` is a data URI, "" if the image is not at hand."""

@@ -1,0 +1,52 @@
+"""One seed of a detection experiment: train, evaluate on test, induce, report; through the stages a user runs."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from harness import HERE, record
+from rich.console import Console
+
+from neurosym.induction import InductionConfig
+from neurosym.learning.config import load_config
+from neurosym.learning.train import train
+from neurosym.loop import Stages
+
+RUNS = HERE.parent / "runs"
+
+
+def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str = "") -> dict[str, Any]:
+    """The record of one seed of ``experiments/NAME/config.yaml``; the run folder is ``runs/NAME-KEY-seedN``."""
+    path = HERE / name / "config.yaml"
+    config = load_config(path, (*overrides, f"seed={seed}"))
+    key = f"{key}-seed{seed}" if key else f"seed{seed}"
+    settings = config.model_dump(mode="json", exclude={"knowledge", "data"}) | {
+        "config": path.read_text(encoding="utf-8")
+    }
+
+    def compute() -> dict[str, Any]:
+        folder = RUNS / f"{name}-{key}"
+        shutil.rmtree(folder, ignore_errors=True)
+        started = time.perf_counter()
+
+        def tell(step: int, steps: int, terms: dict[str, float]) -> None:
+            if step % 50 == 0 or step == steps:
+                Console().print(
+                    f"{name} {key}: {step}/{steps}, loss {terms['loss']:.3f}, {time.perf_counter() - started:.0f} s"
+                )
+
+        train(config, path.parent, folder, progress=tell)
+        seconds = time.perf_counter() - started
+        stages = Stages.of(folder)
+        result = stages.evaluate()
+        found = stages.induce(InductionConfig(min_confidence=0.8, top=40))
+        stages.report(folder / "report.html")
+        rules = [{"rule": str(c.rule), "support": c.support, "confidence": round(c.confidence, 4)} for c in found]
+        return {"training_seconds": round(seconds, 1), "induced": rules} | {
+            k: result[k] for k in ("images", "ap", "ap50", "per_class", "rules")
+        }
+
+    return record(name, key, settings, compute)

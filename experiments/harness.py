@@ -1,0 +1,161 @@
+"""What every experiment shares: records that survive a kill, figures with intervals, `results.json`, the README's table.
+
+``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose function ``figures()`` returns `Figure`s. A run
+that is recorded in ``experiments/NAME/records/`` for the same settings is not computed again, so a grid that was interrupted
+goes on where it stopped. Exit code 1: a goal is not met. ``python experiments/harness.py --readme`` rewrites the README's table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from neurosym.knowledge.rules import write_text_atomically
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+START, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number: its mean with a 95% interval over the seeds, and the goal it must reach ("" if there is none)."""
+
+    figure: str
+    value: float
+    low: float
+    high: float
+    goal: str
+    met: bool
+    seeds: int
+    seconds: float
+    commit: str
+
+
+def figure(
+    name: str, records: Sequence[dict[str, Any]], of: Callable[[dict[str, Any]], float], goal: str = ""
+) -> Figure:
+    """Summarise one value over the records of several seeds; `goal` is like ">= 0.9" and is held against the mean."""
+    values = [of(r) for r in records]
+    mean = statistics.fmean(values)
+    half = 0.0
+    if len(values) > 1:
+        half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    sign, _, bound = goal.partition(" ")
+    met = {">=": mean >= float(bound or 0), "<=": mean <= float(bound or 0), "": True}[sign]
+    commits = sorted({str(r["commit"]) for r in records})
+    seconds = sum(float(r["seconds"]) for r in records)
+    rounded = (round(v, 4) for v in (mean, mean - half, mean + half))
+    return Figure(name, *rounded, goal, met, len(values), round(seconds, 1), ", ".join(commits))
+
+
+def record(name: str, key: str, settings: Any, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record of one run: read if it was made with the same settings, else computed and written."""
+    path = HERE / name / "records" / f"{key}.json"
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    if path.is_file():
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if known["settings"] == digest:
+            return known
+    started = time.perf_counter()
+    result = compute()
+    value = {"settings": digest, "commit": commit(), "seconds": round(time.perf_counter() - started, 1), **result}
+    write_text_atomically(path, json.dumps(value, indent=1) + "\n")
+    return value
+
+
+def commit() -> str:
+    """The short hash of the commit that runs, with a plus if the package has uncommitted changes."""
+    git = ["git", "-C", str(HERE)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "../neurosym"], capture_output=True, text=True, check=False
+    )  # noqa: S603
+    return (head.stdout.strip() or "unknown") + ("+" if changed.stdout.strip() else "")
+
+
+def data_folder(*needed: str) -> Path:
+    """The folder of data sets; ends the program with a message, successfully, where a needed one is absent."""
+    folder = Path(os.environ.get("NEUROSYM_DATA", HERE.parent.parent / "shared" / "data")).resolve()
+    missing = [n for n in needed if not (folder / n).is_dir()]
+    if missing:
+        raise SystemExit(
+            skip(f"skipped: no {', '.join(missing)} in {folder}; set NEUROSYM_DATA to the data sets' folder")
+        )
+    os.environ["NEUROSYM_DATA"] = str(folder)
+    return folder
+
+
+def skip(message: str) -> int:
+    """Say why nothing was run; the exit code of a skipped experiment."""
+    Console().print(message, soft_wrap=True)
+    return 0
+
+
+def run(name: str) -> int:
+    """Run one experiment; returns the exit code."""
+    path = HERE / name / "bench.py"
+    if not path.is_file():
+        known = ", ".join(sorted(p.parent.name for p in HERE.glob("*/bench.py")))
+        Console().print(f"no experiment {name!r}; known: {known}")
+        return 2
+    spec = importlib.util.spec_from_file_location(f"bench_{name.replace('-', '_')}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: list[Figure] = module.figures()
+    write_text_atomically(HERE / name / "results.json", json.dumps([asdict(f) for f in found], indent=1) + "\n")
+    show(name, found)
+    update_readme()
+    return 0 if all(f.met for f in found) else 1
+
+
+def show(name: str, found: Sequence[Figure]) -> None:
+    """Print figures as a table."""
+    table = Table("figure", "mean", "95% interval", "goal", "met", "seeds", "seconds", "commit", title=name)
+    for f in found:
+        met = "–" if not f.goal else "yes" if f.met else "NO"
+        table.add_row(
+            f.figure, f"{f.value:g}", f"{f.low:g} – {f.high:g}", f.goal, met, str(f.seeds), f"{f.seconds:g}", f.commit
+        )
+    Console(width=160).print(table)
+
+
+def update_readme() -> None:
+    """Rewrite the table of results between the README's two markers."""
+    text = README.read_text(encoding="utf-8")
+    if START not in text or END not in text:
+        return
+    rows = ["| experiment | figure | mean | 95% interval | goal | seeds |", "|---|---|---|---|---|---|"]
+    for path in sorted(HERE.glob("*/results.json")):
+        for f in (Figure(**v) for v in json.loads(path.read_text(encoding="utf-8"))):
+            goal = f"{f.goal} {'✓' if f.met else '✗'}" if f.goal else ""
+            name = path.parent.name
+            rows.append(
+                f"| [{name}](experiments/{name}) | {f.figure} | {f.value:g} | {f.low:g} – {f.high:g} | {goal} | {f.seeds} |"
+            )
+    before, rest = text.split(START)
+    write_text_atomically(README, before + START + "\n" + "\n".join(rows) + "\n" + END + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python experiments/harness.py NAME | --readme")
+    sys.path.insert(0, str(HERE))
+    raise SystemExit(update_readme() if sys.argv[1] == "--readme" else run(sys.argv[1]))
