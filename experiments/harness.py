@@ -1,8 +1,8 @@
-"""What every experiment shares: records that survive a kill, figures with intervals, `results.json`, the README's table.
+"""What experiments share: records that survive a kill, figures with intervals, `results.json`, the table in README.
 
 ``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose function ``figures()`` returns `Figure`s. A run
 that is recorded in ``experiments/NAME/records/`` for the same settings is not computed again, so a grid that was interrupted
-goes on where it stopped. Exit code 1: a goal is not met. ``python experiments/harness.py --readme`` rewrites the README's table.
+``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose `figures()` returns `Figure`s. A run
 """
 
 from __future__ import annotations
@@ -81,12 +81,13 @@ def record(name: str, key: str, settings: Any, compute: Callable[[], dict[str, A
 
 def commit() -> str:
     """The short hash of the commit that runs, with a plus if the package has uncommitted changes."""
-    git = ["git", "-C", str(HERE)]
-    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "../neurosym"], capture_output=True, text=True, check=False
-    )  # noqa: S603
-    return (head.stdout.strip() or "unknown") + ("+" if changed.stdout.strip() else "")
+    head = _git("rev-parse", "--short", "HEAD")
+    return (head or "unknown") + ("+" if _git("status", "--porcelain", "../neurosym") else "")
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(HERE), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
 
 def data_folder(*needed: str) -> Path:

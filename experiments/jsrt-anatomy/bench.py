@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from detection import seed_record
@@ -41,7 +42,7 @@ def laterality_rules(run: dict[str, Any]) -> float:
     """How many neighbours of the order are induced: left_of(X, Y) from the class of X and the class of Y, or more general."""
     general = {name: {name, "anatomical_structure", *(["lung"] if name.endswith("lung") else [])} for name in ORDER}
     rules = {r["rule"].split(" :: ")[-1] for r in run["induced"]}
-    pairs = list(zip(ORDER, ORDER[1:], strict=False))
+    pairs = list(itertools.pairwise(ORDER))
     spellings = [
         {f"left_of(X, Y) :- {a}(X), {b}(Y)." for a in general[x] for b in general[y] if a == x or b == y}
         for x, y in pairs

@@ -37,8 +37,8 @@ class PairGroup:
     rule: Int[Tensor, " rule"]
     first: Int[Tensor, " rule"]
     second: Int[Tensor, " rule"]
-    body: Int[Tensor, "rule word"]
-    head: Int[Tensor, "rule word"]
+    body: Int[Tensor, "rule body_word"]
+    head: Int[Tensor, "rule head_word"]
     denied: Bool[Tensor, " rule"]
 
 
@@ -49,7 +49,7 @@ class ExistentialGroup:
     rule: Int[Tensor, " rule"]
     first: Int[Tensor, " rule"]
     second: Int[Tensor, " rule"]
-    head: Int[Tensor, "rule word"]
+    head: Int[Tensor, "rule head_word"]
 
 
 @dataclass(frozen=True)

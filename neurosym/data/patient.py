@@ -20,6 +20,7 @@ from neurosym.records import Annotation, Box
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
+Relations = tuple[tuple[str, int, int | None], ...]  # name, index of an annotation, index of another or None
 
 ANATOMY = ("right_lung", "heart", "left_lung")
 LUNGS = ("right_lung", "left_lung")
@@ -221,7 +222,7 @@ def draw_patient(rng: np.random.Generator, size: int, turn: float) -> Patient:
 # --- relations between boxes ------------------------------------------------------------------------------------------
 
 
-def relations_of(annotations: Sequence[Annotation]) -> tuple[tuple[str, int, int | None], ...]:
+def relations_of(annotations: Sequence[Annotation]) -> Relations:
     """The relations that hold between annotations, by index; None where a relation is unary. Sorted.
 
     >>> pair = [Annotation("right_lung", Box(0, 0, 9, 20)), Annotation("nodule", Box(1, 15, 3, 17))]

@@ -44,6 +44,7 @@ from neurosym.data.patient import (
     Finding,
     Mask,
     Patient,
+    Relations,
     Wish,
     box_of,
     draw_patient,
@@ -202,9 +203,9 @@ class Layout:
 # --- from findings to labels ------------------------------------------------------------------------------------------
 
 
-def category_of(annotations: Sequence[Annotation]) -> str:
+def category_of(annotations: Sequence[Annotation], relations: Relations) -> str:
     """The study category that follows from what is on the film; see the head of this module."""
-    relations = set(relations_of(annotations))
+    holds = set(relations)
     names = [a.name for a in annotations if a.name not in ANATOMY]
     if not {"ground_glass_opacity", "consolidation"} & set(names):
         return "negative_for_pneumonia"
@@ -213,9 +214,9 @@ def category_of(annotations: Sequence[Annotation]) -> str:
         for i, a in enumerate(annotations)
         for j in range(len(annotations))
         if a.name == "ground_glass_opacity"
-        and ("inside", i, j) in relations
-        and ("peripheral", i, None) in relations
-        and ("lower_zone", i, None) in relations
+        and ("inside", i, j) in holds
+        and ("peripheral", i, None) in holds
+        and ("lower_zone", i, None) in holds
     }
     if affected >= set(LUNGS):
         return "typical_appearance"
@@ -286,13 +287,14 @@ def phantom_layout(index: int, config: PhantomConfig | None = None) -> Layout:
         taken = taken | findings[-1].mask
     annotations = tuple(_annotate(name, patient.masks[name]) for name in ANATOMY)
     annotations += tuple(_annotate(f.kind, f.mask) for f in findings)
-    category = category_of(annotations)
+    relations = relations_of(annotations)
+    category = category_of(annotations, relations)
     return Layout(
         image_id=f"phantom-{index:06d}",
         annotations=annotations,
         labels=_labels(category, patient.cardiothoracic_ratio > 0.5, config.label_noise, of_labels),
         attributes={
-            "relations": relations_of(annotations),
+            "relations": relations,
             "scenario": scenario,
             "true_label": category,
             "cardiothoracic_ratio": patient.cardiothoracic_ratio,

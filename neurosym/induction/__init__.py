@@ -7,6 +7,7 @@
     subsumption  θ-subsumption, and what known rules make redundant
     scores       one body scored for all heads at once; the quality that ranks rules
     seeds        every body of one and two atoms
+    paths        chains between the arguments of a fact, to start from
     evolution    longer bodies: Evoda (Wu et al., ICDE 2022), adapted
     selection    the short, non-redundant list
     search       `induce`: all of it in order

@@ -52,7 +52,10 @@ class InductionConfig:
     """Fewest scenes in which that happens; of no effect in a general graph."""
     min_confidence: float = 0.6
     measure: Measure = "standard"
-    """The confidence that `min_confidence` and the fitness look at: closed world, or partial completeness."""
+    """The confidence that `min_confidence` and the fitness look at: closed world, or partial completeness.
+
+    A candidate's weight is its standard confidence either way.
+    """
     seed: int = 0
     injective: bool = True
     """Distinct variables bind distinct entities."""

@@ -3,7 +3,7 @@
 As there: a rule is a chromosome and an atom a gene; parents are drawn in proportion to fitness; mutation replaces
 predicates and variables, crossover swaps a body atom between two rules; a covering loop takes the facts explained by
 accepted rules out of the reward. Ours: one niche per head relation with elitism; a start from the best of all rules of
-one and two atoms instead of the singleton copy rule; mutations that also add and drop atoms, and only put a relation
+one and two atoms, and in a general graph from chains between examples (`paths`), instead of the singleton copy rule; mutations that also add and drop atoms, and only put a relation
 where its arguments have entities in common with the variable's other places; facts are discounted only as far as they
 are explained (by the lower bound of the best accepted rule's confidence), so a sharper rule still earns its keep.
 """
@@ -18,8 +18,9 @@ from typing import Final
 import numpy as np
 
 from neurosym.induction.clauses import Body, BodyAtom, free_variables, is_connected
-from neurosym.induction.config import InductionConfig
+from neurosym.induction.config import EXACT_BODY, InductionConfig
 from neurosym.induction.index import BoolArray, FactIndex
+from neurosym.induction.paths import Paths
 from neurosym.induction.scores import BREVITY, Scorer, Scores, Spelling
 from neurosym.induction.seeds import fits
 from neurosym.induction.subsumption import Known
@@ -28,7 +29,7 @@ _CROSSOVER: Final = 0.25
 _ELITE: Final = 5
 """One in so many survives unchanged."""
 _IMMIGRANTS: Final = 10
-"""One in so many is drawn afresh from the seeds, against inbreeding."""
+"""One in so many is new in each generation, against inbreeding."""
 _EPOCH: Final = 5
 """Generations between two rounds of the covering loop."""
 _ACCEPTED_PER_EPOCH: Final = 3
@@ -182,24 +183,27 @@ class Breeder:
 class Niche:
     """The population of one head relation."""
 
-    def __init__(self, scorer: Scorer, breeder: Breeder, seeds: Sequence[Body], rng: Random) -> None:
-        self.scorer, self.breeder, self.rng = scorer, breeder, rng
+    def __init__(
+        self, scorer: Scorer, breeder: Breeder, seeds: Sequence[Body], paths: Paths | None, rng: Random
+    ) -> None:
+        self.scorer, self.breeder, self.paths, self.rng = scorer, breeder, paths, rng
         self.head = breeder.head[0]
         self.size = breeder.config.population
         self.coverage = Coverage(scorer, self.head)
         self.seeds = self._rated(seeds)
         best = sorted(self.seeds, key=lambda body: (-self.seeds[body], len(body), body))[: self.size // 2]
-        self.population = list(dict.fromkeys([*best, *self._drawn(self.size - len(best))]))
+        self.population = list(dict.fromkeys([*best, *self._newcomers(self.size - len(best))]))
         self.generation = 0
+        self.polished: set[Body] = set()
 
     def step(self) -> None:
         """One generation; every `_EPOCH` the best rules are accepted and what they explain is discounted."""
         if self.generation % _EPOCH == 0:
             self._cover()
-        ranked = self._ranked()
+        fitness = self._ranked()
+        ranked, weights = list(fitness), [value + 1e-6 for value in fitness.values()]
         elite = ranked[: max(1, self.size // _ELITE)]
-        weights = [self.fitness(body) + 1e-6 for body in ranked]
-        following = dict.fromkeys([*elite, *self._drawn(self.size // _IMMIGRANTS)])
+        following = dict.fromkeys([*elite, *self._newcomers(self.size // _IMMIGRANTS)])
         for _ in range(2 * self.size):
             if len(following) >= self.size:
                 break
@@ -220,15 +224,15 @@ class Niche:
         quality *= _PATIENCE ** sum(len(args) for _, args in body)
         return quality * (_KNOWN_FACTS_COUNT + (1 - _KNOWN_FACTS_COUNT) * self.coverage.novelty(scores))
 
-    def _ranked(self) -> list[Body]:
-        """The population, fittest first; of bodies that hold at the same facts only the shortest."""
+    def _ranked(self) -> dict[Body, float]:
+        """The population with its fitness, fittest first; of bodies that hold at the same facts only the shortest."""
         shortest: dict[tuple[int, bytes], Body] = {}
         for body in sorted(self.population, key=lambda body: (len(body), body)):
             scores = self.scorer.score(body)
             if scores is not None:
                 shortest.setdefault((scores.body_size, scores.hits.tobytes()), body)
         fitness = {body: self.fitness(body) for body in shortest.values()}
-        return sorted(fitness, key=lambda body: (-fitness[body], len(body), body))
+        return dict(sorted(fitness.items(), key=lambda item: (-item[1], len(item[0]), item[0])))
 
     def _rated(self, seeds: Sequence[Body]) -> dict[Body, float]:
         """The seeds of any quality for this head."""
@@ -241,11 +245,30 @@ class Niche:
                 quality[body] = float(scores.quality[self.coverage.row])
         return quality
 
-    def _drawn(self, count: int) -> list[Body]:
-        """Seeds drawn in proportion to their quality: the best alone would be much alike."""
-        return self.rng.choices(list(self.seeds), list(self.seeds.values()), k=count) if self.seeds else []
+    def _newcomers(self, count: int) -> list[Body]:
+        """Seeds drawn in proportion to their quality; in a general graph half of them chains between examples."""
+        chains = self._chains(count // 2) if self.paths is not None else []
+        drawn = self.rng.choices(list(self.seeds), list(self.seeds.values()), k=count) if self.seeds else []
+        return [*chains, *drawn[len(chains) :]]
+
+    def _chains(self, count: int) -> list[Body]:
+        config, relation = self.breeder.config, self.breeder.index.relations[self.head]
+        longest = min(config.max_body, config.max_variables - 1)
+        if self.paths is None or longest <= EXACT_BODY:
+            return []
+        doubt = 1.0 - self.coverage.explained[self.scorer.slots.searchsorted(relation.ids)]
+        found: list[Body] = []
+        for i in self.rng.choices(range(len(relation)), doubt.tolist(), k=count):
+            length = self.rng.randint(EXACT_BODY + 1, longest)
+            x, y = int(relation.first[i]), int(relation.second[i])
+            atoms = self.paths.sample(x, y, length, self.rng) if x != y else None
+            body = None if atoms is None else self.breeder.repair(atoms)
+            if body is not None:
+                found.append(body)
+        return found
 
     def _cover(self) -> None:
+        self._polish()
         for _ in range(_ACCEPTED_PER_EPOCH):
             gain = {body: self._gain(body) for body in self.population if (self.head, body) in self.scorer.found}
             best = min(gain, key=lambda body: (-gain[body], len(body), body), default=None)
@@ -254,6 +277,16 @@ class Niche:
             scores = self.scorer.score(best)
             assert scores is not None  # it is in `found`
             self.coverage.accept(scores)
+
+    def _polish(self) -> None:
+        """Add the neighbours of the fittest evolved body not yet looked at that outdo it."""
+        body = next((b for b in self._ranked() if len(b) > EXACT_BODY and b not in self.polished), None)
+        if body is None:
+            return
+        self.polished.add(body)
+        fitness = self.fitness(body)
+        near = dict.fromkeys(self.breeder.neighbours(body))
+        self.population += [b for b in near if self.fitness(b) > fitness and b not in self.population]
 
     def _gain(self, body: Body) -> float:
         scores = self.scorer.score(body)

@@ -23,6 +23,7 @@ from neurosym.induction.config import EXACT_BODY, InductionConfig, Progress, Sta
 from neurosym.induction.engine import evaluate_rule
 from neurosym.induction.evolution import Breeder, Niche
 from neurosym.induction.index import FactIndex
+from neurosym.induction.paths import Paths
 from neurosym.induction.scores import Scorer, Spelling, wilson
 from neurosym.induction.seeds import bodies, compatible_places
 from neurosym.induction.selection import CERTAIN, Selection
@@ -74,11 +75,15 @@ class _Induction:
         if unknown:
             problems = [Problem(f"target {n!r} has no facts", cure=did_you_mean(n, self.numbers)) for n in unknown]
             raise InductionError(problems)
+        for rule in background:  # a class without facts may still link two that have some
+            for atom in (*rule.head, *rule.body):
+                self.numbers.setdefault(atom.predicate, len(self.index.relations) - len(self.numbers) - 1)
         hard = filter(_is_hard, background)
         clauses = dict.fromkeys(clause for rule in hard for clause in clauses_of(rule, self.numbers))
         self.given = Known(clauses, injective=config.injective)
         self.known = Known(clauses, injective=config.injective)
         self.spelling = Spelling()
+        self.paths = None if self.index.has_scenes else Paths(self.index)
         self.places = compatible_places(self.index)
         arities = sorted({relation.arity for relation in self.index.relations})
         self.scorers = {a: Scorer(self.index, a, config, self.given, self.known) for a in arities}
@@ -130,6 +135,8 @@ class _Induction:
                 size = np.full(len(scorer.heads), float(scores.body_size))
                 confidence = scores.support / size
                 certain = (confidence >= CERTAIN) & (wilson(confidence, scores.trials) >= _CERTAIN_BOUND)
+                if self.index.has_scenes:
+                    certain &= scores.trials >= self.config.min_scenes
                 certain &= (scores.support >= self.config.min_support) & (confidence >= self.config.min_confidence)
                 learned.update((scorer.heads[h], body) for h in np.flatnonzero(certain))
         new: list[Clause] = [((head, tuple(range(self._arity(head)))), body) for head, body in sorted(learned)]
@@ -162,7 +169,8 @@ class _Induction:
         relation = self.index.relations[head]
         if len(relation) < self.config.min_support:
             return
-        niche = Niche(scorer, self._breeder(head), seeds, Random(f"{self.config.seed}/{relation.name}"))
+        paths = self.paths if scorer.arity == 2 else None
+        niche = Niche(scorer, self._breeder(head), seeds, paths, Random(f"{self.config.seed}/{relation.name}"))
         while niche.population and niche.generation < self.config.generations and not self._is_late():
             niche.step()
             self._report("evolution", niche.generation, relation.name)

@@ -64,7 +64,7 @@ class Selection:
         self.known = known
         self.soft = [rule for rule in background if rule.weight is not None and rule.weight < CERTAIN]
         self.variants = {canonical(rule) for rule in background if rule.head and rule.body}
-        self.coverage = {head: Coverage(scorer, head) for scorer in scorers.values() for head in scorer.heads}
+        self.coverage: dict[int, Coverage] = {}
         self.queue: list[tuple[float, int, int, Body]] = []
         self.breeders, self.is_late = breeders, is_late
         self.polished: set[tuple[int, Body]] = set()
@@ -77,7 +77,10 @@ class Selection:
         self._refill()
         while self.queue and (self.config.top is None or len(self.accepted) < self.config.top):
             _, length, head, body = heapq.heappop(self.queue)
-            scorer, coverage = self._scorer(head), self.coverage[head]
+            scorer = self._scorer(head)
+            if head not in self.coverage:
+                self.coverage[head] = Coverage(scorer, head)
+            coverage = self.coverage[head]
             scores = scorer.score(body)
             assert scores is not None  # it is in `found`
             novelty = coverage.novelty(scores)

@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from neurosym.induction.clauses import Coded, encode
 from neurosym.records import Rule
 
 Clause = tuple[Coded, tuple[Coded, ...]]
 """(head atom, body atoms), coded."""
+_MOST_REMEMBERED: Final = 100_000
 
 
 def subsumes(general: Rule, specific: Rule, *, injective: bool = True) -> bool:
@@ -134,12 +135,14 @@ class Known:
         self._copying: dict[tuple[Any, int], list[tuple[Any, tuple[int, ...]]]] = {}
         """(body predicate, arity) → head predicate, and the body place that each head argument is copied from."""
         self._matching: list[Clause] = []
+        self._superfluous: dict[tuple[Coded, ...], list[Coded]] = {}
         for clause in clauses:
             self.add(clause)
 
     def add(self, clause: Clause) -> None:
         """Take one more rule for granted."""
         self.clauses.append(clause)
+        self._superfluous.clear()
         (predicate, args), body = clause
         premise, places = body[0]
         plain = all(isinstance(a, int) for a in places) and set(args) <= set(places)
@@ -187,7 +190,13 @@ class Known:
 
     def superfluous(self, body: Sequence[Coded]) -> list[Coded]:
         """The atoms of a body that its other atoms imply, one by one in order of the body."""
-        return [a for i, a in enumerate(body) if self.entails(a, (*body[:i], *body[i + 1 :]))]
+        key = tuple(body)
+        if key not in self._superfluous:
+            if len(self._superfluous) >= _MOST_REMEMBERED:
+                self._superfluous.clear()
+            found = [a for i, a in enumerate(key) if self.entails(a, (*key[:i], *key[i + 1 :]))]
+            self._superfluous[key] = found
+        return self._superfluous[key]
 
 
 def clauses_of(rule: Rule, numbers: Mapping[str, int] | None = None) -> list[Clause]:

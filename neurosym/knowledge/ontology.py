@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import networkx as nx
 from rdflib import RDF, RDFS, BNode, Graph, Literal, Namespace, URIRef
 from rdflib.collection import Collection
 from rdflib.namespace import OWL, SKOS
@@ -68,34 +69,28 @@ class Ontology:
     graph: Graph = field(repr=False)
 
     @cached_property
-    def _ancestors(self) -> dict[str, frozenset[str]]:
-        closure: dict[str, frozenset[str]] = {}
-        for name in self.classes:
-            seen: set[str] = set()
-            stack = [name]
-            while stack:
-                for parent in self.classes[stack.pop()].parents:
-                    if parent not in seen:
-                        seen.add(parent)
-                        stack.append(parent)
-            closure[name] = frozenset(seen - {name})
-        return closure
+    def hierarchy(self) -> nx.DiGraph:
+        """The named classes with an edge from each to its parents."""
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self.classes)
+        graph.add_edges_from((name, parent) for name, c in self.classes.items() for parent in c.parents)
+        return graph
 
     def ancestors(self, name: str) -> frozenset[str]:
         """Every named superclass of a class, without itself."""
-        return self._ancestors[name]
+        return frozenset(nx.descendants(self.hierarchy, name))
 
     def descendants(self, name: str) -> frozenset[str]:
         """Every named subclass of a class, without itself."""
-        return frozenset(c for c, up in self._ancestors.items() if name in up)
+        return frozenset(nx.ancestors(self.hierarchy, name))
 
     def is_a(self, name: str, ancestor: str) -> bool:
         """Whether every instance of `name` is one of `ancestor`."""
-        return name == ancestor or ancestor in self._ancestors[name]
+        return name == ancestor or ancestor in self.ancestors(name)
 
     def are_disjoint(self, a: str, b: str) -> bool:
         """Whether the two classes, or classes above them, are stated to share no instance."""
-        above_a, above_b = self._ancestors[a] | {a}, self._ancestors[b] | {b}
+        above_a, above_b = self.ancestors(a) | {a}, self.ancestors(b) | {b}
         return any(frozenset((x, y)) in self.disjoint for x in above_a for y in above_b if x != y)
 
     def entailments(self) -> tuple[Rule, ...]:

@@ -35,6 +35,20 @@ _LITE0_TAPS = {2: "0", 4: "1", 10: "2", 15: "3"}
 """Last block of strides 4, 8, 16, 32 → pyramid level."""
 
 
+class SamePadConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's "SAME": where the padding is odd, the extra pixel goes right and below.
+
+    The checkpoint was trained so; symmetric padding shifts each strided layer by half a pixel against its weights.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding: list[int] = []
+        for size, kernel, stride in zip(reversed(x.shape[2:]), self.kernel_size[::-1], self.stride[::-1], strict=True):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            padding += [total // 2, total - total // 2]
+        return super().forward(F.pad(x, padding))
+
+
 class InvertedResidual(nn.Module):
     """Expand 1×1, depthwise k×k, project 1×1, with a shortcut where the shape allows (MobileNetV2)."""
 
@@ -46,7 +60,7 @@ class InvertedResidual(nn.Module):
         if expansion != 1:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
             self._bn0 = FrozenBatchNorm2d(hidden, eps=1e-3)
-        self._depthwise_conv = nn.Conv2d(hidden, hidden, kernel, stride, padding=kernel // 2, groups=hidden, bias=False)
+        self._depthwise_conv = SamePadConv2d(hidden, hidden, kernel, stride, groups=hidden, bias=False)
         self._bn1 = FrozenBatchNorm2d(hidden, eps=1e-3)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = FrozenBatchNorm2d(outputs, eps=1e-3)
@@ -65,7 +79,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = nn.Conv2d(3, 32, 3, 2, padding=1, bias=False)
+        self._conv_stem = SamePadConv2d(3, 32, 3, 2, bias=False)
         self._bn0 = FrozenBatchNorm2d(32, eps=1e-3)
         blocks, inputs = [], 32
         for repeats, kernel, stride, expansion, outputs in _LITE0_STAGES:
@@ -136,7 +150,11 @@ def _load_resnet(resnet: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"model.weights: file {str(path)!r} not found; expected a safetensors file")
     state = {k: v for k, v in load_file(path).items() if not k.startswith("fc.")}
-    missing, unexpected = resnet.load_state_dict(state, strict=False)
+    try:
+        missing, unexpected = resnet.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise ConfigError(f"model.weights: {path.name} does not fit the backbone: {reason}") from error
     missing = [k for k in missing if not k.startswith("fc.")]
     unexpected = [k for k in unexpected if not k.endswith("num_batches_tracked")]
     if missing or unexpected:

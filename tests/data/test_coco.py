@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neurosym.data.coco import as_coco, load_coco
+from neurosym.data.images import annotated_scene
+from neurosym.data.phantom import Phantom, PhantomConfig
+from neurosym.errors import DataError
+from neurosym.knowledge import Knowledge
+
+Folder = Callable[..., tuple[Path, Path]]
+
+
+def test_films_written_as_coco_are_read_back_with_classes_boxes_and_labels(
+    coco_folder: Folder, thorax: Knowledge
+) -> None:
+    images = load_coco(*coco_folder(3), thorax)
+    for sample, film in zip(images, Phantom(0, 3, PhantomConfig(size=128)), strict=True):
+        assert np.array_equal(sample.image, film.image)
+        assert [(a.name, a.box) for a in sample.annotations] == [(a.name, a.box) for a in film.annotations]
+        assert sample.labels == film.labels - {"cardiomegaly"}
+    assert images.names[:3] == ("left_lung", "right_lung", "heart")
+
+
+def test_only_the_asked_categories_are_read_in_the_asked_order(coco_folder: Folder, thorax: Knowledge) -> None:
+    images = load_coco(*coco_folder(2), thorax, ["heart", "left_lung"])
+    assert images.names == ("heart", "left_lung")
+    assert {a.name for s in images for a in s.annotations} == {"heart", "left_lung"}
+
+
+def spoil(key: str, value: object) -> Callable[[dict], None]:
+    return lambda data: data["annotations"][0].__setitem__(key, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            spoil("bbox", [math.nan, 0, 5, 5]),
+            r"annotation 1: box \[nan, 0, nan, 5\] is not finite; correct its numbers, or set bad_boxes: drop",
+        ),
+        (spoil("bbox", [5, 5, 0, 9]), r"annotation 1: box \[5, 5, 5, 14\] is empty; redraw or remove it"),
+        (
+            spoil("bbox", [100, 0, 60, 9]),
+            r"annotation 1: box \[100, 0, 160, 9\] leaves its 128×128 image by 32 px; clip or redraw it",
+        ),
+        (spoil("category_id", 99), "annotation 1: unknown category_id 99"),
+        (spoil("image_id", 99), "annotation 1: unknown image_id 99"),
+        (spoil("segmentation", {"size": [64, 64], "counts": "0"}), "annotation 1: mask is 64×64; its image is 128×128"),
+        (lambda d: d["annotations"].clear(), "the file annotates nothing"),
+        (lambda d: d.pop("categories"), "not a COCO file: no categories"),
+        (
+            lambda d: d["categories"][0].update(name="spleen"),
+            "category 'spleen' is tied to no ontology class; add ns:category",
+        ),
+        (lambda d: d["images"][0].update(file_name="../../etc/passwd"), "leaves the image folder"),
+    ],
+)
+def test_a_wrong_annotation_file_gives_one_message_with_its_cure(
+    change: Callable[[dict], None], message: str, coco_folder: Folder, thorax: Knowledge
+) -> None:
+    with pytest.raises(DataError, match=message) as error:
+        load_coco(*coco_folder(2, change), thorax)
+    assert "annotations.json" in str(error.value)
+
+
+def test_all_bad_boxes_of_a_file_are_told_at_once(coco_folder: Folder, thorax: Knowledge) -> None:
+    def change(data: dict) -> None:
+        for a in data["annotations"][:3]:
+            a["bbox"] = [0, 0, -1, 5]
+
+    with pytest.raises(DataError) as error:
+        load_coco(*coco_folder(2, change), thorax)
+    assert len(error.value.problems) == 3
+
+
+def test_bad_boxes_may_be_dropped_and_that_is_said(
+    coco_folder: Folder, thorax: Knowledge, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = load_coco(*coco_folder(2, spoil("bbox", [5, 5, 0, 9])), thorax, bad_boxes="drop")
+    assert len(images[0].annotations) == len(Phantom(0, 1, PhantomConfig(size=128))[0].annotations) - 1
+    assert "dropped: " in caplog.text
+    assert "annotation 1" in caplog.text
+
+
+def test_a_box_that_leaves_the_image_by_a_rounding_error_is_clipped(coco_folder: Folder, thorax: Knowledge) -> None:
+    box = load_coco(*coco_folder(1, spoil("bbox", [-0.4, 3, 60, 125.5])), thorax)[0].annotations[0].box
+    assert box.xyxy == (0.0, 3.0, 59.6, 128.0)
+
+
+def test_polygons_become_masks(coco_folder: Folder, thorax: Knowledge) -> None:
+    from pycocotools import mask
+
+    change = spoil("segmentation", [[10, 10, 30, 10, 30, 40, 10, 40]])
+    found = load_coco(*coco_folder(1, change), thorax)[0].annotations[0].mask
+    assert found is not None
+    assert mask.area({"size": found["size"], "counts": found["counts"]}) == pytest.approx(600, abs=60)
+
+
+def test_a_missing_folder_or_file_says_to_set_neurosym_data(
+    coco_folder: Folder, thorax: Knowledge, tmp_path: Path
+) -> None:
+    annotations, images = coco_folder(1)
+    with pytest.raises(DataError, match="image folder not found; set NEUROSYM_DATA"):
+        load_coco(annotations, tmp_path / "nowhere", thorax)
+    with pytest.raises(DataError, match="annotation file not found; set NEUROSYM_DATA"):
+        load_coco(tmp_path / "no.json", images, thorax)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "the annotation file is empty"), ("{", r":1:2: not JSON"), ("[]", "no images")]
+)
+def test_a_file_that_is_not_coco_is_refused(
+    text: str, message: str, coco_folder: Folder, thorax: Knowledge, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        load_coco(path, coco_folder(1)[1], thorax)
+
+
+def test_a_truncated_or_resized_image_is_named(coco_folder: Folder, thorax: Knowledge) -> None:
+    images = load_coco(*coco_folder(2), thorax)
+    path = images.entries[0].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="phantom-000000.png: image cannot be read"):
+        _ = images[0]
+    Image.new("L", (64, 64)).save(path)
+    with pytest.raises(DataError, match="image is 64×64 pixels; its annotation says 128×128"):
+        _ = images[0]
+
+
+def test_scenes_written_as_coco_keep_their_boxes() -> None:
+    scene = annotated_scene(Phantom(0, 1, PhantomConfig(size=128))[0])
+    data = json.loads(json.dumps(as_coco([scene], ["heart", "left_lung"])))
+    boxes = {data["categories"][a["category_id"] - 1]["name"]: a["bbox"] for a in data["annotations"]}
+    heart = next(d.box for d in scene.detections if d.name == "heart")
+    assert boxes["heart"] == [heart.x1, heart.y1, heart.width, heart.height]
+    assert set(boxes) == {"heart", "left_lung"}

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neurosym.errors import ConfigError
+from neurosym.learning.config import load_config
+
+ROOT = Path(__file__).parents[2]
+GOOD = """name: x
+knowledge: [a.ttl]
+data:
+  format: phantom
+  train: {start: 0, count: 4}
+train:
+  steps: 10
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*/config.yaml")), ids=lambda p: p.parent.name)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    assert load_config(path).name == path.parent.name
+
+
+def test_overrides_are_typed_and_exponents_are_numbers(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, GOOD), ["train.lr=1e-3", "seed=7", "model.backbone=resnet18"])
+    assert (config.train.lr, config.seed, config.model.backbone) == (1e-3, 7, "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("steps", "stesp"), r"config.yaml:7: train.stesp: unknown setting; did you mean 'steps'\?"),
+        (GOOD.replace("steps: 10", "steps: -1"), r"config.yaml:7: train.steps: .*greater than or equal to 1, found -1"),
+        (GOOD.replace("name: x", ""), "name: is missing"),
+        (GOOD.replace("count", "cuont"), "data.train.count: is missing"),
+        (GOOD.replace("format: phantom", "format: dicom"), "'coco', 'voc', 'phantom'"),
+        ("- a\n- b\n", "expected a mapping of settings"),
+        ("a: [1\nb: 2", r"config.yaml:\d:\d+: YAML syntax"),
+        ("a: !!python/object/apply:os.system ['true']", "YAML syntax: could not determine a constructor"),
+    ],
+)
+def test_a_mistake_names_line_setting_and_what_was_expected(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("steps: 10", "steps: ten\n  lr: -1").replace("name: x", "nam: x")
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, text))
+    assert len(error.value.problems) == 4
+
+
+@pytest.mark.parametrize("override", ["train.lr", "name.sub=1"])
+def test_a_wrong_override_is_explained(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(write(tmp_path, GOOD), [override])

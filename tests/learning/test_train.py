@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from neurosym.data.phantom import Phantom, PhantomConfig
+from neurosym.errors import ConfigError, TrainingError
+from neurosym.learning import train as train_module
+from neurosym.learning.batches import augment, batch_indices, to_target, to_tensor
+from neurosym.learning.checkpoint import latest_checkpoint
+from neurosym.learning.config import TrainConfig, load_config
+from neurosym.learning.predict import predict
+from neurosym.learning.runfolder import open_run
+from neurosym.learning.train import learning_rate, train
+
+ROOT = Path(__file__).parents[2]
+CONFIG = f"""
+name: tiny
+threads: 1
+knowledge: [{ROOT}/ontologies/thorax.ttl, {ROOT}/rules/thorax.rules]
+data:
+  format: phantom
+  size: 128
+  categories: [left_lung, right_lung, heart, ground_glass_opacity]
+  train: {{start: 0, count: 4}}
+  unlabelled: {{start: 100, count: 4}}
+  test: {{start: 200, count: 3}}
+model: {{image_size: 96, max_size: 96, proposals: 40, sampled_boxes: 24, head_features: 32, fpn_channels: 32}}
+train: {{steps: 4, batch_size: 2, warmup_steps: 1, checkpoint_every: 2}}
+constraints: {{weight: 0.5, warmup_steps: 1, unlabelled_batch: 1}}
+"""
+
+
+def config_of(tmp_path: Path, *overrides: str) -> TrainConfig:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    return load_config(path, overrides)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = latest_checkpoint(run / "checkpoints")
+    assert checkpoint is not None
+    return load_file(checkpoint / "training.safetensors") | load_file(checkpoint / "model.safetensors")
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+
+    def kill(step: int, steps: int, terms: dict[str, float]) -> None:
+        if step == 3:
+            raise Killed
+
+    train(config, tmp_path, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(config, tmp_path, tmp_path / "parts", progress=kill)
+    assert latest_checkpoint(tmp_path / "parts/checkpoints").name == "step-000002"  # type: ignore[union-attr]
+    resumed = train(config, tmp_path, tmp_path / "parts", resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+    assert resumed.step == 4
+    steps = [json.loads(line)["step"] for line in (tmp_path / "parts/log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "train.steps=1")
+    train(config, tmp_path, tmp_path / "run")
+    with pytest.raises(ConfigError, match="holds a run already; pass --resume"):
+        train(config, tmp_path, tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    train(config_of(tmp_path, "train.steps=1"), tmp_path, tmp_path / "run")
+    other = config_of(tmp_path, "train.steps=2", "model.head_features=16")
+    with pytest.raises(TrainingError, match="the checkpoint is of another model"):
+        train(other, tmp_path, tmp_path / "run", resume=True)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "train.steps=1")
+    train(config, tmp_path, tmp_path / "run")
+    path = latest_checkpoint(tmp_path / "run/checkpoints")
+    assert path is not None
+    (path / "training.safetensors").write_bytes(b"torn")
+    with pytest.raises(TrainingError, match="step-000001: checkpoint cannot be read"):
+        train(config, tmp_path, tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_not_finite_names_every_term_and_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = train_module.constraint_loss
+    calls = []
+
+    def poisoned(*args, **kwargs):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        loss, found = real(*args, **kwargs)
+        return (loss * float("nan") if len(calls) == 3 else loss), found
+
+    monkeypatch.setattr(train_module, "constraint_loss", poisoned)
+    with pytest.raises(
+        TrainingError, match=r"step 4: the loss is not finite \(.*loss_classifier=.*loss_constraint=nan\)"
+    ):
+        train(config_of(tmp_path), tmp_path, tmp_path / "run")
+    assert latest_checkpoint(tmp_path / "run/checkpoints").name == "step-000002"  # type: ignore[union-attr]
+
+
+def test_the_constraint_term_enters_the_loss_and_can_be_turned_off(tmp_path: Path) -> None:
+    on = train(config_of(tmp_path), tmp_path, tmp_path / "on").metrics
+    off = train(config_of(tmp_path, "constraints.weight=0"), tmp_path, tmp_path / "off").metrics
+    assert on["loss_constraint"] > 0
+    assert "loss_constraint" not in off
+    used = json.loads((tmp_path / "on/constraints.json").read_text())
+    assert "right_lung_left_of_heart" in used["used"]
+    assert "one_cardiomediastinum" in used["unused"]
+
+
+def test_predictions_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
+    run = open_run(train(config_of(tmp_path, "model.score_threshold=0"), tmp_path, tmp_path / "run"))
+    images = run.images("test")
+    one, three = predict(run, images, batch_size=1), predict(run, images, batch_size=3)
+    for a, b in zip(one, three, strict=True):
+        assert (a.image_id, len(a.detections)) == (b.image_id, len(b.detections))
+        np.testing.assert_allclose([d.score for d in a.detections], [d.score for d in b.detections], atol=2e-4)
+    assert [s.image_id for s in one] == [s.image_id for s in images]
+
+
+def test_a_folder_without_a_run_or_an_unknown_split_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="not a run folder; name a folder that `neurosym train` has written"):
+        open_run(tmp_path)
+    run = open_run(train(config_of(tmp_path, "train.steps=1"), tmp_path, tmp_path / "run"))
+    with pytest.raises(ConfigError, match="unknown split 'tets'; did you mean 'test'"):
+        run.images("tets")
+    with pytest.raises(ConfigError, match="data has no split 'val'"):
+        run.images("val")
+
+
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        train(config_of(tmp_path, "device=cuda"), tmp_path, tmp_path / "run")
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_that_any_step_can_recompute() -> None:
+    order = [i for step in range(5) for i in batch_indices(10, 4, step, seed=3)]
+    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+    assert batch_indices(10, 4, 2, seed=3) == order[8:12]
+    assert batch_indices(10, 4, 2, seed=4) != order[8:12]
+
+
+def test_the_learning_rate_warms_up_and_falls_to_one_percent(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "train.steps=100", "train.warmup_steps=10", "train.lr=1.0")
+    rates = [learning_rate(config, s) for s in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_augmentation_moves_image_and_boxes_alike_and_never_mirrors() -> None:
+    film = Phantom(0, 1, PhantomConfig(size=128))[0]
+    names = ("right_lung", "left_lung", "heart")
+    for seed in range(10):
+        image, target = augment(torch.zeros(3, 128, 128), to_target(film, names), np.random.default_rng(seed))
+        centre = {
+            names[n - 1]: float(b[0] + b[2]) for b, n in zip(target["boxes"], target["labels"].tolist(), strict=True)
+        }
+        assert centre["right_lung"] < centre["heart"] < centre["left_lung"]
+        # a white square where the heart is stays under the heart's box
+        heart = next(a.box for a in film.annotations if a.name == "heart")
+        square = torch.zeros(3, 128, 128)
+        square[:, int(heart.y1) : int(heart.y2), int(heart.x1) : int(heart.x2)] = 1.0
+        moved, target = augment(square, to_target(film, ("heart",)), np.random.default_rng(seed))
+        bright = (moved[0] > (moved[0].max() + moved[0].min()) / 2).nonzero().float()
+        y1, x1 = bright.min(0).values.tolist()
+        y2, x2 = (bright.max(0).values + 1).tolist()
+        assert target["boxes"][0].tolist() == pytest.approx([x1, y1, x2, y2], abs=2.5)
+
+
+def test_a_colour_image_keeps_its_channels_and_a_grey_one_is_repeated() -> None:
+    colour = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert torch.equal(to_tensor(colour)[2] * 255, torch.tensor([[2.0, 5.0], [8.0, 11.0]]))
+    assert to_tensor(colour[..., 0]).shape == (3, 2, 2)

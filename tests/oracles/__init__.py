@@ -1,0 +1,1 @@
+"""Slow, plain evaluators that the fast ones are held against."""
