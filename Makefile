@@ -21,12 +21,12 @@ $(BIN)/python:
 # The run-time set: torch alone first (the others would pull another build), then the pinned rest, then this package.
 $(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
 	$(PIP) install -q torch==2.14.1 torchvision==0.29.1
-	$(PIP) install -q -r requirements/run.txt
+	$(PIP) install -q --no-deps -r requirements/run.txt
 	$(PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
-	$(PIP) install -q -r requirements/dev.txt
+	$(PIP) install -q --no-deps -r requirements/dev.txt
 	@touch $@
 
 demo: $(VENV)/.run

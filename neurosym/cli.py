@@ -93,9 +93,10 @@ def train(
 ) -> None:
     """Train a detector under the constraints that the config's knowledge compiles to."""
     from neurosym.learning.config import load_config
-    from neurosym.learning.train import train as train_run
 
     settings = load_config(config, set_ or ())
+    from neurosym.learning.train import train as train_run  # after the config: a typing mistake need not wait for torch
+
     out = out or Path("runs") / settings.name
     with _bars() as stage:
         advance = stage(f"train {settings.name}")

@@ -3,9 +3,10 @@
 As there: a rule is a chromosome and an atom a gene; parents are drawn in proportion to fitness; mutation replaces
 predicates and variables, crossover swaps a body atom between two rules; a covering loop takes the facts explained by
 accepted rules out of the reward. Ours: one niche per head relation with elitism; a start from the best of all rules of
-one and two atoms, and in a general graph from chains between examples (`paths`), instead of the singleton copy rule; mutations that also add and drop atoms, and only put a relation
-where its arguments have entities in common with the variable's other places; facts are discounted only as far as they
-are explained (by the lower bound of the best accepted rule's confidence), so a sharper rule still earns its keep.
+one and two atoms, and in a general graph from chains between examples (`paths`), instead of the singleton copy rule;
+mutations that also add and drop atoms, and only put a relation where its arguments have entities in common with the
+variable's other places; facts are discounted only as far as they are explained (by the lower bound of the best accepted
+rule's confidence), so a sharper rule still earns its keep; neighbours of the fittest body are tried out one by one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _KNOWN_FACTS_COUNT: Final = 0.2
 """What is left of the fitness of a rule that explains nothing new: it may still be a step on the way."""
 _PATIENCE: Final = 0.95 / BREVITY
 """Fitness penalises a place less than quality does: a step that pays off with the next one must live to see it."""
+_EXAMPLES: Final = 20
+"""Facts of the head whose chains are counted at a time."""
 _TRIES: Final = 20
 
 
@@ -192,7 +195,7 @@ class Niche:
         self.coverage = Coverage(scorer, self.head)
         self.seeds = self._rated(seeds)
         best = sorted(self.seeds, key=lambda body: (-self.seeds[body], len(body), body))[: self.size // 2]
-        self.population = list(dict.fromkeys([*best, *self._newcomers(self.size - len(best))]))
+        self.population = list(dict.fromkeys([*best, *self._drawn(self.size - len(best))]))
         self.generation = 0
         self.polished: set[Body] = set()
 
@@ -200,10 +203,14 @@ class Niche:
         """One generation; every `_EPOCH` the best rules are accepted and what they explain is discounted."""
         if self.generation % _EPOCH == 0:
             self._cover()
+            self.population = list(dict.fromkeys([*self.population, *self._chains(self.size // 4)]))
         fitness = self._ranked()
         ranked, weights = list(fitness), [value + 1e-6 for value in fitness.values()]
+        self.generation += 1
+        if not ranked:
+            return
         elite = ranked[: max(1, self.size // _ELITE)]
-        following = dict.fromkeys([*elite, *self._newcomers(self.size // _IMMIGRANTS)])
+        following = dict.fromkeys([*elite, *self._drawn(self.size // _IMMIGRANTS)])
         for _ in range(2 * self.size):
             if len(following) >= self.size:
                 break
@@ -214,7 +221,6 @@ class Niche:
                 self.scorer.score(child)
                 following[child] = None
         self.population = list(following)
-        self.generation += 1
 
     def fitness(self, body: Body) -> float:
         """Quality, discounted by what accepted rules explain already."""
@@ -245,27 +251,26 @@ class Niche:
                 quality[body] = float(scores.quality[self.coverage.row])
         return quality
 
-    def _newcomers(self, count: int) -> list[Body]:
-        """Seeds drawn in proportion to their quality; in a general graph half of them chains between examples."""
-        chains = self._chains(count // 2) if self.paths is not None else []
-        drawn = self.rng.choices(list(self.seeds), list(self.seeds.values()), k=count) if self.seeds else []
-        return [*chains, *drawn[len(chains) :]]
+    def _drawn(self, count: int) -> list[Body]:
+        """Seeds drawn in proportion to their quality: the best alone would be much alike."""
+        return self.rng.choices(list(self.seeds), list(self.seeds.values()), k=count) if self.seeds else []
 
-    def _chains(self, count: int) -> list[Body]:
+    def _chains(self, most: int) -> list[Body]:
+        """In a general graph: the chains that tell facts not explained yet from pairs at random."""
         config, relation = self.breeder.config, self.breeder.index.relations[self.head]
-        longest = min(config.max_body, config.max_variables - 1)
-        if self.paths is None or longest <= EXACT_BODY:
+        if self.paths is None:
+            return []
+        longest = min(config.max_body, config.max_variables - 1, self.paths.longest)
+        if longest <= EXACT_BODY:
             return []
         doubt = 1.0 - self.coverage.explained[self.scorer.slots.searchsorted(relation.ids)]
-        found: list[Body] = []
-        for i in self.rng.choices(range(len(relation)), doubt.tolist(), k=count):
-            length = self.rng.randint(EXACT_BODY + 1, longest)
-            x, y = int(relation.first[i]), int(relation.second[i])
-            atoms = self.paths.sample(x, y, length, self.rng) if x != y else None
-            body = None if atoms is None else self.breeder.repair(atoms)
-            if body is not None:
-                found.append(body)
-        return found
+        rows = self.rng.choices(range(len(relation)), doubt.tolist(), k=_EXAMPLES)
+        pairs = [(int(relation.first[i]), int(relation.second[i])) for i in rows]
+        others = [(x, self.rng.choice(pairs)[1]) for x, _ in pairs]
+        length, seed = self.rng.randint(EXACT_BODY + 1, longest), self.rng.getrandbits(32)
+        chains = self.paths.contrast(pairs, others, length, 2 * most, seed)
+        bodies = (self.breeder.repair(atoms) for atoms in chains)
+        return list(dict.fromkeys(filter(None, bodies)))[:most]
 
     def _cover(self) -> None:
         self._polish()

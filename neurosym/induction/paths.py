@@ -1,15 +1,16 @@
-"""Chains that connect the two arguments of a fact: bodies that are true of at least one example.
+"""Chains that connect the two arguments of a head's facts, and of few other pairs: bodies to start from.
 
-A rule h(X, Y) :- p(X, Z), q(Z, W), r(W, Y) has no parts that promise anything by themselves, so evolution alone finds it by
-luck. As AnyBURL does (Meilicke et al., IJCAI 2019), start from a fact of the head instead, follow facts from one argument
-to the other, and put variables for the entities. Here the walks from both ends meet in the middle, so that an existing
-chain is found at once; and the facts worth starting from are those no accepted rule explains yet.
+A rule h(X, Y) :- p(X, Z), q(Z, W), r(W, Y) has no part that promises anything by itself, so evolution alone finds it by
+luck. As AnyBURL does (Meilicke et al., IJCAI 2019), start from facts of the head instead and follow facts from one
+argument to the other. AnyBURL generalises one random chain at a time; here all chains of a sample of facts are counted
+by their relations, and those kept that most often join a fact's arguments and least often arguments paired at random.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from random import Random
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -17,14 +18,16 @@ import numpy as np
 from neurosym.induction.clauses import BodyAtom
 from neurosym.induction.index import FactIndex, IntArray
 
-_MOST_WALKS: Final = 2000
+_MOST_WALKS: Final = 1000
 
 
 class Paths:
     """All binary facts by entity, in both directions."""
 
     def __init__(self, index: FactIndex) -> None:
-        self.index = index
+        self._base = 2 * len(index.relations)
+        self.longest = int(62 / np.log2(self._base))
+        """Longest chain whose pattern fits a 64-bit number."""
         empty = np.zeros(0, dtype=np.int64)
         here, there, label = [empty], [empty], [empty]
         for number, relation in enumerate(index.relations):
@@ -39,28 +42,46 @@ class Paths:
         self._label = np.concatenate(label)[order]
         """2 · relation, plus 1 if the fact is walked from its second argument to its first."""
 
-    def sample(self, x: int, y: int, length: int, rng: Random) -> Sequence[BodyAtom] | None:
-        """A random chain of so many facts from x to y through other entities, as a body; None if none is met."""
+    def contrast(
+        self, pairs: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]], length: int, most: int, seed: int
+    ) -> list[list[BodyAtom]]:
+        """The chains of so many atoms that join more of the pairs than of the others, by that excess, largest first."""
+        rng = np.random.default_rng(seed)
+        excess: Counter[int] = Counter()
+        for sign, chosen in ((1, pairs), (-1, others)):
+            for x, y in chosen:
+                for pattern in self._patterns(x, y, length, rng):
+                    excess[pattern] += sign
+        ranked = sorted((p for p in excess if excess[p] > 0), key=lambda p: (-excess[p], p))
+        return [self._atoms(pattern, length) for pattern in ranked[:most]]
+
+    def _patterns(self, x: int, y: int, length: int, rng: np.random.Generator) -> list[int]:
+        """The chains from x to y through distinct other entities; a chain is its labels as the digits of one number."""
+        if x == y:
+            return []
         half = length // 2
         nodes, labels = self._walks(x, length - half, y, rng)
         back, back_labels = self._walks(y, half, x, rng)
-        meeting = np.flatnonzero(np.isin(nodes[:, -1], back[:, -1]))
-        if not len(meeting):
-            return None
-        i = int(meeting[rng.randrange(len(meeting))])
-        partners = np.flatnonzero(back[:, -1] == nodes[i, -1])
-        j = int(partners[rng.randrange(len(partners))])
-        entities = [*nodes[i].tolist(), *back[j, -2::-1].tolist()]
-        if len(set(entities)) < len(entities):
-            return None
-        steps = [*labels[i].tolist(), *(label ^ 1 for label in back_labels[j, ::-1].tolist())]
+        order = np.argsort(back[:, -1], kind="stable")
+        ends = back[order, -1]
+        begin, end = ends.searchsorted(nodes[:, -1]), ends.searchsorted(nodes[:, -1], side="right")
+        count = end - begin
+        rows = np.repeat(np.arange(len(nodes)), count)
+        partners = order[np.arange(len(rows)) + np.repeat(end - np.cumsum(count), count)]
+        entities = np.sort(np.column_stack([nodes[rows], back[partners, :-1]]), axis=1)
+        distinct = (np.diff(entities, axis=1) != 0).all(axis=1)
+        steps = np.column_stack([labels[rows], back_labels[partners, ::-1] ^ 1])[distinct]
+        return [int(p) for p in np.unique(steps @ self._base ** np.arange(length)[::-1])]
+
+    def _atoms(self, pattern: int, length: int) -> list[BodyAtom]:
         variables = [0, *range(2, length + 1), 1]
         atoms: list[BodyAtom] = []
-        for a, b, step in zip(variables, variables[1:], steps, strict=False):
+        for i, (a, b) in enumerate(pairwise(variables)):
+            step = pattern // self._base ** (length - 1 - i) % self._base
             atoms.append((step // 2, (b, a) if step % 2 else (a, b)))
         return atoms
 
-    def _walks(self, start: int, steps: int, avoid: int, rng: Random) -> tuple[IntArray, IntArray]:
+    def _walks(self, start: int, steps: int, avoid: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Walks from an entity around another one: (entities, labels); a random part of them where they are many."""
         nodes = np.full((1, 1), start, dtype=np.int64)
         labels = np.zeros((1, 0), dtype=np.int64)
@@ -68,9 +89,8 @@ class Paths:
             begin = self._start[nodes[:, -1]]
             count = self._start[nodes[:, -1] + 1] - begin
             total = int(count.sum())
-            chosen = np.arange(total)
-            if total > _MOST_WALKS:
-                chosen = np.array(sorted(rng.sample(range(total), _MOST_WALKS)), dtype=np.int64)
+            many = total > _MOST_WALKS
+            chosen = np.unique(rng.integers(total, size=_MOST_WALKS)) if many else np.arange(total)
             ends = np.cumsum(count)
             rows = ends.searchsorted(chosen, side="right")
             places = begin[rows] + chosen - (ends - count)[rows]

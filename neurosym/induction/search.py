@@ -87,6 +87,7 @@ class _Induction:
         self.places = compatible_places(self.index)
         arities = sorted({relation.arity for relation in self.index.relations})
         self.scorers = {a: Scorer(self.index, a, config, self.given, self.known) for a in arities}
+        self.cut_short = False
         self.deadline = float("inf") if config.budget_seconds is None else time.monotonic() + config.budget_seconds
 
     def run(self) -> list[Candidate]:
@@ -171,7 +172,7 @@ class _Induction:
             return
         paths = self.paths if scorer.arity == 2 else None
         niche = Niche(scorer, self._breeder(head), seeds, paths, Random(f"{self.config.seed}/{relation.name}"))
-        while niche.population and niche.generation < self.config.generations and not self._is_late():
+        while niche.generation < self.config.generations and not self._is_late():
             niche.step()
             self._report("evolution", niche.generation, relation.name)
 
@@ -179,7 +180,8 @@ class _Induction:
         return Breeder(self.index, self.config, head, self.spelling, self.known, self.places)
 
     def _is_late(self) -> bool:
-        return time.monotonic() > self.deadline
+        self.cut_short |= time.monotonic() > self.deadline
+        return self.cut_short
 
     def _report(self, stage: Stage, step: int, target: str = "") -> None:
         if self.progress is not None:
@@ -192,7 +194,7 @@ class _Induction:
                     evaluated=sum(s.evaluated for s in scorers),
                     too_expensive=sum(s.too_expensive for s in scorers),
                     found=sum(len(s.found) for s in scorers),
-                    out_of_time=self._is_late(),
+                    out_of_time=self.cut_short,
                 )
             )
 
@@ -204,7 +206,7 @@ class _Induction:
                 "%d of %d bodies were skipped: each needs a table of more than %d rows (work_cap)",
                 skipped, evaluated, self.config.work_cap,
             )  # fmt: skip
-        if self._is_late():
+        if self.cut_short:
             _log.warning("the budget of %g s ran out: the search is incomplete", self.config.budget_seconds)
 
 

@@ -24,8 +24,6 @@ from dataclasses import replace
 from itertools import combinations, islice
 from typing import Final
 
-import numpy as np
-
 from neurosym.errors import InductionError
 from neurosym.induction.clauses import Body, canonical, is_connected, readable
 from neurosym.induction.config import EXACT_BODY, InductionConfig
@@ -218,7 +216,7 @@ def _candidate(
         "semantics": "injective" if config.injective else "homomorphic",
     }
     return Candidate(
-        rule=replace(rule, weight=float(np.round(measured.confidence, 3)), meta=meta),
+        rule=replace(rule, weight=max(0.001, round(measured.confidence, 3)), meta=meta),
         support=measured.support,
         body_size=measured.body_size,
         confidence=measured.confidence,

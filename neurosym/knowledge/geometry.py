@@ -106,6 +106,9 @@ PREDICATES: Final[dict[str, Margin]] = {
 }
 """The binary spatial words by name; `same` is what an equality `X = Y` in a rule head means on a film."""
 
+SWAPPED: Final = frozenset({"right_of", "below", "encloses", "smaller_than"})
+"""Words that say of (a, b) what another word says of (b, a)."""
+
 ZONES: Final = ("upper_zone", "middle_zone", "lower_zone")
 SIDES: Final = ("central", "peripheral")
 SIZES: Final = ("small_object", "medium_object", "large_object")

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from neurosym.data.images import read_image
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge
-from neurosym.knowledge.rules import write_text_atomically
+from neurosym.knowledge.rules import canonical, write_text_atomically
 from neurosym.records import Atom, Candidate, Rule, Scene
 from neurosym.scenes.draw import draw_scene
 
@@ -57,11 +57,13 @@ def write_report(
         films_per_rule: thumbnails on each side.
     """
     by_id = {s.image_id: s for s in scenes}
+    written = {canonical(r): f"{r.file}:{r.line}" for r in knowledge.rules}
     thumbnails = _Thumbnails(knowledge, threshold)
     entries = [
         {
             "candidate": c,
             "reading": reading(c.rule, knowledge),
+            "known": written.get(canonical(c.rule), ""),
             "supporting": [thumbnails.film(by_id[f], c.rule) for f in c.supporting[:films_per_rule] if f in by_id],
             "refuting": [thumbnails.film(by_id[f], c.rule) for f in c.refuting[:films_per_rule] if f in by_id],
         }

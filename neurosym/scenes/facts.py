@@ -4,7 +4,7 @@ Each detection becomes an entity named ``image/number``, the image itself the en
 
 - the detection's class and every class above it (except the vocabulary's own roots, which say nothing);
 - every geometric relation of the ontology that holds between two detections (the crisp predicates of
-  `neurosym.knowledge.geometry`), each once: of a relation and its inverse only the first is written;
+  `neurosym.knowledge.geometry`), each once: of a word and its inverse (`inside`, `encloses`) only the plain one is written;
 - where the ontology names a frame (``ns:zoned``, e.g. a lung): the third of the frame and the side, for each detection that is
   no frame itself; the frame is the smallest that holds the detection's centre, else the nearest;
 - the size class by the share of the image's area, and the study labels of the image.
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from neurosym.knowledge import Knowledge
-from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, ZONES, side_of, size_of, zone_of
+from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, SWAPPED, ZONES, side_of, size_of, zone_of
 from neurosym.knowledge.ontology import NS
 from neurosym.records import Detection, Fact, FactStore, Scene
 
@@ -38,7 +38,8 @@ class _Vocabulary:
         self.classes = {n: sorted(({n} | ontology.ancestors(n)) - core) for n in ontology.classes}
         self.declared = set(ontology.classes)
         self.relations: list[tuple[str, str]] = []
-        for name, relation in sorted(ontology.relations.items()):
+        by_preference = sorted(ontology.relations.items(), key=lambda r: (r[1].predicate in SWAPPED, r[0]))
+        for name, relation in by_preference:
             written_as_inverse = any(relation.inverse == done for done, _ in self.relations)
             if relation.predicate and not written_as_inverse:
                 self.relations.append((name, relation.predicate))

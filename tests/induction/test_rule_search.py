@@ -16,6 +16,7 @@ from neurosym.errors import ConfigError, InductionError
 from neurosym.induction import InductionConfig, Progress, evaluate_rule, induce
 from neurosym.induction.clauses import canonical, readable
 from neurosym.induction.index import FactIndex
+from neurosym.induction.paths import Paths
 from neurosym.induction.scores import Scorer, Spelling
 from neurosym.induction.seeds import bodies, compatible_places
 from neurosym.induction.subsumption import Known, clauses_of, subsumes
@@ -117,7 +118,7 @@ def family(seed: int, noise: float = 0.05) -> FactStore:
     derived |= {("uncle", a, d) for (a, b), (c, d) in product(of["brother"], of["parent"]) if b == c and a != d}
     made = {(a, d) for (a, b), (c, d) in product(of["makes"], of["part_of"]) if b == c and a != d}
     derived |= {("supplies", a, c) for (a, b), (c, d) in product(made, of["needs"]) if b == d and len({a, b, c}) == 3}
-    facts = {fact for fact in facts if fact[0] != "spouse" or rng.random() > noise}
+    facts = {fact for fact in sorted(facts) if fact[0] != "spouse" or rng.random() > noise}
     facts |= {fact for fact in sorted(derived) if rng.random() > noise}
     for relation in ("grandparent", "uncle", "supplies", "spouse"):
         wrong = int(noise * sum(fact[0] == relation for fact in facts))
@@ -134,6 +135,16 @@ def test_four_planted_rules_are_the_first_of_a_noisy_graph() -> None:
         measured = evaluate_rule(rule(text), store)
         assert (candidate.support, candidate.body_size) == (measured.support, measured.body_size)
         assert candidate.confidence == measured.confidence > 0.88
+
+
+def test_chains_are_ranked_by_how_well_they_tell_facts_from_pairs_at_random() -> None:
+    index = FactIndex.of(family(0))
+    (supplies,) = (r for r in index.relations if r.name == "supplies")
+    pairs = list(zip(supplies.first[:30].tolist(), supplies.second[:30].tolist(), strict=True))
+    others = [(x, pairs[(i + 7) % 30][1]) for i, (x, _) in enumerate(pairs)]
+    names = [relation.name for relation in index.relations]
+    first = Paths(index).contrast(pairs, others, length=3, most=5, seed=0)[0]
+    assert canonical(readable("supplies", 2, tuple(first), names)) == canonical(rule(PLANTED[3]))
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -171,7 +171,7 @@ def test_augmentation_moves_image_and_boxes_alike_and_never_mirrors() -> None:
     film = Phantom(0, 1, PhantomConfig(size=128))[0]
     names = ("right_lung", "left_lung", "heart")
     for seed in range(10):
-        image, target = augment(torch.zeros(3, 128, 128), to_target(film, names), np.random.default_rng(seed))
+        _, target = augment(torch.zeros(3, 128, 128), to_target(film, names), np.random.default_rng(seed))
         centre = {
             names[n - 1]: float(b[0] + b[2]) for b, n in zip(target["boxes"], target["labels"].tolist(), strict=True)
         }

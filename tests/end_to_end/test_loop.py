@@ -1,0 +1,96 @@
+"""The whole loop through the command line, on films small enough for seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from neurosym.cli import app
+from neurosym.loop import Stages
+
+ROOT = Path(__file__).parents[2]
+CONFIG = f"""
+name: tiny
+threads: 1
+knowledge: [{ROOT}/ontologies/thorax.ttl, {ROOT}/rules/thorax.rules]
+data:
+  format: phantom
+  size: 128
+  categories: [left_lung, right_lung, heart]
+  train: {{start: 0, count: 8}}
+  unlabelled: {{start: 100, count: 8}}
+  test: {{start: 200, count: 12}}
+model: {{image_size: 128, max_size: 128, proposals: 60, sampled_boxes: 32, head_features: 64, fpn_channels: 48}}
+train: {{steps: 60, batch_size: 2, lr: 1.0e-3, warmup_steps: 5, ema: 0.9}}
+constraints: {{weight: 0.3, warmup_steps: 20, unlabelled_batch: 1}}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector trained until it sees lungs and hearts, then taken round the loop by the commands."""
+    folder = tmp_path_factory.mktemp("loop")
+    (folder / "config.yaml").write_text(CONFIG)
+    out = folder / "run"
+    for words in (
+        ("train", folder / "config.yaml", "--out", out),
+        ("evaluate", out, "--overlays", "2"),
+        ("facts", out),
+        ("induce", out),
+        ("report", out),
+    ):
+        result = CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    return out
+
+
+def test_training_teaches_the_detector_the_anatomy(run: Path) -> None:
+    scores = json.loads((run / "evaluation-test.json").read_text())
+    assert scores["ap50"] > 0.5
+    assert {r["rule"] for r in scores["rules"]} >= {"one_heart", "right_lung_left_of_heart"}
+
+
+def test_the_laterality_order_is_among_the_rules_induced_from_predictions(run: Path) -> None:
+    rules = (run / "candidates.rules").read_text()
+    assert "left_of(X, Y) :- " in rules
+    assert any(
+        "left_of(X, Y) :- right_lung(X), " in line or "left_of(X, Y) :- heart(X), " in line
+        for line in rules.splitlines()
+    )
+
+
+def test_every_stage_leaves_its_file_and_overlays_are_pictures(run: Path) -> None:
+    for name in ("config.yaml", "log.jsonl", "constraints.json", "scenes-test.json", "facts-test.tsv", "report.html"):
+        assert (run / name).stat().st_size > 0
+    pictures = sorted((run / "overlays/test").glob("*.png"))
+    assert len(pictures) == 2
+    with Image.open(pictures[0]) as picture:
+        assert picture.width > picture.height
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_report_and_facts_need_no_new_prediction(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (run / "scenes-test.json").stat().st_mtime_ns
+    monkeypatch.setattr(Stages, "predict", None)
+    assert CliRunner().invoke(app, ["report", str(run)], catch_exceptions=False).exit_code == 0
+    assert (run / "scenes-test.json").stat().st_mtime_ns == before
+
+
+def test_a_run_is_evaluated_on_any_coco_file(run: Path, coco_folder: Callable[..., tuple[Path, Path]]) -> None:
+    annotations, images = coco_folder(3)
+    words = ["evaluate", str(run), "--annotations", str(annotations), "--images", str(images), "--json"]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert json.loads(result.stdout)["images"] == 3
+    assert CliRunner().invoke(app, words[:4]).exit_code == 1
+
+
+def test_facts_of_the_annotations_are_certain(run: Path) -> None:
+    result = CliRunner().invoke(app, ["facts", str(run), "--truth", "--json"], catch_exceptions=False)
+    assert json.loads(result.stdout)["count"] > 100
+    lines = (run / "facts-test.tsv").read_text().splitlines()[1:]
+    assert {line.split("\t")[2] for line in lines} == {"1"}

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from neurosym.data.images import annotated_scene
+from neurosym.data.phantom import Phantom, PhantomConfig
+from neurosym.errors import DataError
+from neurosym.knowledge import Knowledge
+from neurosym.records import Box, Detection, Fact, FactStore, Scene
+from neurosym.scenes import facts_from, load_facts, load_scenes, save_facts, save_scenes
+from tests.oracles.spatial import holds
+
+SCENE = Scene(
+    "film",
+    200,
+    200,
+    (
+        Detection("right_lung", Box(20, 20, 80, 140), 0.9),
+        Detection("left_lung", Box(110, 20, 170, 140), 0.8),
+        Detection("heart", Box(75, 80, 130, 130), 1.0),
+        Detection("nodule", Box(112, 30, 118, 36), 0.5),
+        Detection("nodule", Box(30, 120, 36, 126), 0.2),
+    ),
+    {"malignant_study": 1.0},
+)
+
+
+def test_a_scene_says_its_classes_relations_zones_sizes_and_labels(thorax: Knowledge) -> None:
+    facts = {(f.relation, f.args): f.weight for f in facts_from([SCENE], thorax).facts}
+    assert facts["lung", ("film/0",)] == facts["right_lung", ("film/0",)] == 0.9
+    assert facts["left_of", ("film/0", "film/1")] == pytest.approx(0.72)
+    assert facts["inside", ("film/3", "film/1")] == pytest.approx(0.4)
+    assert {r for r, args in facts if args == ("film/3",)} >= {
+        "nodule",
+        "finding",
+        "upper_zone",
+        "central",
+        "small_object",
+    }
+    assert facts["malignant_study", ("film",)] == 1.0
+    assert not any("film/4" in args for _, args in facts), "a detection below the threshold is no fact"
+    assert not any(r in ("right_of", "encloses", "scene_object", "study") for r, _ in facts)
+
+
+def test_relations_are_those_that_the_definitions_give_for_every_pair(thorax: Knowledge) -> None:
+    scenes = [annotated_scene(f) for f in Phantom(0, 10, PhantomConfig(size=128))]
+    written = {(f.relation, f.args) for f in facts_from(scenes, thorax).facts if len(f.args) == 2}
+    relations = {r for r, _ in written}
+    expected = {
+        (word, (f"{s.image_id}/{n}", f"{s.image_id}/{m}"))
+        for s in scenes
+        for n, m in itertools.permutations(range(len(s.detections)), 2)
+        for word in relations
+        if holds(word, s.detections[n].box, s.detections[m].box)
+    }
+    assert written == expected
+
+
+def test_zones_and_relations_of_findings_agree_with_the_phantoms_own(thorax: Knowledge) -> None:
+    films = Phantom(0, 60, PhantomConfig(size=128))
+    ours, theirs = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    words = {
+        "left_of",
+        "above",
+        "inside",
+        "larger_than",
+        "upper_zone",
+        "middle_zone",
+        "lower_zone",
+        "peripheral",
+        "central",
+    }
+    findings = {"ground_glass_opacity", "consolidation", "nodule", "pleural_effusion"}
+    for film in films:
+        scene = annotated_scene(film)
+        kind = {f"{scene.image_id}/{i}": d.name for i, d in enumerate(scene.detections)}
+        for fact in facts_from([scene], thorax).facts:
+            if fact.relation in words and (len(fact.args) == 2 or kind[fact.args[0]] in findings):
+                ours[(film.image_id, fact.relation, *(a.split("/")[1] for a in fact.args))] += 1
+        for relation, a, b in film.attributes["relations"]:
+            if relation in words:
+                theirs[(film.image_id, relation, *(str(x) for x in (a, b) if x is not None))] += 1
+    assert ours == theirs
+
+
+def test_the_same_scenes_in_any_order_give_byte_identical_facts(thorax: Knowledge, tmp_path: Path) -> None:
+    scenes = [annotated_scene(f) for f in Phantom(0, 5, PhantomConfig(size=128))]
+    for name, order in (("a", scenes), ("b", scenes[::-1])):
+        save_facts(tmp_path / name, facts_from(order, thorax))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_scenes_and_facts_survive_a_round_trip_through_their_files(thorax: Knowledge, tmp_path: Path) -> None:
+    save_scenes(tmp_path / "s.json", [SCENE])
+    assert load_scenes(tmp_path / "s.json") == [SCENE]
+    store = facts_from([SCENE], thorax)
+    save_facts(tmp_path / "f.tsv", store)
+    assert load_facts(tmp_path / "f.tsv") == store
+
+
+def test_plain_triples_are_facts_of_a_general_graph(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("a\tknows\tb\nb\tknows\tc\n")
+    assert load_facts(path) == FactStore((Fact("knows", ("a", "b")), Fact("knows", ("b", "c"))))
+
+
+def test_malformed_lines_are_counted_and_the_first_five_shown(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("a\tknows\tb\n" + "broken\n" * 7)
+    with pytest.raises(DataError) as error:
+        load_facts(path)
+    assert len(error.value.problems) == 6
+    assert error.value.problems[0].line == 2
+    assert "7 malformed lines in all" in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ('[{"image_id": 1}]', "not a file of scenes")])
+def test_a_file_that_holds_no_scenes_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        load_scenes(path)
+    with pytest.raises(DataError, match="write it with `neurosym predict RUN`"):
+        load_scenes(tmp_path / "none.json")
