@@ -22,7 +22,7 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
     path = HERE / name / "config.yaml"
     config = load_config(path, (*overrides, f"seed={seed}"))
     key = f"{key}-seed{seed}" if key else f"seed{seed}"
-    settings = config.model_dump(mode="json", exclude={"knowledge", "data"}) | {
+    settings = config.model_dump(mode="json", exclude={"base", "knowledge", "data"}) | {
         "config": path.read_text(encoding="utf-8")
     }
 
@@ -37,7 +37,7 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
                     f"{name} {key}: {step}/{steps}, loss {terms['loss']:.3f}, {time.perf_counter() - started:.0f} s"
                 )
 
-        train(config, path.parent, folder, progress=tell)
+        train(config, folder, progress=tell)
         seconds = time.perf_counter() - started
         stages = Stages.of(folder)
         result = stages.evaluate()

@@ -74,20 +74,20 @@ def record(name: str, key: str, settings: Any, compute: Callable[[], dict[str, A
             return known
     started = time.perf_counter()
     result = compute()
-    value = {"settings": digest, "commit": commit(), "seconds": round(time.perf_counter() - started, 1), **result}
+    value = {"settings": digest, "commit": COMMIT, "seconds": round(time.perf_counter() - started, 1), **result}
     write_text_atomically(path, json.dumps(value, indent=1) + "\n")
     return value
-
-
-def commit() -> str:
-    """The short hash of the commit that runs, with a plus if the package has uncommitted changes."""
-    head = _git("rev-parse", "--short", "HEAD")
-    return (head or "unknown") + ("+" if _git("status", "--porcelain", "../neurosym") else "")
 
 
 def _git(*words: str) -> str:
     command = ["git", "-C", str(HERE), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+
+
+# Read when the program starts: what runs is the code of that moment. The plus says that it was not committed as it was.
+COMMIT = (_git("rev-parse", "--short", "HEAD") or "unknown") + (
+    "+" if _git("status", "--porcelain", "../neurosym") else ""
+)
 
 
 def data_folder(*needed: str) -> Path:

@@ -100,7 +100,7 @@ def train(
     out = out or Path("runs") / settings.name
     with _bars() as stage:
         advance = stage(f"train {settings.name}")
-        run = train_run(settings, config.parent, out, resume, lambda i, n, t: advance(i, n, f"loss {t['loss']:.3f}"))
+        run = train_run(settings, out, resume, lambda i, n, t: advance(i, n, f"loss {t['loss']:.3f}"))
     if as_json:
         _print_json({"run": str(run.path), "step": run.step, "terms": run.metrics})
     else:

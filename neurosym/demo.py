@@ -51,7 +51,7 @@ def run_demo(out: Path, stage: Callable[[str], Advance]) -> DemoResult:
         shutil.rmtree(folder, ignore_errors=True)
         config = load_config(CONFIG, overrides)
         advance = stage(f"train {arm}")
-        train(config, CONFIG.parent, folder, progress=lambda i, n, t, tell=advance: tell(i, n, f"loss {t['loss']:.2f}"))  # type: ignore[misc]
+        train(config, folder, progress=lambda i, n, t, tell=advance: tell(i, n, f"loss {t['loss']:.2f}"))  # type: ignore[misc]
         evaluations[arm] = Stages.of(folder, advance=stage(f"detect {arm}")).evaluate()
     last = Stages.of(out / "constrained", advance=stage("induce"))
     found = last.induce(InductionConfig(min_confidence=0.8, top=30))

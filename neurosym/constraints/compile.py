@@ -143,6 +143,9 @@ class _Compiler:
         missing = self._missing([c for table in (classes, head_classes) for cs in table.values() for c in cs])
         if missing in (*SIZES, *ZONES, *SIDES):
             return f"{missing!r} is a size or a place, which facts tell but constraints do not learn from"
+        tied = self.ontology.categories.values()
+        if missing and not any(self.ontology.is_a(c, missing) for c in tied):
+            return f"class {missing!r} has no category, so no data can show it; add ns:category to it in the ontology"
         if missing:
             return f"no category of this data set is tied to {missing!r}"
         if rule.existential:

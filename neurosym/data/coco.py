@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, req
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 from neurosym.knowledge import Knowledge
 from neurosym.records import Annotation, Box, Scene
+
+log = logging.getLogger(__name__)
 
 
 def load_coco(
@@ -78,6 +81,10 @@ def load_coco(
     if not any(e.annotations for e in entries):
         cure = "give a file with boxes; unlabelled images are named by `unlabelled` in the config"
         raise DataError(Problem("the file annotates nothing", shown, cure=cure))
+    seen = {a.name for e in entries for a in e.annotations}
+    for category, name in names.items():
+        if name not in seen:
+            log.warning("%s: category %r is annotated nowhere, so it cannot be learned from this file", shown, category)
     return ImageSet(entries, list(dict.fromkeys(names.values())))
 
 

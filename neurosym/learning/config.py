@@ -55,6 +55,8 @@ class TrainConfig(_Strict):
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0)
+    base: Path = Path()
+    """The folder that relative paths start from; `load_config` sets it to the config file's own."""
     knowledge: tuple[DataPath, ...]
     data: DataConfig
     model: DetectorConfig = DetectorConfig()
@@ -84,7 +86,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     for override in overrides:
         _override(values, override)
     try:
-        return TrainConfig.model_validate(values)
+        return TrainConfig.model_validate({"base": Path(path).parent.resolve(), **values})
     except ValidationError as error:
         raise ConfigError([_problem(e, text, shown) for e in error.errors()]) from error
 

@@ -22,7 +22,6 @@ class OpenRun:
     """What a run was made from: `names` are the detector's classes, label i + 1 is ``names[i]``."""
 
     path: Path
-    base: Path
     config: TrainConfig
     names: tuple[str, ...]
     knowledge: Knowledge
@@ -35,7 +34,7 @@ class OpenRun:
         """
         for known in SPLITS:
             if known == split:
-                return open_split(self.config.data, known, self.base, self.knowledge)
+                return open_split(self.config.data, known, self.config.base, self.knowledge)
         raise ConfigError(f"unknown split {split!r}; {did_you_mean(split, SPLITS)}")
 
 
@@ -48,9 +47,9 @@ def open_run(path: Path | Run) -> OpenRun:
     path = path.path if isinstance(path, Run) else Path(path)
     try:
         values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-        base, names = Path(values.pop("base")), tuple(values.pop("names"))
+        names = tuple(values.pop("names"))
         config = TrainConfig.model_validate(values)
     except (OSError, yaml.YAMLError, KeyError, AttributeError, ValueError) as error:
         cure = "name a folder that `neurosym train` has written"
         raise TrainingError(Problem("not a run folder", short_path(path), cure=cure)) from error
-    return OpenRun(path, base, config, names, load_knowledge(base / p for p in config.knowledge))
+    return OpenRun(path, config, names, load_knowledge(config.base / p for p in config.knowledge))

@@ -36,12 +36,11 @@ Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each step with (steps done, steps in all, loss terms)."""
 
 
-def train(config: TrainConfig, base: Path, out: Path, resume: bool = False, progress: Progress | None = None) -> Run:
+def train(config: TrainConfig, out: Path, resume: bool = False, progress: Progress | None = None) -> Run:
     """Train a detector under constraints.
 
     Args:
         config: see `neurosym.learning.config.load_config`.
-        base: the folder that the config's relative paths start from.
         out: the run folder.
         resume: go on from the last checkpoint in `out`; without it `out` must not hold a run.
         progress: called after each step.
@@ -50,14 +49,14 @@ def train(config: TrainConfig, base: Path, out: Path, resume: bool = False, prog
         KnowledgeError, DataError, ConfigError, ConstraintError: what is wrong with the files.
         TrainingError: a non-finite loss (every term is named; the last good checkpoint stays).
     """
-    knowledge = load_knowledge(base / p for p in config.knowledge)
-    images = open_split(config.data, "train", base, knowledge)
+    knowledge = load_knowledge(config.base / p for p in config.knowledge)
+    images = open_split(config.data, "train", config.base, knowledge)
     unlabelled: Sequence[Sample] = ()
     if config.constraints.weight > 0 and config.constraints.unlabelled_batch:
-        unlabelled = open_split(config.data, "unlabelled", base, knowledge)
+        unlabelled = open_split(config.data, "unlabelled", config.base, knowledge)
     names = class_names(config.data, images, knowledge)
     trainer = _Trainer(config, names, knowledge, images, unlabelled, out)
-    trainer.prepare(base, resume)
+    trainer.prepare(resume)
     return trainer.run(progress)
 
 
@@ -106,6 +105,9 @@ class _Trainer:
     def _tell_constraints(self, constraints: ConstraintSet) -> None:
         """Say how many rules constrain this detector, and write down which do not, and why."""
         used, unused = constraints.rules, constraints.unused
+        for rule, reason in unused:
+            if "add ns:category" in reason:
+                log.warning("%s:%d: %s", rule.file, rule.line, reason)
         path = self.out / "constraints.json"
         value = {"used": [r.id for r in used], "unused": {r.id: reason for r, reason in unused}}
         write_text_atomically(path, json.dumps(value, indent=1) + "\n")
@@ -113,12 +115,12 @@ class _Trainer:
             "%d of %d rules constrain this detector; why not the others: %s", len(used), len(used) + len(unused), path
         )
 
-    def prepare(self, base: Path, resume: bool) -> None:
+    def prepare(self, resume: bool) -> None:
         """Make the run folder, or load the state to go on from."""
         checkpoint = latest_checkpoint(self.out / "checkpoints")
         if checkpoint is not None and not resume:
             raise ConfigError(f"{self.out} holds a run already; pass --resume to go on with it, or another --out")
-        resolved = self.config.model_dump(mode="json") | {"base": str(base.resolve()), "names": list(self.names)}
+        resolved = self.config.model_dump(mode="json") | {"names": list(self.names)}
         write_text_atomically(self.out / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
         if checkpoint is None:
             (self.out / "log.jsonl").unlink(missing_ok=True)

@@ -195,6 +195,15 @@ def test_each_rule_that_constrains_nothing_says_why(thorax: Knowledge) -> None:
     assert unused["lung_is_large"].startswith("'large_object' is a size or a place")
 
 
+def test_a_class_without_any_category_says_what_to_add(thorax: Knowledge, tmp_path: Path) -> None:
+    path = tmp_path / "x.rules"
+    path.write_text("left_of(H, L) :- heart(H), left_lung(L).\nlarger_than(H, M) :- heart(H), mass(M).")
+    knowledge = load_knowledge([ROOT / "ontologies/thorax.ttl", path])
+    [(rule, why)] = [(r, w) for r, w in compile_constraints(knowledge, ("heart", "left_lung")).unused if r.line == 2]
+    assert str(rule) == "larger_than(H, M) :- heart(H), mass(M)."
+    assert why == "class 'mass' has no category, so no data can show it; add ns:category to it in the ontology"
+
+
 def test_a_rule_set_that_constrains_nothing_is_an_error(blood: Knowledge) -> None:
     with pytest.raises(ConstraintError, match="no rule constrains this detector"):
         compile_constraints(Knowledge(blood.ontology, ()), ("platelet",))

@@ -90,6 +90,16 @@ def test_bad_boxes_may_be_dropped_and_that_is_said(
     assert "annotation 1" in caplog.text
 
 
+def test_a_category_that_is_annotated_nowhere_is_said(
+    coco_folder: Folder, thorax: Knowledge, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(data: dict) -> None:
+        data["annotations"] = [a for a in data["annotations"] if a["category_id"] != 3]
+
+    load_coco(*coco_folder(2, change), thorax, ["heart", "left_lung"])
+    assert "category 'heart' is annotated nowhere" in caplog.text
+
+
 def test_a_box_that_leaves_the_image_by_a_rounding_error_is_clipped(coco_folder: Folder, thorax: Knowledge) -> None:
     box = load_coco(*coco_folder(1, spoil("bbox", [-0.4, 3, 60, 125.5])), thorax)[0].annotations[0].box
     assert box.xyxy == (0.0, 3.0, 59.6, 128.0)

@@ -59,11 +59,11 @@ def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path: Path) -> None:
         if step == 3:
             raise Killed
 
-    train(config, tmp_path, tmp_path / "whole")
+    train(config, tmp_path / "whole")
     with pytest.raises(Killed):
-        train(config, tmp_path, tmp_path / "parts", progress=kill)
+        train(config, tmp_path / "parts", progress=kill)
     assert latest_checkpoint(tmp_path / "parts/checkpoints").name == "step-000002"  # type: ignore[union-attr]
-    resumed = train(config, tmp_path, tmp_path / "parts", resume=True)
+    resumed = train(config, tmp_path / "parts", resume=True)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
@@ -74,26 +74,26 @@ def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
     config = config_of(tmp_path, "train.steps=1")
-    train(config, tmp_path, tmp_path / "run")
+    train(config, tmp_path / "run")
     with pytest.raises(ConfigError, match="holds a run already; pass --resume"):
-        train(config, tmp_path, tmp_path / "run")
+        train(config, tmp_path / "run")
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    train(config_of(tmp_path, "train.steps=1"), tmp_path, tmp_path / "run")
+    train(config_of(tmp_path, "train.steps=1"), tmp_path / "run")
     other = config_of(tmp_path, "train.steps=2", "model.head_features=16")
     with pytest.raises(TrainingError, match="the checkpoint is of another model"):
-        train(other, tmp_path, tmp_path / "run", resume=True)
+        train(other, tmp_path / "run", resume=True)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     config = config_of(tmp_path, "train.steps=1")
-    train(config, tmp_path, tmp_path / "run")
+    train(config, tmp_path / "run")
     path = latest_checkpoint(tmp_path / "run/checkpoints")
     assert path is not None
     (path / "training.safetensors").write_bytes(b"torn")
     with pytest.raises(TrainingError, match="step-000001: checkpoint cannot be read"):
-        train(config, tmp_path, tmp_path / "run", resume=True)
+        train(config, tmp_path / "run", resume=True)
 
 
 def test_a_loss_that_is_not_finite_names_every_term_and_keeps_the_last_checkpoint(
@@ -111,13 +111,13 @@ def test_a_loss_that_is_not_finite_names_every_term_and_keeps_the_last_checkpoin
     with pytest.raises(
         TrainingError, match=r"step 4: the loss is not finite \(.*loss_classifier=.*loss_constraint=nan\)"
     ):
-        train(config_of(tmp_path), tmp_path, tmp_path / "run")
+        train(config_of(tmp_path), tmp_path / "run")
     assert latest_checkpoint(tmp_path / "run/checkpoints").name == "step-000002"  # type: ignore[union-attr]
 
 
 def test_the_constraint_term_enters_the_loss_and_can_be_turned_off(tmp_path: Path) -> None:
-    on = train(config_of(tmp_path), tmp_path, tmp_path / "on").metrics
-    off = train(config_of(tmp_path, "constraints.weight=0"), tmp_path, tmp_path / "off").metrics
+    on = train(config_of(tmp_path), tmp_path / "on").metrics
+    off = train(config_of(tmp_path, "constraints.weight=0"), tmp_path / "off").metrics
     assert on["loss_constraint"] > 0
     assert "loss_constraint" not in off
     used = json.loads((tmp_path / "on/constraints.json").read_text())
@@ -126,7 +126,7 @@ def test_the_constraint_term_enters_the_loss_and_can_be_turned_off(tmp_path: Pat
 
 
 def test_predictions_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
-    run = open_run(train(config_of(tmp_path, "model.score_threshold=0"), tmp_path, tmp_path / "run"))
+    run = open_run(train(config_of(tmp_path, "model.score_threshold=0"), tmp_path / "run"))
     images = run.images("test")
     one, three = predict(run, images, batch_size=1), predict(run, images, batch_size=3)
     for a, b in zip(one, three, strict=True):
@@ -138,7 +138,7 @@ def test_predictions_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_or_an_unknown_split_is_explained(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a run folder; name a folder that `neurosym train` has written"):
         open_run(tmp_path)
-    run = open_run(train(config_of(tmp_path, "train.steps=1"), tmp_path, tmp_path / "run"))
+    run = open_run(train(config_of(tmp_path, "train.steps=1"), tmp_path / "run"))
     with pytest.raises(ConfigError, match="unknown split 'tets'; did you mean 'test'"):
         run.images("tets")
     with pytest.raises(ConfigError, match="data has no split 'val'"):
@@ -149,7 +149,7 @@ def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ConfigError, match="torch sees no GPU"):
-        train(config_of(tmp_path, "device=cuda"), tmp_path, tmp_path / "run")
+        train(config_of(tmp_path, "device=cuda"), tmp_path / "run")
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_any_step_can_recompute() -> None:
