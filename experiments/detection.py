@@ -49,3 +49,8 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
         }
 
     return record(name, key, settings, compute)
+
+
+def rate(run: dict[str, Any], above: str, below: str) -> float:
+    """The quotient of two counts of a run's rules, each summed over the rules."""
+    return float(sum(r[above] for r in run["rules"]) / sum(r[below] for r in run["rules"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from detection import seed_record
+from detection import rate, seed_record
 from harness import Figure, data_folder, figure
 
 SEEDS = (0, 1, 2)
@@ -31,11 +31,6 @@ def figures() -> list[Figure]:
     found.append(figure("violated/fired, all rules", runs, lambda r: rate(r, "violated", "fired")))
     found.append(figure("fired/true, all rules", runs, lambda r: rate(r, "fired", "fired_true")))
     return found
-
-
-def rate(run: dict[str, Any], above: str, below: str) -> float:
-    """The quotient of two counts, each summed over the rules."""
-    return float(sum(r[above] for r in run["rules"]) / sum(r[below] for r in run["rules"]))
 
 
 def laterality_rules(run: dict[str, Any]) -> float:
