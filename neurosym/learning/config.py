@@ -6,10 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from neurosym.data.config import DataConfig, DataPath
 from neurosym.errors import ConfigError, Problem, short_path
@@ -55,7 +55,7 @@ class TrainConfig(_Strict):
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0)
-    base: Path = Path()
+    base: Annotated[Path, AfterValidator(Path.absolute)] = Path()
     """The folder that relative paths start from; `load_config` sets it to the config file's own."""
     knowledge: tuple[DataPath, ...]
     data: DataConfig
@@ -64,7 +64,7 @@ class TrainConfig(_Strict):
     constraints: ConstraintConfig = ConstraintConfig()
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML config, with ``key.sub=value`` overrides (values are YAML too).
 
     Raises:
@@ -86,7 +86,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     for override in overrides:
         _override(values, override)
     try:
-        return TrainConfig.model_validate({"base": Path(path).parent.resolve(), **values})
+        return TrainConfig.model_validate({"base": Path(path).parent, **values})
     except ValidationError as error:
         raise ConfigError([_problem(e, text, shown) for e in error.errors()]) from error
 

@@ -38,7 +38,7 @@ class OpenRun:
         raise ConfigError(f"unknown split {split!r}; {did_you_mean(split, SPLITS)}")
 
 
-def open_run(path: Path | Run) -> OpenRun:
+def open_run(path: str | Path | Run) -> OpenRun:
     """Read a run's config and knowledge.
 
     Raises:

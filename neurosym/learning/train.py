@@ -36,7 +36,7 @@ Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each step with (steps done, steps in all, loss terms)."""
 
 
-def train(config: TrainConfig, out: Path, resume: bool = False, progress: Progress | None = None) -> Run:
+def train(config: TrainConfig, out: str | Path, resume: bool = False, progress: Progress | None = None) -> Run:
     """Train a detector under constraints.
 
     Args:
@@ -55,7 +55,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, progress: Progre
     if config.constraints.weight > 0 and config.constraints.unlabelled_batch:
         unlabelled = open_split(config.data, "unlabelled", config.base, knowledge)
     names = class_names(config.data, images, knowledge)
-    trainer = _Trainer(config, names, knowledge, images, unlabelled, out)
+    trainer = _Trainer(config, names, knowledge, images, unlabelled, Path(out))
     trainer.prepare(resume)
     return trainer.run(progress)
 
