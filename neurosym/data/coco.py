@@ -10,7 +10,7 @@ from typing import Any
 
 from faster_coco_eval.core import mask as mask_api
 
-from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, require_file, require_folder
+from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, image_id_of, require_file, require_folder
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 from neurosym.knowledge import Knowledge
 from neurosym.records import Annotation, Box, Scene
@@ -67,10 +67,11 @@ def load_coco(
             mask = _mask(a.get("segmentation"), width, height, checker, what)
             grouped[a["image_id"]].append(Annotation(names[category], box, mask, bool(a.get("iscrowd"))))
     checker.finish()
+    taken: set[str] = set()
     entries = [
         ImageEntry(
-            Path(str(i["file_name"])).stem,
-            images / _inside(str(i["file_name"]), shown),
+            image_id_of(str(i["file_name"]), taken, shown),
+            images / str(i["file_name"]),
             *sizes[i["id"]],
             tuple(grouped[i["id"]]),
             knowledge.labels_of(i.get("attributes") or {}),
@@ -100,13 +101,6 @@ def _read_json(path: Path, shown: str) -> dict[str, Any]:
     if missing:
         raise DataError(Problem(f"not a COCO file: no {', '.join(missing)}", shown))
     return dict(data)
-
-
-def _inside(name: str, shown: str) -> str:
-    """A file name that stays inside the image folder."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise DataError(Problem(f"file_name {name!r} leaves the image folder", shown))
-    return name
 
 
 def _mask(segmentation: Any, width: int, height: int, checker: BoxChecker, what: str) -> dict[str, Any] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -81,6 +82,22 @@ def read_image(path: Path) -> np.ndarray:
         raise DataError(Problem("image not found", short_path(path), cure="check the image folder")) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(Problem(f"image cannot be read ({error})", short_path(path))) from error
+
+
+def image_id_of(name: str, taken: set[str], file: str) -> str:
+    """An image's name in facts, reports and file names: its path in the image folder, without suffix, free of separators.
+
+    Raises:
+        DataError: the name leaves the image folder, or another image has the same id.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise DataError(Problem(f"image name {name!r} leaves the image folder", file))
+    found = re.sub(r"[^\w.-]", "_", str(path.with_suffix("")))
+    if found in taken:
+        raise DataError(Problem(f"two images have the id {found!r}", file, cure="rename one, or remove the duplicate"))
+    taken.add(found)
+    return found
 
 
 def require_folder(path: Path, what: str) -> Path:

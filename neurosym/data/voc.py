@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
-from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, require_file, require_folder
+from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, image_id_of, require_file, require_folder
 from neurosym.errors import DataError, Problem, short_path
 from neurosym.knowledge import Knowledge
 from neurosym.records import Annotation, Box
@@ -36,10 +36,12 @@ def load_voc(
     wanted = None if categories is None else {c: knowledge.class_of_category(c) for c in categories}
     seen: dict[str, str] = dict(wanted or {})
     entries = []
+    taken: set[str] = set()
     for stem in stems:
+        image_id = image_id_of(f"{stem}.xml", taken, short_path(split))
         path = annotations / f"{stem}.xml"
         checker = BoxChecker(short_path(path), bad_boxes)
-        entries.append(_entry(stem, path, images, knowledge, wanted, seen, checker))
+        entries.append(_entry(image_id, path, images, knowledge, wanted, seen, checker))
         checker.finish()
     if not any(e.annotations for e in entries):
         raise DataError(Problem("no picture of the split is annotated", short_path(split)))
@@ -47,7 +49,7 @@ def load_voc(
 
 
 def _entry(
-    stem: str,
+    image_id: str,
     path: Path,
     images: Path,
     knowledge: Knowledge,
@@ -78,8 +80,8 @@ def _entry(
         raise DataError(Problem(f"not XML: {error.msg}", checker.file, error.position[0])) from error
     except ValueError as error:
         raise DataError(Problem(f"not a number: {error}", checker.file)) from error
-    name = root.findtext("filename") or f"{stem}.jpg"
-    return ImageEntry(stem, images / Path(name).name, width, height, tuple(found))
+    name = root.findtext("filename") or f"{path.stem}.jpg"
+    return ImageEntry(image_id, images / Path(name).name, width, height, tuple(found))
 
 
 def _text(node: ET.Element, tag: str, checker: BoxChecker) -> str:

@@ -61,6 +61,10 @@ def spoil(key: str, value: object) -> Callable[[dict], None]:
             "category 'spleen' is tied to no ontology class; add ns:category",
         ),
         (lambda d: d["images"][0].update(file_name="../../etc/passwd"), "leaves the image folder"),
+        (
+            lambda d: d["images"][1].update(file_name=d["images"][0]["file_name"]),
+            "two images have the id 'phantom-000000'",
+        ),
     ],
 )
 def test_a_wrong_annotation_file_gives_one_message_with_its_cure(

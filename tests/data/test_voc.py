@@ -64,6 +64,13 @@ def test_an_empty_split_or_a_missing_picture_is_named(tmp_path: Path, blood: Kno
         load_voc(*write(tmp_path, "", split="other\n"), blood)
 
 
+def test_a_name_that_leaves_the_folder_or_comes_twice_is_refused(tmp_path: Path, blood: Knowledge) -> None:
+    with pytest.raises(DataError, match="train.txt: image name '../smear.xml' leaves the image folder"):
+        load_voc(*write(tmp_path, "", split="../smear\n"), blood)
+    with pytest.raises(DataError, match="train.txt: two images have the id 'smear'"):
+        load_voc(*write(tmp_path, cell("RBC", 1, 1, 9, 9), split="smear\nsmear\n"), blood)
+
+
 def test_an_entity_bomb_is_refused_without_being_expanded(tmp_path: Path, blood: Knowledge) -> None:
     places = write(tmp_path, "")
     entities = '<!ENTITY a0 "ha">' + "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
