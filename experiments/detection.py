@@ -10,6 +10,7 @@ from harness import HERE, record
 from rich.console import Console
 
 from neurosym.induction import InductionConfig
+from neurosym.knowledge import load_knowledge
 from neurosym.learning.config import load_config
 from neurosym.learning.train import train
 from neurosym.loop import Stages
@@ -22,9 +23,9 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
     path = HERE / name / "config.yaml"
     config = load_config(path, (*overrides, f"seed={seed}"))
     key = f"{key}-seed{seed}" if key else f"seed{seed}"
-    settings = config.model_dump(mode="json", exclude={"base", "knowledge", "data"}) | {
-        "config": path.read_text(encoding="utf-8")
-    }
+    knowledge = load_knowledge(config.base / p for p in config.knowledge)
+    settings = config.model_dump(mode="json", exclude={"base", "knowledge", "data", "threads"})
+    settings |= {"config": path.read_text(encoding="utf-8"), "rules": [str(r) for r in knowledge.rules]}
 
     def compute() -> dict[str, Any]:
         folder = RUNS / f"{name}-{key}"

@@ -84,7 +84,7 @@ def _git(*words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
 
-# Read when the program starts: what runs is the code of that moment. The plus says that it was not committed as it was.
+# Read when the program starts; the plus says that the package was not as it is committed.
 COMMIT = (_git("rev-parse", "--short", "HEAD") or "unknown") + (
     "+" if _git("status", "--porcelain", "../neurosym") else ""
 )

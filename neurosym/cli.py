@@ -1,7 +1,8 @@
 """The commands of the loop: check, train, evaluate, predict, facts, induce, report, demo. No logic lives here.
 
-Messages go to standard error, results to standard output (as JSON with ``--json``). Exit codes: 0 done, 1 something is wrong
-with what was given (each problem on a line), 2 wrong usage, 130 interrupted. torch is imported by the commands that need it.
+Messages and progress go to standard error, results to standard output (as JSON with ``--json``). Exit codes: 0 done,
+1 something is wrong with what was given (each problem on a line), 2 an unknown option or command, 130 interrupted.
+torch is imported by the commands that need it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,19 +21,22 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from neurosym import __version__
 from neurosym.errors import ConfigError, NeurosymError, Problem
 
 if TYPE_CHECKING:
     from neurosym.loop import Advance
 
 app = typer.Typer(
-    help="Ontologies and rules become training constraints; predictions become rules again.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 console = Console(stderr=True)
+"""For messages and progress; results go to `output`."""
+output = Console()
 
 RunFolder = Annotated[Path, typer.Argument(help="A folder that `neurosym train` has written.")]
 SplitName = Annotated[str, typer.Option(help="Split of the run's data: train, val, test or unlabelled.")]
@@ -48,10 +52,28 @@ def main() -> None:
         app()
     except NeurosymError as error:
         _show_problems(error.problems)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("interrupted; an interrupted training goes on with --resume")
-        sys.exit(130)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping"):
+            raise
+        _show_problems([Problem(f"{error.name} is not installed", cure="pip install 'neurosym-imaging[train]'")])
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        _show_problems([Problem(f"cannot be written: {error.strerror}", str(error.filename))])
+    sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"neurosym {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    """Ontologies and rules become training constraints; predictions become rules again."""
 
 
 @app.command(epilog="Example: `neurosym check ontologies/thorax.ttl rules/thorax.rules`")
@@ -66,18 +88,26 @@ def check(
     from neurosym.knowledge import check_files
 
     knowledge, problems = check_files(files)
+    reasoner = "not asked"
     if reason and knowledge is not None:
-        from neurosym.knowledge.reasoner import reason_over
+        from neurosym.knowledge.reasoner import is_available, reason_over
 
         problems += reason_over(knowledge.ontology)
+        reasoner = "hermit" if is_available() else "none: Java is not installed"
     if as_json:
         fields = ("file", "line", "column", "message", "cure")
-        _print_json({"ok": not problems, "problems": [{f: getattr(p, f) for f in fields} for p in problems]})
+        _print_json(
+            {
+                "ok": not problems,
+                "reasoner": reasoner,
+                "problems": [{f: getattr(p, f) for f in fields} for p in problems],
+            }
+        )
     else:
         _show_problems(problems)
         if knowledge is not None and not problems:
             counts = (len(knowledge.ontology.classes), len(knowledge.ontology.relations), len(knowledge.rules))
-            console.print("[green]ok[/] {} classes, {} relations, {} rules".format(*counts))
+            output.print("[green]ok[/] {} classes, {} relations, {} rules".format(*counts))
     raise typer.Exit(1 if problems else 0)
 
 
@@ -124,8 +154,10 @@ def evaluate(
     if (annotations is None) != (images is None):
         raise ConfigError("--annotations and --images belong together; give both or neither")
     with _bars() as stage:
-        stages = Stages.of(run, annotations.stem if annotations else split, threshold, stage("detect"))
-        data = load_coco(annotations, images, stages.run.knowledge) if annotations and images else None
+        stages = Stages.of(run, f"file-{annotations.stem}" if annotations else split, threshold, stage("detect"))
+        data = None
+        if annotations and images:
+            data = load_coco(annotations, images, stages.run.knowledge, bad_boxes=stages.run.config.data.bad_boxes)
         result = stages.evaluate(data, overlays)
     if as_json:
         _print_json(result)
@@ -135,18 +167,26 @@ def evaluate(
     for r in result["rules"]:
         shares = (_share(r["violation_rate"], 3), _share(r["fired_ratio"], 2))
         table.add_row(_escaped(r["text"]), str(r["fired"]), str(r["violated"]), *shares)
-    console.print(table)
+    output.print(table)
     console.print(f"overlays: {run / 'overlays' / stages.split}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `neurosym predict runs/jsrt-anatomy --split val`")
-def predict(run: RunFolder, split: SplitName = "test", as_json: AsJson = False) -> None:
-    """Detect on the images of a split and write the scenes as JSON."""
+@app.command(
+    epilog="Examples: `neurosym predict runs/jsrt-anatomy --split val`, `neurosym predict RUN --images new-films/`"
+)
+def predict(
+    run: RunFolder,
+    split: SplitName = "test",
+    images: Annotated[Path | None, typer.Option(help="A folder of images to detect on instead of a split.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Detect on the images of a split or a folder and write the scenes as JSON."""
+    from neurosym.data.images import folder_images
     from neurosym.loop import Stages
 
     with _bars() as stage:
-        stages = Stages.of(run, split, advance=stage("detect"))
-        scenes = stages.predict()
+        stages = Stages.of(run, f"folder-{images.resolve().name}" if images else split, advance=stage("detect"))
+        scenes = stages.predict(folder_images(images) if images else None)
     path = stages.file("scenes", ".json")
     if as_json:
         _print_json({"scenes": str(path), "images": len(scenes), "detections": sum(len(s.detections) for s in scenes)})
@@ -212,18 +252,20 @@ def induce(
         seed=seed,
     )
     with _bars() as stage:
-        if run is not None and facts_file is None:
+        if run is not None and facts_file is None and out is None:
             out = run / "candidates.json"
             found = Stages.of(run, split, threshold, stage("induce")).induce(config)
         elif facts_file is not None and run is None:
-            out = out or facts_file.with_suffix(".candidates.json")
+            out = (out or facts_file.with_name(f"{facts_file.stem}-candidates")).with_suffix(".json")
             advance = stage("induce")
             found = learn(
                 load_facts(facts_file), config, lambda s: advance(0, 0, f"{s.stage} {s.target}: {s.found} rules")
             )
             save_candidates(out, found)
         else:
-            raise ConfigError("give a run folder or --facts FILE, one of the two")
+            raise ConfigError(
+                "give either a run folder (its candidates.json is written), or --facts FILE, with --out if wanted"
+            )
     if as_json:
         _print_json({"candidates": str(out), "count": len(found), "rules": [str(c.rule) for c in found]})
         return
@@ -231,7 +273,7 @@ def induce(
     for c in found[:15]:
         measures = (f"{c.support}/{c.body_size}", f"{c.confidence:.3f}", f"{c.head_coverage:.3f}")
         table.add_row(_escaped(str(c.rule)), *measures)
-    console.print(table)
+    output.print(table)
     console.print(f"[green]written[/] {out} and {out.with_suffix('.rules')}", soft_wrap=True)
 
 
@@ -240,16 +282,14 @@ def induce(
 )
 def report(
     run: RunFolder,
-    split: SplitName = "test",
     out: Annotated[Path | None, typer.Option(help="HTML file; RUN/report.html by default.")] = None,
-    threshold: Threshold = 0.5,
     as_json: AsJson = False,
 ) -> None:
     """Write one HTML file with each induced rule, its measures, and the films for and against it."""
     from neurosym.loop import Stages
 
     out = out or run / "report.html"
-    count = Stages.of(run, split, threshold).report(out)
+    count = Stages.of(run).report(out)
     if as_json:
         _print_json({"report": str(out), "rules": count})
     else:
@@ -289,14 +329,14 @@ def _show_scores(evaluations: dict[str, dict[str, Any]]) -> None:
     sums = [[sum(r[k] for r in e["rules"]) for k in ("violated", "fired", "fired_true")] for e in evaluations.values()]
     table.add_row("rules: violated/fired", *(_share(v / f if f else None, 3) for v, f, _ in sums))
     table.add_row("rules: fired/true", *(_share(f / t if t else None, 2) for _, f, t in sums))
-    console.print(table)
+    output.print(table)
 
 
 def _share(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _show_problems(problems: list[Problem] | tuple[Problem, ...]) -> None:
+def _show_problems(problems: Sequence[Problem]) -> None:
     for problem in problems:
         console.print(f"[bold red]error[/] {_escaped(str(problem))}", soft_wrap=True, highlight=False)
 

@@ -34,7 +34,7 @@ def run_demo(out: Path, stage: Callable[[str], Advance]) -> DemoResult:
     """Run the loop.
 
     Args:
-        out: emptied first; holds one run folder per arm.
+        out: holds one run folder per arm; those of an earlier demonstration are removed.
         stage: called with a title when a stage starts; returns what to tell its progress to.
 
     Raises:

@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 
 from neurosym.data.images import annotated_scene
+from neurosym.errors import InductionError, Problem, short_path
 from neurosym.induction import InductionConfig, induce
 from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
 from neurosym.knowledge.rules import write_text_atomically
@@ -60,8 +61,12 @@ class Stages:
         images = self.run.images(self.split) if images is None else images
         found = predict(self.run, images, progress=lambda done, total: self.advance(done, total, ""))
         scenes = [s if s.image_path else self._with_image(s, images[i]) for i, s in enumerate(found)]
-        save_scenes(self.file("scenes", ".json"), scenes)
+        save_scenes(self.file("scenes", ".json"), scenes, self._checkpoint())
         return scenes
+
+    def _checkpoint(self) -> str:
+        """The name of the run's newest checkpoint, "" if there is none."""
+        return max((p.name for p in (self.run.path / "checkpoints").glob("step-*")), default="")
 
     def _with_image(self, scene: Scene, sample: Sample) -> Scene:
         path = self.run.path / "films" / f"{scene.image_id}.png"
@@ -70,11 +75,12 @@ class Stages:
         return replace(scene, image_path=str(path.resolve()))
 
     def scenes(self) -> list[Scene]:
-        """The predictions of this split; predicted now if no file of the run's last checkpoint holds them."""
+        """The predictions of this split; predicted now if the file of them is of another checkpoint, or is not there."""
         path = self.file("scenes", ".json")
-        trained = max((p.stat().st_mtime for p in (self.run.path / "checkpoints").glob("step-*")), default=0.0)
-        if path.is_file() and path.stat().st_mtime >= trained:
-            return load_scenes(path)
+        if path.is_file():
+            scenes, origin = load_scenes(path)
+            if origin == self._checkpoint():
+                return scenes
         return self.predict()
 
     def evaluate(self, images: Sequence[Sample] | None = None, overlays: int = 12) -> dict[str, Any]:
@@ -85,7 +91,7 @@ class Stages:
         images = self.run.images(self.split) if images is None else images
         scenes = self.predict(images)
         true = [annotated_scene(images[i]) for i in range(len(images))]
-        constraints = compile_constraints(self.run.knowledge, self.run.names)
+        constraints = compile_constraints(self.run.knowledge, self.run.names, required=False)
         result = evaluate_scenes(scenes, true, self.run.names, constraints, self.threshold).as_dict()
         pictures = save_overlays(self.run.path / "overlays" / self.split, images, scenes, self.threshold, overlays)
         result |= {"split": self.split, "overlays": [str(p) for p in pictures]}
@@ -119,15 +125,26 @@ class Stages:
             heads = {*ontology.relations, *ZONES, *SIDES, *SIZES, *labels}
             config = replace(config, targets=tuple(r for r in facts.relations if r in heads))
         found = induce(facts, config, progress, background=ontology.entailments())
-        save_candidates(self.run.path / "candidates.json", found)
+        origin = {"split": self.split, "threshold": self.threshold, "checkpoint": self._checkpoint()}
+        save_candidates(self.run.path / "candidates.json", found, origin)
         return found
 
     def report(self, out: Path) -> int:
-        """Write the HTML report of the induced rules; returns how many there are."""
-        candidates = load_candidates(self.run.path / "candidates.json")
-        scored = self.file("evaluation", ".json")
+        """Write the HTML report of the induced rules, on the split they were learned from; returns how many there are."""
+        candidates, origin = load_candidates(self.run.path / "candidates.json")
+        learned = replace(self, split=origin["split"], threshold=origin["threshold"])
+        scenes = learned.scenes()
+        if origin["checkpoint"] != self._checkpoint():
+            raise InductionError(
+                Problem(
+                    f"the rules were induced with {origin['checkpoint']}, the run is at {self._checkpoint()}",
+                    short_path(self.run.path / "candidates.json"),
+                    cure="run `neurosym induce` again",
+                )
+            )
+        scored = learned.file("evaluation", ".json")
         evaluation = json.loads(scored.read_text(encoding="utf-8")) if scored.is_file() else None
         title = f"Rules induced from {self.run.config.name}"
-        source = f"predictions of score ≥ {self.threshold:g}"
-        write_report(out, title, candidates, self.scenes(), self.run.knowledge, evaluation, source, self.threshold)
+        source = f"predictions of score ≥ {learned.threshold:g} on the {learned.split} split"
+        write_report(out, title, candidates, scenes, self.run.knowledge, evaluation, source, learned.threshold)
         return len(candidates)

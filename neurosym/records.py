@@ -9,6 +9,7 @@ Boxes are in pixels, XYXY, of the image as it lies on disk; image x grows to the
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,15 +91,24 @@ class Scene:
     image_path: str = ""
 
 
+_NAME = re.compile(r"[a-z][A-Za-z0-9_]*\Z")
+_NUMBER = re.compile(r"\d+(\.\d+)?\Z")
+
+
+def quoted(name: str) -> str:
+    """A name as rule text spells it: plain if it can stand so, else in single quotes (of which it may then hold none)."""
+    return name if _NAME.match(name) else "'" + name.replace("'", "’") + "'"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Term:
-    """A variable (written with a capital first letter) or a constant."""
+    """A variable (written with a capital first letter) or a constant (quoted where it could be taken for something else)."""
 
     name: str
     is_variable: bool = True
 
     def __str__(self) -> str:
-        return self.name
+        return self.name if self.is_variable or _NUMBER.match(self.name) else quoted(self.name)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,7 +125,7 @@ class Atom:
     def __str__(self) -> str:
         if self.predicate == "=":
             return f"{self.args[0]} = {self.args[1]}"
-        return f"{self.predicate}({', '.join(map(str, self.args))})"
+        return f"{quoted(self.predicate)}({', '.join(map(str, self.args))})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import install_import_hook
 from PIL import Image
 
-install_import_hook(["neurosym.constraints", "neurosym.learning.batches"], "beartype.beartype")
+install_import_hook(["neurosym.constraints", "neurosym.learning.batches", "neurosym.models"], "beartype.beartype")
 
 from neurosym.data.phantom import Phantom, PhantomConfig  # noqa: E402
 from neurosym.knowledge import Knowledge, load_knowledge  # noqa: E402

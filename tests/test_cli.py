@@ -30,7 +30,10 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
 
 def test_checking_good_files_succeeds_and_says_what_was_read() -> None:
     result = run("check", "ontologies/thorax.ttl", "rules/thorax.rules", "--json")
-    assert (result.returncode, json.loads(result.stdout)) == (0, {"ok": True, "problems": []})
+    assert (result.returncode, json.loads(result.stdout)) == (
+        0,
+        {"ok": True, "reasoner": "not asked", "problems": []},
+    )
 
 
 def test_checking_a_bad_file_exits_with_1_and_names_line_and_cure(tmp_path: Path) -> None:
@@ -50,7 +53,7 @@ def test_checking_a_bad_file_exits_with_1_and_names_line_and_cure(tmp_path: Path
         (("train", "no.yaml"), "no.yaml: cannot be read"),
         (("evaluate", "nowhere"), "nowhere: not a run folder"),
         (("report", "nowhere"), "nowhere: not a run folder"),
-        (("induce",), "give a run folder or --facts FILE"),
+        (("induce",), "give either a run folder"),
         (("induce", "--facts", "no.txt"), "no.txt: cannot be read"),
     ],
 )
@@ -59,6 +62,19 @@ def test_a_wrong_path_is_one_message_and_exit_code_1(words: tuple[str, ...], mes
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_reasoner_that_did_not_run_is_told_to_scripts_too() -> None:
+    result = run("check", "ontologies/blood.ttl", "--reason", "--json")
+    assert json.loads(result.stdout)["reasoner"] == "none: Java is not installed"
+    assert "HermiT did NOT run" in result.stderr
+
+
+def test_results_go_to_standard_output_and_messages_to_standard_error() -> None:
+    result = run("check", "ontologies/thorax.ttl", "rules/thorax.rules")
+    assert result.stdout.startswith("ok ")
+    assert result.stderr == ""
+    assert run("--version").stdout.startswith("neurosym ")
 
 
 def test_wrong_usage_exits_with_2() -> None:
@@ -73,4 +89,4 @@ def test_rules_are_learned_from_plain_triples(tmp_path: Path) -> None:
     result = run("induce", "--facts", path, "--json")
     assert result.returncode == 0, result.stderr
     assert "1 :: child(X, Y) :- parent(Y, X)." in json.loads(result.stdout)["rules"]
-    assert (tmp_path / "family.candidates.rules").read_text().count(":-") == json.loads(result.stdout)["count"]
+    assert (tmp_path / "family-candidates.rules").read_text().count(":-") == json.loads(result.stdout)["count"]

@@ -82,11 +82,11 @@ class ConstraintSet:
         )
 
 
-def compile_constraints(knowledge: Knowledge, names: Sequence[str]) -> ConstraintSet:
+def compile_constraints(knowledge: Knowledge, names: Sequence[str], required: bool = True) -> ConstraintSet:
     """Compile a rule set for a detector of the classes `names`.
 
     Raises:
-        ConstraintError: an unknown class among `names`, or not a single rule that can constrain them.
+        ConstraintError: an unknown class among `names`, or (if `required`) not a single rule that can constrain them.
     """
     ontology = knowledge.ontology
     unknown = [n for n in names if n not in ontology.classes]
@@ -98,7 +98,7 @@ def compile_constraints(knowledge: Knowledge, names: Sequence[str]) -> Constrain
         reason = compiler.add(rule)
         if reason:
             unused.append((rule, reason))
-    if not compiler.rules:
+    if required and not compiler.rules:
         reasons = [Problem(f"{rule}: {why}", rule.file, rule.line) for rule, why in unused]
         raise ConstraintError([Problem("no rule constrains this detector"), *reasons])
     return compiler.finish(tuple(unused))

@@ -6,7 +6,7 @@ For a rule b → h with premise truth aᵢ and head truth hᵢ over the groundin
 
 A plain fuzzy implication is satisfied by silencing its premises; dividing by the premises takes that way out. Truth is the
 product t-norm, a rule of confidence w may be broken in a share 1 − w of its groundings before it costs anything, and
-objects that are ε-few in a batch weigh little. The loss is 0 iff no rule is broken more often than its confidence allows.
+objects that are ε-few in a batch weigh little. The loss is 0 iff no rule has vᵣ > 1 − wᵣ.
 """
 
 from __future__ import annotations

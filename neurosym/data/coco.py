@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from faster_coco_eval.core import mask as mask_api
+from pydantic import BaseModel, Field, ValidationError
 
 from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, image_id_of, require_file, require_folder
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
@@ -24,6 +25,7 @@ def load_coco(
     knowledge: Knowledge,
     categories: Sequence[str] | None = None,
     bad_boxes: BadBoxes = "error",
+    labelled: bool = True,
 ) -> ImageSet:
     """Read a COCO file.
 
@@ -33,6 +35,7 @@ def load_coco(
         knowledge: ties categories to classes and image `attributes` to study labels.
         categories: the categories to use, in this order; all if None.
         bad_boxes: "error" reports every bad box and stops; "drop" leaves them out and says so.
+        labelled: whether something must be annotated.
 
     Raises:
         DataError: missing file or folder, not COCO, no annotation at all, unknown category, bad boxes.
@@ -41,7 +44,7 @@ def load_coco(
     require_folder(images, "image")
     shown = short_path(annotations)
     data = _read_json(annotations, shown)
-    by_id = {c["id"]: str(c["name"]) for c in data["categories"]}
+    by_id = {c.id: c.name for c in data.categories}
     wanted = list(categories) if categories is not None else list(dict.fromkeys(by_id.values()))
     for category in wanted:
         if category not in by_id.values():
@@ -49,48 +52,81 @@ def load_coco(
             raise DataError(Problem(f"the file has no category {category!r}", shown, cure=cure))
     names = {c: knowledge.class_of_category(c, shown) for c in wanted}
     checker = BoxChecker(shown, bad_boxes)
-    grouped: dict[Any, list[Annotation]] = {i["id"]: [] for i in data["images"]}
-    sizes = {i["id"]: (int(i["width"]), int(i["height"])) for i in data["images"]}
-    for a in data["annotations"]:
-        what = f"annotation {a.get('id')}"
-        if a.get("category_id") not in by_id or a.get("image_id") not in sizes:
-            kind = "category" if a.get("category_id") not in by_id else "image"
-            checker.problems.append(Problem(f"{what}: unknown {kind}_id {a.get(kind + '_id')}", shown))
+    grouped: dict[int, list[Annotation]] = {i.id: [] for i in data.images}
+    sizes = {i.id: (i.width, i.height) for i in data.images}
+    for a in data.annotations:
+        what = f"annotation {a.id}"
+        if a.category_id not in by_id or a.image_id not in sizes:
+            kind = "category" if a.category_id not in by_id else "image"
+            checker.problems.append(Problem(f"{what}: unknown {kind}_id {getattr(a, kind + '_id')}", shown))
             continue
-        category = by_id[a["category_id"]]
+        category = by_id[a.category_id]
         if category not in names:
             continue
-        width, height = sizes[a["image_id"]]
-        x, y, w, h = map(float, a["bbox"])
+        width, height = sizes[a.image_id]
+        x, y, w, h = a.bbox
         box = checker.check(Box(x, y, x + w, y + h), width, height, what)
         if box is not None:
-            mask = _mask(a.get("segmentation"), width, height, checker, what)
-            grouped[a["image_id"]].append(Annotation(names[category], box, mask, bool(a.get("iscrowd"))))
-    checker.finish()
+            mask = _mask(a.segmentation, width, height, checker, what)
+            grouped[a.image_id].append(Annotation(names[category], box, mask, a.iscrowd))
     taken: set[str] = set()
     entries = [
         ImageEntry(
-            image_id_of(str(i["file_name"]), taken, shown),
-            images / str(i["file_name"]),
-            *sizes[i["id"]],
-            tuple(grouped[i["id"]]),
-            knowledge.labels_of(i.get("attributes") or {}),
-            i.get("attributes") or {},
+            image_id_of(i.file_name, taken, shown),
+            images / i.file_name,
+            i.width,
+            i.height,
+            tuple(grouped[i.id]),
+            knowledge.labels_of(i.attributes or {}),
+            i.attributes or {},
         )
-        for i in data["images"]
+        for i in data.images
     ]
-    if not any(e.annotations for e in entries):
-        cure = "give a file with boxes; unlabelled images are named by `unlabelled` in the config"
+    checker.check_images([e.path for e in entries])
+    checker.finish()
+    if labelled and not any(e.annotations for e in entries):
+        cure = "give a file with boxes; images without any belong to the config's `unlabelled`"
         raise DataError(Problem("the file annotates nothing", shown, cure=cure))
     seen = {a.name for e in entries for a in e.annotations}
     for category, name in names.items():
-        if name not in seen:
+        if labelled and name not in seen:
             log.warning("%s: category %r is annotated nowhere, so it cannot be learned from this file", shown, category)
     return ImageSet(entries, list(dict.fromkeys(names.values())))
 
 
-def _read_json(path: Path, shown: str) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
+class _Category(BaseModel):
+    id: int
+    name: str
+
+
+class _Image(BaseModel):
+    id: int
+    file_name: str
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    attributes: dict[str, Any] | None = None
+
+
+class _Annotation(BaseModel):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    id: int | str | None = None
+    segmentation: Any = None
+    iscrowd: bool = False
+
+
+class _Coco(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def _read_json(path: Path, shown: str) -> _Coco:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(Problem("not UTF-8 text", shown, cure="expected COCO JSON")) from error
     if not text.strip():
         raise DataError(Problem("the annotation file is empty", shown, cure="expected COCO JSON"))
     try:
@@ -100,7 +136,15 @@ def _read_json(path: Path, shown: str) -> dict[str, Any]:
     missing = [k for k in ("images", "annotations", "categories") if not isinstance(data, dict) or k not in data]
     if missing:
         raise DataError(Problem(f"not a COCO file: no {', '.join(missing)}", shown))
-    return dict(data)
+    try:
+        return _Coco.model_validate(data)
+    except ValidationError as error:
+        found = error.errors()
+        shown_first = [
+            Problem(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r:.60}", shown) for e in found[:20]
+        ]
+        more = [Problem(f"… and {len(found) - 20} more", shown)] if len(found) > 20 else []
+        raise DataError(shown_first + more) from error
 
 
 def _mask(segmentation: Any, width: int, height: int, checker: BoxChecker, what: str) -> dict[str, Any] | None:
@@ -108,8 +152,14 @@ def _mask(segmentation: Any, width: int, height: int, checker: BoxChecker, what:
     if not segmentation:
         return None
     if isinstance(segmentation, list):
+        if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
+            checker.problems.append(Problem(f"{what}: a polygon needs three points, x and y each", checker.file))
+            return None
         merged: dict[str, Any] = mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
         return merged
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
+        checker.problems.append(Problem(f"{what}: a mask needs size and counts", checker.file))
+        return None
     if list(segmentation["size"]) != [height, width]:
         found = "×".join(map(str, reversed(segmentation["size"])))
         checker.problems.append(Problem(f"{what}: mask is {found}; its image is {width}×{height}", checker.file))

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurosym.data.coco import load_coco
 from neurosym.data.images import BadBoxes, ImageSet
-from neurosym.data.phantom import Phantom, PhantomConfig
+from neurosym.data.patient import ANATOMY
+from neurosym.data.phantom import CATEGORIES, Phantom, PhantomConfig
 from neurosym.data.voc import load_voc
 from neurosym.errors import ConfigError, did_you_mean
 from neurosym.knowledge import Knowledge
@@ -25,8 +26,13 @@ DATA_FOLDER = "NEUROSYM_DATA"
 Split = Literal["train", "val", "test", "unlabelled"]
 
 
+def data_folder() -> Path:
+    """The folder of data sets: the environment's NEUROSYM_DATA, else ``../shared/data``, both seen from the working folder."""
+    return Path(os.environ.get(DATA_FOLDER) or "../shared/data").expanduser().resolve()
+
+
 def _expand(path: str) -> str:
-    return path.replace("${" + DATA_FOLDER + "}", os.environ.get(DATA_FOLDER, str(Path("../shared/data").resolve())))
+    return path.replace("${" + DATA_FOLDER + "}", str(data_folder()))
 
 
 DataPath = Annotated[str, AfterValidator(_expand)]
@@ -109,15 +115,27 @@ def open_split(
         raise ConfigError(f"data has no split {name!r}; {did_you_mean(name, there)}")
     if isinstance(split, PhantomSplit):
         assert isinstance(data, PhantomData)
+        _check_phantom(knowledge)
         config = PhantomConfig(size=data.size, seed=data.seed, shift=split.shift)
         return Phantom(split.start, split.count, config)
     images: ImageSet
+    labelled = name != "unlabelled"
     if isinstance(split, CocoSplit):
-        images = load_coco(base / split.annotations, base / split.images, knowledge, data.categories, data.bad_boxes)
+        files = (base / split.annotations, base / split.images)
+        images = load_coco(*files, knowledge, data.categories, data.bad_boxes, labelled)
     else:
         places = (base / split.split, base / split.annotations, base / split.images)
-        images = load_voc(*places, knowledge, data.categories, data.bad_boxes)
+        images = load_voc(*places, knowledge, data.categories, data.bad_boxes, labelled)
     return images[: split.limit] if split.limit else images
+
+
+def _check_phantom(knowledge: Knowledge) -> None:
+    """The phantom speaks of chest films: refuse an ontology that does not."""
+    ontology = knowledge.ontology
+    unknown = sorted({*CATEGORIES, *ANATOMY} - set(ontology.classes))
+    if unknown:
+        found = f"{ontology.where} does not declare {', '.join(unknown[:3])}"
+        raise ConfigError(f"the phantom draws chest films, but {found}; use ontologies/thorax.ttl")
 
 
 def class_names(

@@ -20,6 +20,9 @@ BadBoxes = Literal["error", "drop"]
 CLIP_TOLERANCE = 1.0
 """Pixels a box may leave the image by (rounding in an annotation tool); it is clipped."""
 _MAX_PROBLEMS = 20
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_DEEP = ("I;16", "I;16L", "I;16B", "I", "F")
+"""Pillow's modes of grey images with more than 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,25 @@ class ImageSet(Sequence[Sample]):
         return Sample(entry.image_id, image, entry.annotations, entry.labels, entry.attributes, str(entry.path))
 
 
+def folder_images(folder: Path) -> ImageSet:
+    """Every image below a folder, without annotations.
+
+    Raises:
+        DataError: no such folder, or no image in it.
+    """
+    require_folder(folder, "image")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    if not paths:
+        raise DataError(Problem(f"no image ({', '.join(_SUFFIXES)}) in the folder", short_path(folder)))
+    taken: set[str] = set()
+    entries = []
+    for path in paths:
+        height, width = read_image(path).shape[:2]
+        name = image_id_of(str(path.relative_to(folder)), taken, short_path(folder))
+        entries.append(ImageEntry(name, path, width, height))
+    return ImageSet(entries, ())
+
+
 def annotated_scene(sample: Sample) -> Scene:
     """What is annotated on a sample, as a scene with scores of 1."""
     height, width = sample.image.shape[:2]
@@ -72,16 +94,28 @@ def annotated_scene(sample: Sample) -> Scene:
 def read_image(path: Path) -> np.ndarray:
     """An 8-bit image, (height, width) if grey, else (height, width, 3).
 
+    Grey images of more than 8 bits are windowed: their 0.5th to 99.5th percentile becomes 0 to 255.
+
     Raises:
         DataError: missing, truncated or not an image.
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L" if image.mode in ("L", "1", "I;16", "I", "F") else "RGB"))
+            if image.mode in _DEEP:
+                return _windowed(np.asarray(image, dtype=np.float64), path)
+            return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
     except FileNotFoundError as error:
         raise DataError(Problem("image not found", short_path(path), cure="check the image folder")) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(Problem(f"image cannot be read ({error})", short_path(path))) from error
+
+
+def _windowed(pixels: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isfinite(pixels).all():
+        raise DataError(Problem("image has pixels that are not finite", short_path(path)))
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    scaled = (pixels - low) / max(high - low, 1e-9)
+    return np.asarray(np.clip(scaled * 255.0 + 0.5, 0, 255), dtype=np.uint8)
 
 
 def image_id_of(name: str, taken: set[str], file: str) -> str:
@@ -146,6 +180,12 @@ class BoxChecker:
             self.dropped.append(Problem(message, self.file, line))
         else:
             self.problems.append(Problem(message, self.file, line, cure=f"{cure}, or set bad_boxes: drop"))
+
+    def check_images(self, paths: Sequence[Path]) -> None:
+        """Report the images that are not there, before training meets them."""
+        for path in paths:
+            if not path.is_file():
+                self.problems.append(Problem(f"image {path.name!r} is not in {short_path(path.parent)}", self.file))
 
     def finish(self) -> None:
         """Raise what was found, and say what was dropped."""

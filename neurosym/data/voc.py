@@ -19,6 +19,7 @@ def load_voc(
     knowledge: Knowledge,
     categories: Sequence[str] | None = None,
     bad_boxes: BadBoxes = "error",
+    labelled: bool = True,
 ) -> ImageSet:
     """Read the pictures that a split file names, one a line.
 
@@ -30,7 +31,13 @@ def load_voc(
     require_file(split, "split file")
     require_folder(annotations, "annotation")
     require_folder(images, "image")
-    stems = [line.split()[0] for line in split.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = split.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            Problem("not UTF-8 text", short_path(split), cure="expected one picture name a line")
+        ) from error
+    stems = [line.split()[0] for line in lines if line.strip()]
     if not stems:
         raise DataError(Problem("the split file is empty", short_path(split), cure="expected one picture name a line"))
     wanted = None if categories is None else {c: knowledge.class_of_category(c) for c in categories}
@@ -43,7 +50,10 @@ def load_voc(
         checker = BoxChecker(short_path(path), bad_boxes)
         entries.append(_entry(image_id, path, images, knowledge, wanted, seen, checker))
         checker.finish()
-    if not any(e.annotations for e in entries):
+    pictures = BoxChecker(short_path(split))
+    pictures.check_images([e.path for e in entries])
+    pictures.finish()
+    if labelled and not any(e.annotations for e in entries):
         raise DataError(Problem("no picture of the split is annotated", short_path(split)))
     return ImageSet(entries, list(dict.fromkeys(seen[c] for c in (categories or sorted(seen)))))
 

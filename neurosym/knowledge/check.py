@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import combinations
 
 from neurosym.errors import Problem, did_you_mean
 from neurosym.knowledge.ontology import Ontology
 from neurosym.knowledge.rules import canonical
-from neurosym.records import Atom, Rule
+from neurosym.records import Atom, Rule, Term
 
 
 def check_rules(rules: Iterable[Rule], ontology: Ontology) -> list[Problem]:
     """Every problem of a rule set against its ontology, in the order of the files."""
     rules = tuple(rules)
     problems = [p for rule in rules for p in (*_vocabulary(rule, ontology), *_safety(rule))]
+    if not problems:  # what follows looks names up
+        problems = [p for rule in rules for p in _impossible(rule, ontology)]
     return problems + list(_duplicates(rules)) + list(_contradictions(rules, ontology))
 
 
@@ -65,6 +68,20 @@ def _safety(rule: Rule) -> Iterator[Problem]:
         yield Problem("a fact must not have variables", rule.file, rule.line, cure="add a body")
 
 
+def _impossible(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
+    classes: dict[Term, list[str]] = {}
+    for atom in rule.body:
+        if len(atom.args) == 1:
+            classes.setdefault(atom.args[0], []).append(atom.predicate)
+        elif atom.args[0] == atom.args[1]:
+            yield Problem(f"{atom} relates an object to itself", rule.file, rule.line, cure="use two variables")
+    for variable, names in classes.items():
+        for a, b in combinations(names, 2):
+            if rule.head and ontology.are_disjoint(a, b):
+                message = f"the rule can never fire: {variable} cannot be both {a!r} and {b!r}, which are disjoint"
+                yield Problem(message, rule.file, rule.line, cure="use two variables")
+
+
 def _duplicates(rules: tuple[Rule, ...]) -> Iterator[Problem]:
     by_id: dict[str, Rule] = {}
     by_form: dict[object, Rule] = {}
@@ -99,14 +116,17 @@ def _contradictions(rules: tuple[Rule, ...], ontology: Ontology) -> Iterator[Pro
             if len(head.args) != 2 or head.predicate not in ontology.relations:
                 continue
             word = ontology.relations[head.predicate].predicate
-            if word not in _OPPOSITE:
+            if word not in {*_OPPOSITE, *_OPPOSITE.values()}:
                 continue
-            opposite = Atom(head.predicate, (head.args[1], head.args[0]))
-            other = orders.get(canonical(Rule((opposite,), rule.body)))
+            forward, backward = Atom(word, head.args), Atom(word, head.args[::-1])
+            if word in _OPPOSITE.values():
+                plain = next(w for w, o in _OPPOSITE.items() if o == word)
+                forward, backward = Atom(plain, head.args[::-1]), Atom(plain, head.args)
+            other = orders.get(canonical(Rule((backward,), rule.body)))
             if other is not None:
                 message = f"orders the same objects the other way round than {other.file}:{other.line}"
                 yield Problem(message, rule.file, rule.line, cure="keep one")
-            orders[canonical(Rule((head,), rule.body))] = rule
+            orders[canonical(Rule((forward,), rule.body))] = rule
 
 
-_OPPOSITE = {"left_of", "right_of", "above", "below", "larger_than", "smaller_than"}
+_OPPOSITE = {"left_of": "right_of", "above": "below", "larger_than": "smaller_than"}

@@ -53,7 +53,7 @@ def above(a: Array, b: Array, xp: Any) -> Array:
 def inside(a: Array, b: Array, xp: Any) -> Array:
     """At least `INSIDE_SHARE` of a's width and of a's height lie within b."""
     share = xp.minimum(_overlap(a, b, 0, xp) / _side(a, 0), _overlap(a, b, 1, xp) / _side(a, 1))
-    return share - INSIDE_SHARE
+    return share - (INSIDE_SHARE - _TINY)
 
 
 def overlaps(a: Array, b: Array, xp: Any) -> Array:

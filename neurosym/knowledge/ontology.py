@@ -9,6 +9,7 @@ geometric word a property means), ``ns:zoned`` (boxes of this class are the fram
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from rdflib.namespace import OWL, SKOS
 from rdflib.term import Node
 
 from neurosym.errors import OntologyError, Problem, did_you_mean, short_path
-from neurosym.knowledge.geometry import PREDICATES
+from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, ZONES
 from neurosym.knowledge.rdf import line_of, read_graph
 from neurosym.records import Atom, Rule, Term
 
@@ -69,6 +70,10 @@ class Ontology:
     graph: Graph = field(repr=False)
 
     @cached_property
+    def _ancestors(self) -> dict[str, frozenset[str]]:
+        return {name: frozenset(nx.descendants(self.hierarchy, name)) for name in self.classes}
+
+    @cached_property
     def hierarchy(self) -> nx.DiGraph:
         """The named classes with an edge from each to its parents."""
         graph = nx.DiGraph()
@@ -78,7 +83,7 @@ class Ontology:
 
     def ancestors(self, name: str) -> frozenset[str]:
         """Every named superclass of a class, without itself."""
-        return frozenset(nx.descendants(self.hierarchy, name))
+        return self._ancestors[name]
 
     def descendants(self, name: str) -> frozenset[str]:
         """Every named subclass of a class, without itself."""
@@ -125,6 +130,8 @@ def load_ontology(paths: Iterable[Path]) -> Ontology:
     graph = Graph()
     files: tuple[Path, ...] = ()
     for path in paths:
+        if Path(path).resolve() in files:
+            continue
         part, seen = read_graph(Path(path))
         graph += part
         files += tuple(f for f in seen if f not in files)
@@ -142,7 +149,7 @@ class _Reader:
         class_nodes = self._subjects(OWL.Class)
         property_nodes = self._subjects(OWL.ObjectProperty)
         names: dict[Node, str] = {node: self._name(node) for node in (*class_nodes, *property_nodes)}
-        for name in sorted({n for n in names.values() if list(names.values()).count(n) > 1}):
+        for name in sorted(n for n, count in Counter(names.values()).items() if count > 1):
             iris = ", ".join(sorted(f"<{i}>" for i, n in names.items() if n == name))
             self._problem(f"two terms share the name {name!r}: {iris}", name, "give one of them another label")
         classes = {names[n]: self._class(n, names) for n in class_nodes}
@@ -154,7 +161,7 @@ class _Reader:
             categories=self._ties(NS.category, names),
             study_labels=self._ties(NS.studyLabel, names),
             zoned=frozenset(names[s] for s in self.graph.subjects(NS.zoned, Literal(True)) if s in names),
-            axioms=tuple(sorted(self._axioms(names), key=str)),
+            axioms=tuple(sorted(set(self._axioms(names)), key=str)),
             files=self.files,
             graph=self.graph,
         )
@@ -179,7 +186,7 @@ class _Reader:
     def _label(self, node: URIRef) -> str:
         labels = [o for o in self.graph.objects(node, RDFS.label) if isinstance(o, Literal)]
         labels.sort(key=lambda o: (o.language not in (None, "en"), str(o)))
-        return str(labels[0]) if labels else ""
+        return str(labels[0]).strip() if labels else ""
 
     def _name(self, node: URIRef) -> str:
         local = re.split(r"[#/:]", str(node))[-1]
@@ -198,6 +205,10 @@ class _Reader:
                 local = re.split(r"[#/:]", str(parent))[-1]
                 cure = did_you_mean(local, names.values())
                 self._problem(f"superclass <{parent}> of {names[node]!r} is not declared", local, cure)
+        for word in map(str, self.graph.objects(node, NS.predicate)):
+            if word not in (*ZONES, *SIDES, *SIZES):
+                cure = did_you_mean(word, (*ZONES, *SIDES, *SIZES))
+                self._problem(f"ns:predicate {word!r} of class {names[node]!r} is not a zone, side or size", word, cure)
         definition = next((str(o) for o in self.graph.objects(node, SKOS.definition)), "")
         return OntologyClass(
             names[node], str(node), self._label(node) or names[node], frozenset(parents - {names[node]}), definition
@@ -231,7 +242,11 @@ class _Reader:
             yield from self._pairs(head, names)
 
     def _pairs(self, head: Node, names: dict[Node, str]) -> Iterator[frozenset[str]]:
-        members = [names[m] for m in Collection(self.graph, head) if m in names]
+        try:
+            members = [names[m] for m in Collection(self.graph, head) if m in names]
+        except ValueError:
+            self._problem("an RDF list is cyclic", "AllDisjointClasses", "write the list anew")
+            return
         yield from (frozenset((a, b)) for i, a in enumerate(members) for b in members[i + 1 :] if a != b)
 
     def _ties(self, tie: URIRef, names: dict[Node, str]) -> dict[str, str]:
@@ -249,7 +264,7 @@ class _Reader:
         """`C ⊑ ∃r.D` as `r(X, Y), d(Y) :- c(X).`, weighted by the axiom's ns:confidence."""
         x, y = Term("X"), Term("Y")
         for node, restriction in self.graph.subject_objects(RDFS.subClassOf):
-            if not isinstance(restriction, BNode) or node not in names:
+            if not isinstance(restriction, BNode) or not isinstance(node, URIRef) or node not in names:
                 continue
             relation = self.graph.value(restriction, OWL.onProperty)
             filler = self.graph.value(restriction, OWL.someValuesFrom)
@@ -261,14 +276,21 @@ class _Reader:
             where = next((f for f in reversed(self.files) if line_of(f, names[node])), self.files[-1])
             yield Rule(head, (Atom(names[node], (x,)),), weight, meta, short_path(where), line_of(where, names[node]))
 
-    def _confidence(self, node: Node, restriction: Node) -> float | None:
+    def _confidence(self, node: URIRef, restriction: Node) -> float | None:
         for axiom in self.graph.subjects(OWL.annotatedSource, node):
             same = (axiom, OWL.annotatedProperty, RDFS.subClassOf) in self.graph
             target = self.graph.value(axiom, OWL.annotatedTarget)
             value = self.graph.value(axiom, NS.confidence)
             if same and value is not None and target is not None and self._same_restriction(target, restriction):
-                confidence = float(str(value))
-                return None if confidence >= 1.0 else confidence
+                try:
+                    confidence = float(str(value))
+                except ValueError:
+                    confidence = -1.0
+                if not 0.0 < confidence <= 1.0:
+                    message = f"ns:confidence {str(value)!r} of an axiom about {self._name(node)!r} is not in (0, 1]"
+                    self._problem(message, str(value), "write the share of cases in which the axiom holds")
+                    return None
+                return confidence
         return None
 
     def _same_restriction(self, a: Node, b: Node) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -17,6 +18,7 @@ from rdflib.plugins.parsers.notation3 import BadSyntax
 
 from neurosym.errors import OntologyError, Problem, short_path
 
+_WORD = re.compile(r"[\w-]+")
 FORMATS = {".ttl": "turtle", ".owl": "xml", ".rdf": "xml", ".nt": "nt"}
 CATALOG = "catalog-v001.xml"
 _CATALOG_URI = "{urn:oasis:names:tc:entity:xmlns:xml:catalog}uri"
@@ -115,9 +117,18 @@ def _catalog(path: Path) -> dict[str, str]:
 
 
 def line_of(path: Path, word: str) -> int:
-    """The first line of a file that holds a word (for messages); 0 if none does."""
-    pattern = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
+    """The first line of a file that holds a word or an IRI (for messages); 0 if none does."""
+    if "/" not in word:
+        return _first_lines(path, path.stat().st_mtime_ns).get(word, 0)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return text[: text.find(word)].count("\n") + 1 if word in text else 0
+
+
+@lru_cache(maxsize=32)
+def _first_lines(path: Path, modified: int) -> dict[str, int]:
+    """Each word of a file with the first line that holds it; `modified` makes an edited file be read anew."""
+    found: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if pattern.search(line):
-            return number
-    return 0
+        for word in _WORD.findall(line):
+            found.setdefault(word, number)
+    return found

@@ -13,19 +13,24 @@ import shutil
 from rdflib import Graph
 from rdflib.namespace import OWL
 
-from neurosym.errors import Problem
+from neurosym.errors import OntologyError, Problem
 from neurosym.knowledge.ontology import Ontology
 
 log = logging.getLogger(__name__)
+
+
+def is_available() -> bool:
+    """Whether HermiT can run: it needs Java."""
+    return shutil.which("java") is not None
 
 
 def reason_over(ontology: Ontology) -> list[Problem]:
     """The contradictions that HermiT finds; empty, with a warning in the log, if there is no Java.
 
     Raises:
-        RuntimeError: HermiT itself failed.
+        OntologyError: HermiT refuses the ontology (it is not OWL 2 DL, say).
     """
-    if shutil.which("java") is None:
+    if not is_available():
         log.warning("Java is not installed: HermiT did NOT run, contradictions between axioms are not looked for")
         return []
     import owlready2
@@ -44,7 +49,8 @@ def reason_over(ontology: Ontology) -> list[Problem]:
     except owlready2.OwlReadyInconsistentOntologyError:
         return [Problem("the ontology is inconsistent: no world can satisfy all its axioms", where)]
     except owlready2.base.OwlReadyJavaError as error:
-        raise RuntimeError(f"HermiT failed: {error}") from error
+        reason = next((line for line in str(error).splitlines() if "Exception" in line or "Error" in line), str(error))
+        raise OntologyError(Problem(f"HermiT refuses the ontology: {reason.strip()[:300]}", where)) from error
     names = {c.iri: c.name for c in ontology.classes.values()}
     empty = sorted(names.get(c.iri, c.iri) for c in world.inconsistent_classes() if c.iri != str(owlready2.Nothing.iri))
     return [Problem(f"class {name!r} can have no instance: its axioms contradict each other", where) for name in empty]

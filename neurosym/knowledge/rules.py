@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,19 @@ def _grammar() -> Lark:
     return Lark(text, parser="lalr", maybe_placeholders=True)
 
 
+def _unquoted(token: Token) -> str:
+    return token[1:-1] if token.type == "STRING" else str(token)
+
+
 class _ToRule(Transformer[Token, object]):
     def variable(self, items: list[Token]) -> Term:
         return Term(str(items[0]))
 
     def constant(self, items: list[Token]) -> Term:
-        return Term(str(items[0]), is_variable=False)
+        return Term(_unquoted(items[0]), is_variable=False)
 
-    def atom(self, items: list[object]) -> Atom:
-        return Atom(str(items[0]), tuple(t for t in items[1:] if isinstance(t, Term)))
+    def atom(self, items: list[Any]) -> Atom:
+        return Atom(_unquoted(items[0]), tuple(items[1:]))
 
     def equality(self, items: list[Term]) -> Atom:
         return Atom("=", (items[0], items[1]))
@@ -206,12 +211,25 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def canonical(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Head and body as sorted strings with variables renamed by first use: equal for rules that differ in spelling only."""
-    names: dict[Term, str] = {}
+    """Head and body as sorted strings: equal for two rules iff they differ in variable names and the order of atoms only.
 
-    def rename(atom: Atom) -> str:
-        args = tuple(Term(names.setdefault(t, f"V{len(names)}")) if t.is_variable else t for t in atom.args)
-        return str(replace(atom, args=args))
+    The least form over all namings of the variables; beyond seven variables, where those are too many, variables are named by
+    first use, and two spellings of one rule may then look different.
+    """
+    variables = list(dict.fromkeys(v for atom in (*rule.body, *rule.head) for v in atom.variables))
+    numbers = range(len(variables))
+    orders = permutations(numbers) if len(variables) <= 7 else (tuple(numbers),)
 
-    body = tuple(sorted(map(rename, sorted(rule.body, key=lambda a: (a.predicate, len(a.args))))))
-    return tuple(sorted(map(rename, rule.head))), body
+    def form(order: Sequence[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        names = {v: Term(f"V{n}") for v, n in zip(variables, order, strict=True)}
+        renamed = [
+            [replace(a, args=tuple(names.get(t, t) for t in a.args)) for a in part] for part in (rule.head, rule.body)
+        ]
+        return tuple(sorted({str(_ordered(a)) for a in renamed[0]})), tuple(sorted({str(a) for a in renamed[1]}))
+
+    return min(map(form, orders))
+
+
+def _ordered(atom: Atom) -> Atom:
+    """Equality is symmetric."""
+    return replace(atom, args=tuple(sorted(atom.args))) if atom.predicate == "=" else atom

@@ -52,6 +52,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
         save_file(_contiguous(tensors), temporary / "training.safetensors")
         state = {"step": checkpoint.step, "param_groups": groups, **info}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+        temporary.chmod(0o755)  # made private by mkdtemp; colleagues read checkpoints too
         final = folder / f"step-{checkpoint.step:06d}"
         if final.exists():
             shutil.rmtree(final)

@@ -73,8 +73,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     shown = short_path(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(Problem(f"cannot be read: {error.strerror}", shown)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(Problem(f"cannot be read: {getattr(error, 'strerror', error)}", shown)) from error
     try:
         values = yaml.load(text, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as error:
@@ -101,7 +101,10 @@ def _override(values: dict[str, Any], override: str) -> None:
         target = target.setdefault(folder, {})
         if not isinstance(target, dict):
             raise ConfigError(f"--set {override!r}: {folder!r} is a value, not a section")
-    target[last] = yaml.load(value, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
+    try:
+        target[last] = yaml.load(value, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: {value!r} is not a YAML value") from error
 
 
 class _YamlWithFloats(yaml.SafeLoader):

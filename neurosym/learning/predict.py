@@ -27,7 +27,7 @@ def predict(
     if checkpoint is None:
         raise TrainingError(Problem("the run has no checkpoint yet", short_path(run.path), cure="train it first"))
     device = pick_device(run.config)
-    model = Detector(run.config.model, run.names).to(device)
+    model = Detector(run.config.model, run.names, load=False).to(device)
     load_weights(checkpoint, model)
     scenes = []
     for start in range(0, len(images), batch_size):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from neurosym.models.detector import Detector, SceneProposals
 from neurosym.records import Run, Sample
 
 log = logging.getLogger(__name__)
+_MAY_CHANGE: Final = frozenset({"train", "device", "threads", "base"})
+"""Settings that a resumed run may have changed; of `train`, only the number of steps and checkpoints."""
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each step with (steps done, steps in all, loss terms)."""
 
@@ -95,8 +98,10 @@ class _Trainer:
         self.constraints: ConstraintSet | None = None
         if self.config.constraints.weight > 0:
             self.constraints = compile_constraints(self.knowledge, self.names).to(self.device)
-            self._tell_constraints(self.constraints)
-        self.model = Detector(self.config.model, self.names).to(self.device)
+        model = self.config.model
+        if model.weights:
+            model = model.model_copy(update={"weights": str(self.config.base / model.weights)})
+        self.model = Detector(model, self.names).to(self.device)
         optim = self.config.train
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()} if optim.ema else {}
@@ -116,15 +121,30 @@ class _Trainer:
         )
 
     def prepare(self, resume: bool) -> None:
-        """Make the run folder, or load the state to go on from."""
+        """Make the run folder, or load the state to go on from; a run that is refused is left as it was."""
         checkpoint = latest_checkpoint(self.out / "checkpoints")
         if checkpoint is not None and not resume:
             raise ConfigError(f"{self.out} holds a run already; pass --resume to go on with it, or another --out")
         resolved = self.config.model_dump(mode="json") | {"names": list(self.names)}
-        write_text_atomically(self.out / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
-        if checkpoint is None:
+        if checkpoint is not None:
+            self._load(checkpoint, resolved)
+        else:
             (self.out / "log.jsonl").unlink(missing_ok=True)
-            return
+        write_text_atomically(self.out / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
+        if self.constraints is not None:
+            self._tell_constraints(self.constraints)
+
+    def _load(self, checkpoint: Path, resolved: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint that was made with the same settings (but for steps, device and the like)."""
+        before = yaml.safe_load((self.out / "config.yaml").read_text(encoding="utf-8"))
+        changed = [k for k in sorted({*before, *resolved} - _MAY_CHANGE) if before.get(k) != resolved.get(k)]
+        fixed = sorted({*resolved["train"]} - {"steps", "checkpoint_every"})
+        changed += [f"train.{k}" for k in fixed if before["train"].get(k) != resolved["train"][k]]
+        if changed:
+            what = ", ".join(changed)
+            raise ConfigError(
+                f"{self.out} was trained with other settings of {what}; restore them, or use another --out"
+            )
         state = load_checkpoint(checkpoint)
         try:
             self.model.load_state_dict(state.model)
@@ -142,7 +162,7 @@ class _Trainer:
     def run(self, progress: Progress | None) -> Run:
         optim = self.config.train
         terms: dict[str, float] = {}
-        writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step)
+        writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)
         self.model.train()
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log_file:
             while self.step < optim.steps:
@@ -178,7 +198,9 @@ class _Trainer:
             group["lr"] = learning_rate(self.config, self.step)
         self.optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.gradient_clip)
+        if not math.isfinite(float(norm)):
+            raise TrainingError(f"step {self.step + 1}: the gradient is not finite; lower train.lr")
         self.optimizer.step()
         self._update_average()
         return {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}

@@ -8,9 +8,12 @@ fetched at run time. Parameter names are those of its published checkpoint.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18, resnet50
@@ -52,18 +55,20 @@ class SamePadConv2d(nn.Conv2d):
 class InvertedResidual(nn.Module):
     """Expand 1×1, depthwise k×k, project 1×1, with a shortcut where the shape allows (MobileNetV2)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, norm: Callable[..., nn.Module]
+    ) -> None:
         super().__init__()
         hidden = inputs * expansion
         self.stride = stride
         self.shortcut = stride == 1 and inputs == outputs
         if expansion != 1:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
-            self._bn0 = FrozenBatchNorm2d(hidden, eps=1e-3)
+            self._bn0 = norm(hidden, eps=1e-3)
         self._depthwise_conv = SamePadConv2d(hidden, hidden, kernel, stride, groups=hidden, bias=False)
-        self._bn1 = FrozenBatchNorm2d(hidden, eps=1e-3)
+        self._bn1 = norm(hidden, eps=1e-3)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
-        self._bn2 = FrozenBatchNorm2d(outputs, eps=1e-3)
+        self._bn2 = norm(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = F.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_expand_conv") else x
@@ -77,14 +82,14 @@ class EfficientNetLite0(nn.Module):
 
     channels = (24, 40, 112, 320)
 
-    def __init__(self) -> None:
+    def __init__(self, norm: Callable[..., nn.Module] = FrozenBatchNorm2d) -> None:
         super().__init__()
         self._conv_stem = SamePadConv2d(3, 32, 3, 2, bias=False)
-        self._bn0 = FrozenBatchNorm2d(32, eps=1e-3)
+        self._bn0 = norm(32, eps=1e-3)
         blocks, inputs = [], 32
         for repeats, kernel, stride, expansion, outputs in _LITE0_STAGES:
             for i in range(repeats):
-                blocks.append(InvertedResidual(inputs, outputs, kernel, stride if i == 0 else 1, expansion))
+                blocks.append(InvertedResidual(inputs, outputs, kernel, stride if i == 0 else 1, expansion, norm))
                 inputs = outputs
         self._blocks = nn.ModuleList(blocks)
 
@@ -121,21 +126,21 @@ class Pyramid(nn.Module):
         return features
 
 
-def build_backbone(config: DetectorConfig) -> Pyramid:
-    """The pyramid that a config names.
+def build_backbone(config: DetectorConfig, load: bool = True) -> Pyramid:
+    """The pyramid that a config names; `load` reads the initial weights, which a checkpoint would replace anyway.
 
     A trunk from random weights keeps its batch normalisation trainable; one with loaded weights has it frozen, because
     detection batches are too small to estimate it anew.
     """
     if config.backbone == "lite0":
-        trunk = EfficientNetLite0()
-        if config.pretrained:
+        trunk = EfficientNetLite0(FrozenBatchNorm2d if config.pretrained else nn.BatchNorm2d)
+        if config.pretrained and load:
             trunk.load_imagenet()
         return Pyramid(trunk, EfficientNetLite0.channels, config.fpn_channels)
     loaded = bool(config.weights)
     build = {"resnet18": resnet18, "resnet50": resnet50}[config.backbone]
     resnet = build(weights=None, norm_layer=FrozenBatchNorm2d if loaded else nn.BatchNorm2d)
-    if loaded:
+    if loaded and load:
         _load_resnet(resnet, Path(config.weights))
     layers = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
     width = 64 if config.backbone == "resnet18" else 256
@@ -145,11 +150,12 @@ def build_backbone(config: DetectorConfig) -> Pyramid:
 
 
 def _load_resnet(resnet: nn.Module, path: Path) -> None:
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise ConfigError(f"model.weights: file {str(path)!r} not found; expected a safetensors file")
-    state = {k: v for k, v in load_file(path).items() if not k.startswith("fc.")}
+    try:
+        state = {k: v for k, v in load_file(path).items() if not k.startswith("fc.")}
+    except SafetensorError as error:
+        raise ConfigError(f"model.weights: {str(path)!r} is not a safetensors file ({error})") from error
     try:
         missing, unexpected = resnet.load_state_dict(state, strict=False)
     except RuntimeError as error:

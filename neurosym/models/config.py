@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Backbone = Literal["lite0", "resnet18", "resnet50"]
 
@@ -20,7 +20,9 @@ class DetectorConfig(BaseModel):
 
     backbone: Backbone = "lite0"
     pretrained: bool = True
+    """Of `lite0`: start from the ImageNet weights."""
     weights: str = ""
+    """Of the ResNets: a safetensors file, relative to the config file."""
     image_size: int = Field(256, ge=64, le=2048)
     """Pixels of the shorter side that images are scaled to."""
     max_size: int = Field(512, ge=64, le=4096)
@@ -36,3 +38,11 @@ class DetectorConfig(BaseModel):
     score_threshold: float = Field(0.05, ge=0, le=1)
     nms_threshold: float = Field(0.5, gt=0, le=1)
     max_detections: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _weights_fit_the_backbone(self) -> DetectorConfig:
+        if self.weights and self.backbone == "lite0":
+            raise ValueError("weights are for the ResNets; lite0 has its own, see pretrained")
+        if self.max_size < self.image_size:
+            raise ValueError(f"max_size {self.max_size} is below image_size {self.image_size}")
+        return self

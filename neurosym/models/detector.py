@@ -60,10 +60,10 @@ class _RoIHeads(RoIHeads):  # type: ignore[misc]
 class Detector(nn.Module):
     """A detector of `len(names)` classes; class i of the config's order has label i + 1."""
 
-    def __init__(self, config: DetectorConfig, names: Sequence[str]) -> None:
+    def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
         super().__init__()
         self.config, self.names = config, tuple(names)
-        backbone = build_backbone(config)
+        backbone = build_backbone(config, load)
         strides = (4, 8, 16, 32, 64)
         anchors = AnchorGenerator(
             sizes=tuple((config.anchor_scale * s,) for s in strides),

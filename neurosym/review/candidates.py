@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from neurosym.errors import InductionError, Problem, short_path
 from neurosym.knowledge.rules import format_rule, parse_rules, write_rules, write_text_atomically
@@ -13,8 +14,8 @@ from neurosym.records import Candidate
 _NUMBERS = ("support", "body_size", "confidence", "pca_confidence", "head_coverage", "lift")
 
 
-def save_candidates(path: Path, candidates: Iterable[Candidate]) -> None:
-    """Write candidates as JSON, and their rules beside it as ``.rules``."""
+def save_candidates(path: Path, candidates: Iterable[Candidate], origin: Mapping[str, Any] | None = None) -> None:
+    """Write candidates as JSON, and their rules beside it as ``.rules``; `origin` says which facts they were learned from."""
     candidates = list(candidates)
     values = [
         {"rule": format_rule(c.rule)}
@@ -22,21 +23,21 @@ def save_candidates(path: Path, candidates: Iterable[Candidate]) -> None:
         | {"supporting": list(c.supporting), "refuting": list(c.refuting)}
         for c in candidates
     ]
-    write_text_atomically(path, json.dumps(values, indent=1) + "\n")
+    write_text_atomically(path, json.dumps({"origin": dict(origin or {}), "candidates": values}, indent=1) + "\n")
     title = "Induced rules that nobody has reviewed yet: candidates, not knowledge."
     write_rules(path.with_suffix(".rules"), [c.rule for c in candidates], title)
 
 
-def load_candidates(path: Path) -> list[Candidate]:
-    """Read candidates back.
+def load_candidates(path: Path) -> tuple[list[Candidate], dict[str, Any]]:
+    """Read candidates and their origin back.
 
     Raises:
         InductionError: missing, or not a file of candidates.
     """
     shown = short_path(path)
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        return [_candidate(v) for v in values]
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [_candidate(v) for v in value["candidates"]], dict(value["origin"])
     except OSError as error:
         cure = "write it with `neurosym induce RUN`"
         raise InductionError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error

@@ -6,7 +6,8 @@ Each detection becomes an entity named ``image/number``, the image itself the en
 - every geometric relation of the ontology that holds between two detections (the crisp predicates of
   `neurosym.knowledge.geometry`), each once: of a word and its inverse (`inside`, `encloses`) only the plain one is written;
 - where the ontology names a frame (``ns:zoned``, e.g. a lung): the third of the frame and the side, for each detection that is
-  no frame itself; the frame is the smallest that holds the detection's centre, else the nearest;
+  no frame itself; the frame is the smallest that holds the detection's centre, else the nearest, and the side is seen from
+  the midline between the classes of frames (a lung that is seen twice counts once);
 - the size class by the share of the image's area, and the study labels of the image.
 
 A fact weighs the product of its detections' scores. Geometry itself is certain: it is computed, not guessed.
@@ -52,7 +53,7 @@ class _Vocabulary:
             for name in (*self.classes[detection.name], *self._places(detection, seen, scene)):
                 yield Fact(name, (entity,), detection.score, scene.image_id)
         for label, weight in scene.labels.items():
-            if weight > 0:
+            if weight > 0 and label in self.declared:
                 for name in self.classes[label]:
                     yield Fact(name, (scene.image_id,), weight, scene.image_id)
         if len(seen) < 2:
@@ -70,7 +71,11 @@ class _Vocabulary:
         size = size_of(box, scene.width, scene.height)
         if size in self.declared and size in SIZES:
             yield size
-        frames = [np.array(d.box.xyxy) for d in seen if d.name in self.frames]
+        by_class: dict[str, list[np.ndarray]] = {}
+        for d in seen:
+            if d.name in self.frames:
+                by_class.setdefault(d.name, []).append(np.array(d.box.xyxy))
+        frames = [frame for several in by_class.values() for frame in several]
         if detection.name in self.frames or not frames:
             return
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -81,7 +86,8 @@ class _Vocabulary:
             return (dx * dx + dy * dy, (frame[2] - frame[0]) * (frame[3] - frame[1]))
 
         frame = min(frames, key=distance)
-        midline = float(np.mean([(f[0] + f[2]) / 2 for f in frames])) if len(frames) > 1 else scene.width / 2
+        centres = [np.mean([(f[0] + f[2]) / 2 for f in several]) for several in by_class.values()]
+        midline = float(np.mean(centres)) if len(centres) > 1 else scene.width / 2
         for place in (zone_of(box, frame), side_of(box, frame, midline)):
             if place in self.declared and place in (*ZONES, *SIDES):
                 yield place

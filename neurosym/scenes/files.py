@@ -13,21 +13,22 @@ from neurosym.knowledge.rules import write_text_atomically
 from neurosym.records import Box, Detection, Fact, FactStore, Scene
 
 
-def save_scenes(path: Path, scenes: Iterable[Scene]) -> None:
-    """Write scenes as JSON."""
-    write_text_atomically(Path(path), json.dumps([asdict(s) for s in scenes], indent=1) + "\n")
+def save_scenes(path: Path, scenes: Iterable[Scene], origin: str = "") -> None:
+    """Write scenes as JSON; `origin` names the checkpoint that they were predicted with."""
+    value = {"origin": origin, "scenes": [asdict(s) for s in scenes]}
+    write_text_atomically(Path(path), json.dumps(value, indent=1) + "\n")
 
 
-def load_scenes(path: Path) -> list[Scene]:
-    """Read scenes back.
+def load_scenes(path: Path) -> tuple[list[Scene], str]:
+    """Read scenes and their origin back.
 
     Raises:
         DataError: missing, not JSON, or not scenes.
     """
     shown = short_path(path)
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        return [_scene(v) for v in values]
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [_scene(v) for v in value["scenes"]], str(value["origin"])
     except OSError as error:
         cure = "write it with `neurosym predict RUN`"
         raise DataError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from neurosym.data.coco import as_coco, load_coco
-from neurosym.data.images import annotated_scene
+from neurosym.data.images import annotated_scene, read_image
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge
@@ -55,6 +55,13 @@ def spoil(key: str, value: object) -> Callable[[dict], None]:
         (spoil("image_id", 99), "annotation 1: unknown image_id 99"),
         (spoil("segmentation", {"size": [64, 64], "counts": "0"}), "annotation 1: mask is 64×64; its image is 128×128"),
         (lambda d: d["annotations"].clear(), "the file annotates nothing"),
+        (spoil("bbox", None), r"annotations.0.bbox: .*found None"),
+        (spoil("bbox", [1, 2, 3]), r"annotations.0.bbox"),
+        (lambda d: d["images"][0].update(width=math.nan), r"images.0.width: .*found nan"),
+        (lambda d: d["images"][0].pop("file_name"), r"images.0.file_name: Field required"),
+        (lambda d: d["images"][0].update(file_name="gone.png"), r"image 'gone.png' is not in .*images"),
+        (spoil("segmentation", [[1, 2, 3]]), "annotation 1: a polygon needs three points"),
+        (spoil("segmentation", {"size": [128, 128]}), "annotation 1: a mask needs size and counts"),
         (lambda d: d.pop("categories"), "not a COCO file: no categories"),
         (
             lambda d: d["categories"][0].update(name="spleen"),
@@ -150,6 +157,21 @@ def test_a_truncated_or_resized_image_is_named(coco_folder: Folder, thorax: Know
     Image.new("L", (64, 64)).save(path)
     with pytest.raises(DataError, match="image is 64×64 pixels; its annotation says 128×128"):
         _ = images[0]
+
+
+@pytest.mark.parametrize(("mode", "scale"), [("I;16", 65535), ("I;16", 4095), ("F", 1.0)])
+def test_a_grey_image_of_more_than_8_bits_keeps_its_contrast(mode: str, scale: float, tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, scale, 256), (64, 1))
+    path = tmp_path / ("x.tif" if mode == "F" else "x.png")
+    Image.fromarray(ramp.astype(np.float32 if mode == "F" else np.uint16)).save(path)
+    found = read_image(path)
+    assert found.dtype == np.uint8
+    assert np.abs(found[0].astype(float) - np.arange(256)).max() <= 3
+
+
+def test_unlabelled_images_need_no_annotation(coco_folder: Folder, thorax: Knowledge) -> None:
+    images = load_coco(*coco_folder(2, lambda d: d["annotations"].clear()), thorax, labelled=False)
+    assert [s.annotations for s in images] == [(), ()]
 
 
 def test_scenes_written_as_coco_keep_their_boxes() -> None:

@@ -89,6 +89,33 @@ def test_a_run_is_evaluated_on_any_coco_file(run: Path, coco_folder: Callable[..
     assert CliRunner().invoke(app, words[:4]).exit_code == 1
 
 
+def test_evaluating_a_file_named_like_a_split_leaves_the_splits_results(
+    run: Path, coco_folder: Callable[..., tuple[Path, Path]]
+) -> None:
+    annotations, images = coco_folder(2)
+    named = annotations.rename(annotations.with_name("test.json"))
+    before = (run / "scenes-test.json").read_bytes(), (run / "evaluation-test.json").read_bytes()
+    words = ["evaluate", str(run), "--annotations", str(named), "--images", str(images)]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert before == ((run / "scenes-test.json").read_bytes(), (run / "evaluation-test.json").read_bytes())
+
+
+def test_a_folder_of_new_films_is_detected_on(run: Path, coco_folder: Callable[..., tuple[Path, Path]]) -> None:
+    _, images = coco_folder(2)
+    result = CliRunner().invoke(app, ["predict", str(run), "--images", str(images), "--json"], catch_exceptions=False)
+    assert json.loads(result.stdout)["images"] == 2
+    assert (run / "scenes-folder-images.json").is_file()
+
+
+def test_a_report_of_rules_from_another_checkpoint_is_refused(run: Path) -> None:
+    path = run / "candidates.json"
+    text = path.read_text()
+    path.write_text(text.replace("step-000060", "step-000050"))
+    result = CliRunner().invoke(app, ["report", str(run)])
+    path.write_text(text)
+    assert "the rules were induced with step-000050, the run is at step-000060" in str(result.exception)
+
+
 def test_facts_of_the_annotations_are_certain(run: Path) -> None:
     result = CliRunner().invoke(app, ["facts", str(run), "--truth", "--json"], catch_exceptions=False)
     assert json.loads(result.stdout)["count"] > 100

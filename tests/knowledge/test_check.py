@@ -55,6 +55,17 @@ def test_a_mistake_in_a_rule_is_found_before_training(tmp_path: Path, text: str,
     assert any(expected in p for p in problems_of(tmp_path, text)), problems_of(tmp_path, text)
 
 
+def test_rules_that_no_scene_can_keep_or_fire_are_found(tmp_path: Path) -> None:
+    inverse = "left_of(X, Y) :- heart(X), nodule(Y).\nright_of(X, Y) :- heart(X), nodule(Y)."
+    assert "x.rules:2: orders the same objects the other way round than" in problems_of(tmp_path, inverse)[0]
+    agreeing = "left_of(X, Y) :- heart(X), nodule(Y).\nright_of(Y, X) :- heart(X), nodule(Y)."
+    assert problems_of(tmp_path, agreeing) == []
+    [disjoint] = problems_of(tmp_path, "near(X, Y) :- left_lung(X), right_lung(X), heart(Y).")
+    assert "the rule can never fire: X cannot be both 'left_lung' and 'right_lung', which are disjoint" in disjoint
+    [itself] = problems_of(tmp_path, "near(X, Y) :- heart(X), nodule(Y), left_of(X, X).")
+    assert "left_of(X, X) relates an object to itself" in itself
+
+
 def test_a_weighted_rule_may_contradict_another(tmp_path: Path) -> None:
     text = "0.9 :: left_of(X, Y) :- heart(X), nodule(Y).\n0.3 :: left_of(Y, X) :- heart(X), nodule(Y)."
     assert problems_of(tmp_path, text) == []

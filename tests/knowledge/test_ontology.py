@@ -156,6 +156,43 @@ _:r a owl:Restriction ; owl:onProperty :inside ; owl:someValuesFrom :lung .
     assert str(rule) == "0.9 :: inside(X, Y), lung(Y) :- nodule(X)."
 
 
+@pytest.mark.parametrize("value", ['"high"', "-0.5", "1.2", "0"])
+def test_a_confidence_that_is_no_probability_is_refused(value: str, tmp_path: Path) -> None:
+    body = f"""
+:lung a owl:Class . :inside a owl:ObjectProperty ; ns:predicate "inside" .
+:nodule a owl:Class ; rdfs:subClassOf _:r .
+_:r a owl:Restriction ; owl:onProperty :inside ; owl:someValuesFrom :lung .
+[] a owl:Axiom ; owl:annotatedSource :nodule ; owl:annotatedProperty rdfs:subClassOf ; owl:annotatedTarget _:r ;
+   ns:confidence {value} ."""
+    with pytest.raises(OntologyError, match="ns:confidence .* of an axiom about 'nodule' is not in"):
+        load_ontology([write(tmp_path / "x.ttl", body)])
+
+
+def test_an_unknown_zone_word_on_a_class_and_a_cyclic_list_are_refused(tmp_path: Path) -> None:
+    body = ':a a owl:Class ; ns:predicate "uper_zone" .'
+    with pytest.raises(
+        OntologyError, match="'uper_zone' of class 'a' is not a zone, side or size; did you mean 'upper_zone'"
+    ):
+        load_ontology([write(tmp_path / "x.ttl", body)])
+    body = ":a a owl:Class . [] a owl:AllDisjointClasses ; owl:members _:l . _:l rdf:first :a ; rdf:rest _:l ."
+    head = "@prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> . <http://example.org/x> a owl:Ontology ."
+    with pytest.raises(OntologyError, match="an RDF list is cyclic"):
+        load_ontology([write(tmp_path / "y.ttl", body, head)])
+
+
+def test_the_same_file_named_twice_counts_once(tmp_path: Path, thorax: Knowledge) -> None:
+    path = Path(__file__).parents[2] / "ontologies/thorax.ttl"
+    assert load_ontology([path, path]).axioms == thorax.ontology.axioms
+    assert len(set(map(str, thorax.ontology.axioms))) == len(thorax.ontology.axioms)
+
+
+@needs_java
+def test_an_ontology_outside_owl_2_dl_is_refused_by_hermit_with_its_reason(tmp_path: Path) -> None:
+    body = ":a a owl:Class . :r a owl:ObjectProperty , owl:TransitiveProperty , owl:AsymmetricProperty ."
+    with pytest.raises(OntologyError, match="HermiT refuses the ontology: .*"):
+        reason_over(load_ontology([write(tmp_path / "x.ttl", body)]))
+
+
 def test_the_graph_that_experts_reach_is_the_whole_file(thorax: Knowledge) -> None:
     labels = thorax.ontology.graph.query(
         "SELECT ?l WHERE { ?c <http://www.w3.org/2000/01/rdf-schema#label> ?l FILTER(str(?l) = 'right lung') }"

@@ -1,21 +1,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from neurosym.errors import RuleError
 from neurosym.knowledge.rules import canonical, format_rule, parse_leniently, parse_rules, read_rules, write_rules
 from neurosym.records import Atom, Rule, Term
 
-names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+names = st.from_regex(r"[a-z][a-z0-9_]{0,8}|[_/A-Z][a-z /.:_-]{1,8}", fullmatch=True)
+keys = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 terms = st.builds(Term, st.from_regex(r"[A-Z][a-z0-9]{0,3}", fullmatch=True)) | st.builds(Term, names, st.just(False))
 atoms = st.builds(Atom, names, st.lists(terms, min_size=1, max_size=3).map(tuple))
 equalities = st.builds(Atom, st.just("="), st.tuples(terms, terms))
 metas = st.dictionaries(
-    names, st.from_regex(r"[A-Za-z0-9 :;,%'.-]{1,20}", fullmatch=True).map(str.strip).filter(bool), max_size=3
+    keys, st.from_regex(r"[A-Za-z0-9 :;,%'.-]{1,20}", fullmatch=True).map(str.strip).filter(bool), max_size=3
 )
 rules = st.builds(
     Rule,
@@ -109,10 +111,32 @@ def test_a_failed_write_leaves_the_old_rule_file(tmp_path: Path) -> None:
 
 
 @given(rules, st.randoms(use_true_random=False))
-def test_renaming_variables_keeps_the_canonical_form_of_a_rule(rule: Rule, random) -> None:  # type: ignore[no-untyped-def]
-    fresh = {v: Term(f"V{i}x") for i, v in enumerate({t for a in (*rule.head, *rule.body) for t in a.variables})}
+def test_renaming_variables_and_reordering_atoms_keep_the_canonical_form(rule: Rule, random: Random) -> None:
+    variables = sorted({t for a in (*rule.head, *rule.body) for t in a.variables})
+    assume(len(variables) <= 5)
+    names = [Term(f"V{i}x") for i in range(len(variables))]
+    random.shuffle(names)
+    fresh = dict(zip(variables, names, strict=True))
 
-    def rename(atom: Atom) -> Atom:
-        return Atom(atom.predicate, tuple(fresh.get(t, t) for t in atom.args))
+    def rename(atoms: tuple[Atom, ...]) -> tuple[Atom, ...]:
+        renamed = [Atom(a.predicate, tuple(fresh.get(t, t) for t in a.args)) for a in atoms]
+        return tuple(random.sample(renamed, len(renamed)))
 
-    assert canonical(Rule(tuple(map(rename, rule.head)), tuple(map(rename, rule.body)))) == canonical(rule)
+    assert canonical(Rule(rename(rule.head), rename(rule.body))) == canonical(rule)
+
+
+def test_rules_that_differ_in_more_than_spelling_have_different_forms() -> None:
+    texts = ("r(X, Y) :- a(X), b(Y).", "r(Y, X) :- a(X), b(Y).", "r(X, Y) :- a(Y), b(Y).", "r(X, x) :- a(X), b(Y).")
+    assert len({canonical(parse_rules(t)[0]) for t in texts}) == 4
+    same = (
+        ":- heart(X), heart(Y), left_of(X, Y).",
+        ":- heart(Y), heart(X), left_of(X, Y).",
+        ":- left_of(B, A), heart(A), heart(B).",
+    )
+    assert len({canonical(parse_rules(t)[0]) for t in same}) == 1
+
+
+def test_relations_of_any_graph_can_be_written_in_quotes() -> None:
+    [rule] = parse_rules("'_hypernym'(X, 'Bob') :- '/people/person'(X, Y), born(Y, 1970).")
+    assert rule.head == (Atom("_hypernym", (Term("X"), Term("Bob", False))),)
+    assert str(rule) == "'_hypernym'(X, 'Bob') :- '/people/person'(X, Y), born(Y, 1970)."

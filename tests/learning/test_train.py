@@ -79,11 +79,21 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
         train(config, tmp_path / "run")
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_a_run_with_other_settings_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     train(config_of(tmp_path, "train.steps=1"), tmp_path / "run")
-    other = config_of(tmp_path, "train.steps=2", "model.head_features=16")
-    with pytest.raises(TrainingError, match="the checkpoint is of another model"):
-        train(other, tmp_path / "run", resume=True)
+    before = (tmp_path / "run/config.yaml").read_text(), (tmp_path / "run/constraints.json").read_text()
+    for override, what in (
+        ("model.head_features=16", "model"),
+        ("data.categories=[heart, left_lung, right_lung, ground_glass_opacity]", "data, names"),
+        ("train.lr=0.5", "train.lr"),
+        ("seed=5", "seed"),
+    ):
+        other = config_of(tmp_path, "train.steps=2", override)
+        with pytest.raises(ConfigError, match=f"was trained with other settings of {what}; restore them"):
+            train(other, tmp_path / "run", resume=True)
+        with pytest.raises(ConfigError, match="holds a run already"):
+            train(other, tmp_path / "run")
+    assert before == ((tmp_path / "run/config.yaml").read_text(), (tmp_path / "run/constraints.json").read_text())
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
@@ -113,6 +123,15 @@ def test_a_loss_that_is_not_finite_names_every_term_and_keeps_the_last_checkpoin
     ):
         train(config_of(tmp_path), tmp_path / "run")
     assert latest_checkpoint(tmp_path / "run/checkpoints").name == "step-000002"  # type: ignore[union-attr]
+
+
+def test_a_gradient_that_is_not_finite_stops_training_before_it_reaches_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(TrainingError, match="step 1: the gradient is not finite; lower train.lr"):
+        train(config_of(tmp_path), tmp_path / "run")
+    assert latest_checkpoint(tmp_path / "run/checkpoints") is None
 
 
 def test_the_constraint_term_enters_the_loss_and_can_be_turned_off(tmp_path: Path) -> None:

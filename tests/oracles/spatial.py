@@ -23,7 +23,7 @@ def holds(word: str, a: Box, b: Box) -> bool:
     if word == "above":
         return a.y1 + a.y2 < b.y1 + b.y2
     if word == "inside":
-        return width > 0.75 * a.width and height > 0.75 * a.height
+        return width >= 0.75 * a.width and height >= 0.75 * a.height
     if word == "overlaps":
         return width > 0 and height > 0
     if word == "larger_than":

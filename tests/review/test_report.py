@@ -105,8 +105,9 @@ def test_a_rule_reads_as_a_sentence_of_the_ontologys_labels(rule: str, sentence:
 
 
 def test_candidates_survive_a_round_trip_and_their_rules_are_a_rule_file(tmp_path: Path) -> None:
-    save_candidates(tmp_path / "c.json", [candidate()])
-    [back] = load_candidates(tmp_path / "c.json")
+    save_candidates(tmp_path / "c.json", [candidate()], {"split": "val"})
+    [back], origin = load_candidates(tmp_path / "c.json")
+    assert origin == {"split": "val"}
     assert back == candidate()
     assert back.rule.meta["source"] == "learned here"
     [rule] = parse_rules((tmp_path / "c.rules").read_text())

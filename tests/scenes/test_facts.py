@@ -95,8 +95,8 @@ def test_the_same_scenes_in_any_order_give_byte_identical_facts(thorax: Knowledg
 
 
 def test_scenes_and_facts_survive_a_round_trip_through_their_files(thorax: Knowledge, tmp_path: Path) -> None:
-    save_scenes(tmp_path / "s.json", [SCENE])
-    assert load_scenes(tmp_path / "s.json") == [SCENE]
+    save_scenes(tmp_path / "s.json", [SCENE], "step-000007")
+    assert load_scenes(tmp_path / "s.json") == ([SCENE], "step-000007")
     store = facts_from([SCENE], thorax)
     save_facts(tmp_path / "f.tsv", store)
     assert load_facts(tmp_path / "f.tsv") == store
