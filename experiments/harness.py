@@ -1,8 +1,9 @@
 """What experiments share: records that survive a kill, figures with intervals, `results.json`, the table in README.
 
-``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose function ``figures()`` returns `Figure`s. A run
-that is recorded in ``experiments/NAME/records/`` for the same settings is not computed again, so a grid that was interrupted
-``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose `figures()` returns `Figure`s. A run
+``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose `figures()` returns `Figure`s. A run that is
+recorded in ``experiments/NAME/records/`` for the same config and rules is not computed again, so a grid that was interrupted
+goes on where it stopped; delete its records to measure changed code. Exit code 1: a goal is not met.
+``python experiments/harness.py --readme`` rewrites the README's table.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ Boxes are in pixels, XYXY, of the image as it lies on disk; image x grows to the
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,10 +38,6 @@ class Box:
     @property
     def xyxy(self) -> tuple[float, float, float, float]:
         return (self.x1, self.y1, self.x2, self.y2)
-
-    @property
-    def is_finite(self) -> bool:
-        return all(math.isfinite(v) for v in self.xyxy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +127,8 @@ class Atom:
 class Rule:
     """`weight :: head :- body.`
 
-    An empty head is a denial; several head atoms are a conjunction; a head variable that the body lacks is existential.
-    `weight` is the probability that the head holds where the body does, None for a hard rule. `meta` (id, status, source …)
-    and the place in the file are not part of the rule's identity.
+    An empty head is a denial, several head atoms a conjunction, a head variable that the body lacks is existential. `weight`
+    is the probability of the head where the body holds, None for a hard rule. `meta` and place are not part of its identity.
     """
 
     head: tuple[Atom, ...]
@@ -163,7 +157,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fact:
-    """`relation(args…)` with a weight in (0, 1]; `scene` is the image it was seen on, "" for a general graph."""
+    """`relation(args…)` with a weight in (0, 1]; `scene` is its image, "" in a general graph."""
 
     relation: str
     args: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -161,7 +162,7 @@ class BoxChecker:
 
     def check(self, box: Box, width: int, height: int, what: str, line: int = 0) -> Box | None:
         """The box clipped to the image, or None if it cannot be used."""
-        if not box.is_finite:
+        if not all(map(math.isfinite, box.xyxy)):
             self._bad(f"{what}: box {_shown(box)} is not finite", "correct its numbers", line)
             return None
         if box.width <= 0 or box.height <= 0:
