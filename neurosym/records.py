@@ -86,8 +86,7 @@ class Scene:
     image_path: str = ""
 
 
-_NAME = re.compile(r"[a-z][A-Za-z0-9_]*\Z")
-_NUMBER = re.compile(r"\d+(\.\d+)?\Z")
+_NAME, _NUMBER = re.compile(r"[a-z][A-Za-z0-9_]*\Z"), re.compile(r"\d+(\.\d+)?\Z")
 
 
 def quoted(name: str) -> str:
