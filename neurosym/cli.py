@@ -207,8 +207,8 @@ def facts(
 
     with _bars() as stage:
         stages = Stages.of(run, split, threshold, stage("detect"))
-        store = stages.facts(truth)
-    path = stages.file("facts", ".tsv")
+        store = stages.true_facts() if truth else stages.facts()
+    path = stages.file("true-facts" if truth else "facts", ".tsv")
     if as_json:
         _print_json({"facts": str(path), "count": len(store.facts), "relations": list(store.relations)})
     else:

@@ -98,15 +98,17 @@ class Stages:
         write_text_atomically(self.file("evaluation", ".json"), json.dumps(result, indent=1) + "\n")
         return result
 
-    def facts(self, truth: bool = False) -> FactStore:
-        """The split's facts, of the predictions or (`truth`) of the annotations."""
-        if truth:
-            images = self.run.images(self.split)
-            scenes = [annotated_scene(images[i]) for i in range(len(images))]
-        else:
-            scenes = self.scenes()
-        store = facts_from(scenes, self.run.knowledge, self.threshold)
+    def facts(self) -> FactStore:
+        """The facts of the split's predictions, written to ``facts-SPLIT.tsv``."""
+        store = facts_from(self.scenes(), self.run.knowledge, self.threshold)
         save_facts(self.file("facts", ".tsv"), store)
+        return store
+
+    def true_facts(self) -> FactStore:
+        """The facts of the split's annotations, written to ``true-facts-SPLIT.tsv``."""
+        images = self.run.images(self.split)
+        store = facts_from((annotated_scene(images[i]) for i in range(len(images))), self.run.knowledge)
+        save_facts(self.file("true-facts", ".tsv"), store)
         return store
 
     def induce(self, config: InductionConfig) -> list[Candidate]:

@@ -1,4 +1,7 @@
-"""Predictions against annotations: average precision by COCO's definition, and what the rules say of both."""
+"""Predictions against annotations: average precision by COCO's definition, and what the rules say of both.
+
+Crowd regions are left out of the truth: a detection inside one counts as false, where COCO would ignore it.
+"""
 
 from __future__ import annotations
 

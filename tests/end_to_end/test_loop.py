@@ -119,5 +119,5 @@ def test_a_report_of_rules_from_another_checkpoint_is_refused(run: Path) -> None
 def test_facts_of_the_annotations_are_certain(run: Path) -> None:
     result = CliRunner().invoke(app, ["facts", str(run), "--truth", "--json"], catch_exceptions=False)
     assert json.loads(result.stdout)["count"] > 100
-    lines = (run / "facts-test.tsv").read_text().splitlines()[1:]
+    lines = (run / "true-facts-test.tsv").read_text().splitlines()[1:]
     assert {line.split("\t")[2] for line in lines} == {"1"}
