@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 from PIL import Image
+
+settings.register_profile("neurosym", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("neurosym")
 
 install_import_hook(["neurosym.constraints", "neurosym.learning.batches", "neurosym.models"], "beartype.beartype")
 
