@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import networkx as nx
@@ -99,7 +100,7 @@ class Ontology:
         return any(frozenset((x, y)) in self.disjoint for x in above_a for y in above_b if x != y)
 
     def entailments(self) -> tuple[Rule, ...]:
-        """What the hierarchy and the relations' characteristics entail, as hard rules: induction must not find it anew."""
+        """What the hierarchy, the relations' characteristics and the sizes entail, as hard rules: nothing to find anew."""
         x, y, z = Term("X"), Term("Y"), Term("Z")
         rules = [
             Rule((Atom(parent, (x,)),), (Atom(name, (x,)),)) for name in self.classes for parent in self.ancestors(name)
@@ -113,6 +114,10 @@ class Ontology:
                 rules.append(Rule((Atom(name, (y, x)),), body))
             if r.transitive:
                 rules.append(Rule((Atom(name, (x, z)),), (*body, Atom(name, (y, z)))))
+            if r.predicate == "larger_than":
+                sizes = [size for size in SIZES if size in self.classes]
+                pairs = combinations(sizes, 2)  # from small to large
+                rules += [Rule((Atom(name, (x, y)),), (Atom(b, (x,)), Atom(a, (y,)))) for a, b in pairs]
         return tuple(sorted(set(rules), key=str))
 
     @property

@@ -193,6 +193,20 @@ def test_an_ontology_outside_owl_2_dl_is_refused_by_hermit_with_its_reason(tmp_p
         reason_over(load_ontology([write(tmp_path / "x.ttl", body)]))
 
 
+def test_what_the_ontology_entails_is_told_as_rules(thorax: Knowledge) -> None:
+    entailed = set(map(str, thorax.ontology.entailments()))
+    assert entailed >= {
+        "lung(X) :- left_lung(X).",
+        "finding(X) :- consolidation(X).",
+        "right_of(Y, X) :- left_of(X, Y).",
+        "near(Y, X) :- near(X, Y).",
+        "left_of(X, Z) :- left_of(X, Y), left_of(Y, Z).",
+        "overlaps(X, Y) :- inside(X, Y).",
+        "larger_than(X, Y) :- medium_object(X), small_object(Y).",
+    }
+    assert "inside(X, Z) :- inside(X, Y), inside(Y, Z)." not in entailed
+
+
 def test_the_graph_that_experts_reach_is_the_whole_file(thorax: Knowledge) -> None:
     labels = thorax.ontology.graph.query(
         "SELECT ?l WHERE { ?c <http://www.w3.org/2000/01/rdf-schema#label> ?l FILTER(str(?l) = 'right lung') }"

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from scipy import stats
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import harness
+
+    (tmp_path / "README.md").write_text("before\n<!-- results: begin -->\nold\n<!-- results: end -->\nafter\n")
+    monkeypatch.setattr(harness, "HERE", tmp_path)
+    monkeypatch.setattr(harness, "README", tmp_path / "README.md")
+    yield harness
+    sys.modules.pop("harness")
+
+
+def runs(*values: float) -> list[dict]:
+    return [{"value": v, "seconds": 1.5, "commit": "abc"} for v in values]
+
+
+def test_a_figure_is_a_mean_with_the_t_interval_of_its_seeds(harness: ModuleType) -> None:
+    values = (0.9, 0.95, 1.0)
+    found = harness.figure("x", runs(*values), lambda r: r["value"], ">= 0.9")
+    low, high = stats.t.interval(0.95, 2, loc=0.95, scale=stats.sem(values))
+    assert (found.value, found.low, found.high) == pytest.approx((0.95, low, high), abs=1e-4)
+    assert (found.seeds, found.seconds, found.commit, found.met) == (3, 4.5, "abc", True)
+
+
+@pytest.mark.parametrize(
+    ("goal", "met"), [("", True), (">= 0.5", True), (">= 0.6", False), ("<= 0.5", True), ("<= 0.4", False)]
+)
+def test_a_goal_is_held_against_the_mean(goal: str, met: bool, harness: ModuleType) -> None:
+    assert harness.figure("x", runs(0.4, 0.6), lambda r: r["value"], goal).met is met
+
+
+def test_a_recorded_run_is_not_computed_again_unless_its_settings_change(harness: ModuleType) -> None:
+    calls = []
+
+    def compute() -> dict:
+        calls.append(1)
+        return {"value": len(calls)}
+
+    assert [harness.record("x", "seed0", {"lr": lr}, compute)["value"] for lr in (1, 1, 2, 2)] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("goal", "code"), [(">= 0.1", 0), (">= 0.9", 1)])
+def test_an_experiment_writes_its_results_and_exits_with_1_if_a_goal_is_not_met(
+    goal: str, code: int, harness: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy/bench.py").write_text(
+        "from harness import figure\n"
+        "def figures():\n"
+        f"    return [figure('score', [{{'v': 0.5, 'seconds': 1, 'commit': 'abc'}}], lambda r: r['v'], {goal!r})]\n"
+    )
+    assert harness.run("toy") == code
+    [kept] = json.loads((tmp_path / "toy/results.json").read_text())
+    assert set(kept) == {"figure", "value", "low", "high", "goal", "met", "seeds", "seconds", "commit"}
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n")
+    assert readme.endswith("after\n")
+    assert "| [toy](experiments/toy) | score | 0.5 |" in readme
+    assert "old" not in readme
+
+
+def test_an_unknown_experiment_lists_the_known_ones(harness: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert harness.run("nothing") == 2
+    assert "no experiment 'nothing'" in capsys.readouterr().out
