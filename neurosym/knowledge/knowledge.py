@@ -19,11 +19,12 @@ class Knowledge:
     """An ontology and the rules that hold over it.
 
     `rules` are those of the rule files, followed by the ontology's own existential axioms unless a file states the same
-    rule (the file wins: its weight is the one a reviewer edits).
+    rule (the file wins: its weight is the one a reviewer edits). `files` are all that was read, imports included.
     """
 
     ontology: Ontology
     rules: tuple[Rule, ...]
+    files: tuple[Path, ...] = ()
 
     def class_of_category(self, category: str, file: str = "") -> str:
         """The class a data set's category is tied to by ``ns:category``.
@@ -86,4 +87,5 @@ def check_files(paths: Iterable[str | Path]) -> tuple[Knowledge | None, list[Pro
     problems += check_rules(rules, ontology)
     known_forms = {canonical(r) for r in rules}
     axioms = tuple(a for a in ontology.axioms if canonical(a) not in known_forms)
-    return Knowledge(ontology, (*rules, *axioms)), sorted(problems, key=lambda p: (p.file, p.line))
+    files = (*ontology.files, *(p.resolve() for p in rule_files))
+    return Knowledge(ontology, (*rules, *axioms), files), sorted(problems, key=lambda p: (p.file, p.line))

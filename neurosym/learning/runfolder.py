@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,14 @@ from neurosym.learning.config import TrainConfig
 from neurosym.records import Run, Sample
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test", "unlabelled")
+
+
+log = logging.getLogger(__name__)
+
+
+def copy_of(run: Path, file: Path) -> Path:
+    """Where a run keeps the knowledge file that it was trained with."""
+    return run / "knowledge" / f"{file.parent.name}-{file.name}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class OpenRun:
 
 
 def open_run(path: str | Path | Run) -> OpenRun:
-    """Read a run's config and knowledge.
+    """Read a run's config and knowledge; knowledge files that changed since training are named in a warning.
 
     Raises:
         TrainingError: the folder holds no run.
@@ -52,4 +61,9 @@ def open_run(path: str | Path | Run) -> OpenRun:
     except (OSError, yaml.YAMLError, KeyError, AttributeError, ValueError) as error:
         cure = "name a folder that `neurosym train` has written"
         raise TrainingError(Problem("not a run folder", short_path(path), cure=cure)) from error
-    return OpenRun(path, config, names, load_knowledge(config.base / p for p in config.knowledge))
+    knowledge = load_knowledge(config.base / p for p in config.knowledge)
+    for file in knowledge.files:
+        copy = copy_of(path, file)
+        if copy.is_file() and copy.read_bytes() != file.read_bytes():
+            log.warning("%s has changed since the run was trained; what it was then is in %s", short_path(file), copy)
+    return OpenRun(path, config, names, knowledge)

@@ -1,7 +1,8 @@
 """`train`: a config → a run folder.
 
-The folder holds ``config.yaml`` (resolved), ``checkpoints/``, ``log.jsonl`` (a line a step) and TensorBoard events. The same
-config and seed give the same weights on a CPU; an interrupted run is resumed from its last checkpoint and ends the same.
+The folder holds ``config.yaml`` (resolved), ``knowledge/`` (copies of the files), ``checkpoints/``, ``log.jsonl`` (a line a
+step) and TensorBoard events. The same config and seed give the same weights on a CPU; an interrupted run is resumed from its
+last checkpoint and ends the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.batches import batch_indices, make_batch
 from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.runfolder import copy_of
 from neurosym.models.detector import Detector, SceneProposals
 from neurosym.records import Run, Sample
 
@@ -130,6 +133,9 @@ class _Trainer:
             self._load(checkpoint, resolved)
         else:
             (self.out / "log.jsonl").unlink(missing_ok=True)
+            for file in self.knowledge.files:
+                copy_of(self.out, file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy_of(self.out, file))
         write_text_atomically(self.out / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
         if self.constraints is not None:
             self._tell_constraints(self.constraints)

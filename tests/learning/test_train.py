@@ -154,6 +154,22 @@ def test_predictions_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     assert [s.image_id for s in one] == [s.image_id for s in images]
 
 
+def test_a_run_keeps_its_knowledge_and_says_when_a_file_has_changed_since(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "my.rules"
+    rules.write_text("left_of(R, H) :- right_lung(R), heart(H).")
+    config = config_of(tmp_path, "train.steps=1", f"knowledge=[{ROOT}/ontologies/thorax.ttl, my.rules]")
+    run = train(config, tmp_path / "run")
+    kept = {p.name for p in (tmp_path / "run/knowledge").iterdir()}
+    assert kept == {"ontologies-neurosym.ttl", "ontologies-thorax.ttl", f"{tmp_path.name}-my.rules"}
+    open_run(run)
+    assert "has changed" not in caplog.text
+    rules.write_text("left_of(H, L) :- heart(H), left_lung(L).")
+    open_run(run)
+    assert "my.rules has changed since the run was trained" in caplog.text
+
+
 def test_a_folder_without_a_run_or_an_unknown_split_is_explained(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a run folder; name a folder that `neurosym train` has written"):
         open_run(tmp_path)
