@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint bench docs clean
+.PHONY: help demo test lint bench docs clean
 .DEFAULT_GOAL := help
 
 help:

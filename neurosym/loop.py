@@ -68,9 +68,13 @@ class Stages:
         """The name of the run's newest checkpoint, "" if there is none."""
         return max((p.name for p in (self.run.path / "checkpoints").glob("step-*")), default="")
 
+    def _origin(self) -> dict[str, Any]:
+        """What a result of this stage was made from; results are shown together only if it is the same."""
+        return {"split": self.split, "threshold": self.threshold, "checkpoint": self._checkpoint()}
+
     def _with_image(self, scene: Scene, sample: Sample) -> Scene:
-        path = self.run.path / "films" / f"{scene.image_id}.png"
-        path.parent.mkdir(exist_ok=True)
+        path = self.run.path / "films" / self.split / f"{scene.image_id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sample.image).save(path)
         return replace(scene, image_path=str(path.resolve()))
 
@@ -94,7 +98,7 @@ class Stages:
         constraints = compile_constraints(self.run.knowledge, self.run.names, required=False)
         result = evaluate_scenes(scenes, true, self.run.names, constraints, self.threshold).as_dict()
         pictures = save_overlays(self.run.path / "overlays" / self.split, images, scenes, self.threshold, overlays)
-        result |= {"split": self.split, "overlays": [str(p) for p in pictures]}
+        result |= self._origin() | {"overlays": [str(p) for p in pictures]}
         write_text_atomically(self.file("evaluation", ".json"), json.dumps(result, indent=1) + "\n")
         return result
 
@@ -127,25 +131,23 @@ class Stages:
             heads = {*ontology.relations, *ZONES, *SIDES, *SIZES, *labels}
             config = replace(config, targets=tuple(r for r in facts.relations if r in heads))
         found = induce(facts, config, progress, background=ontology.entailments())
-        origin = {"split": self.split, "threshold": self.threshold, "checkpoint": self._checkpoint()}
-        save_candidates(self.run.path / "candidates.json", found, origin)
+        save_candidates(self.run.path / "candidates.json", found, self._origin())
         return found
 
     def report(self, out: Path) -> int:
         """Write the HTML report of the induced rules, on the split they were learned from; returns how many there are."""
-        candidates, origin = load_candidates(self.run.path / "candidates.json")
+        path = self.run.path / "candidates.json"
+        candidates, origin = load_candidates(path)
+        if origin.get("checkpoint") != self._checkpoint() or not {"split", "threshold"} <= set(origin):
+            made = origin.get("checkpoint") or "facts of another origin"
+            message = f"the rules were induced with {made}, the run is at {self._checkpoint()}"
+            raise InductionError(Problem(message, short_path(path), cure="run `neurosym induce RUN` again"))
         learned = replace(self, split=origin["split"], threshold=origin["threshold"])
-        scenes = learned.scenes()
-        if origin["checkpoint"] != self._checkpoint():
-            raise InductionError(
-                Problem(
-                    f"the rules were induced with {origin['checkpoint']}, the run is at {self._checkpoint()}",
-                    short_path(self.run.path / "candidates.json"),
-                    cure="run `neurosym induce` again",
-                )
-            )
-        scored = learned.file("evaluation", ".json")
-        evaluation = json.loads(scored.read_text(encoding="utf-8")) if scored.is_file() else None
+        scenes, scored, evaluation = learned.scenes(), learned.file("evaluation", ".json"), None
+        if scored.is_file():
+            evaluation = json.loads(scored.read_text(encoding="utf-8"))
+            if {k: evaluation.get(k) for k in origin} != origin:
+                evaluation = None  # of another checkpoint or threshold
         title = f"Rules induced from {self.run.config.name}"
         source = f"predictions of score ≥ {learned.threshold:g} on the {learned.split} split"
         write_report(out, title, candidates, scenes, self.run.knowledge, evaluation, source, learned.threshold)

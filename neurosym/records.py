@@ -148,7 +148,7 @@ class Rule:
         return tuple(dict.fromkeys(v for atom in self.head for v in atom.variables if v not in bound))
 
     def __str__(self) -> str:
-        weight = "" if self.weight is None else f"{self.weight:g} :: "
+        weight = "" if self.weight is None else f"{self.weight:.12g} :: "
         head = ", ".join(map(str, self.head))
         body = ", ".join(map(str, self.body))
         return f"{weight}{head}{' ' if head and body else ''}{':- ' + body if body else ''}."

@@ -160,27 +160,30 @@ class BoxChecker:
     problems: list[Problem] = field(default_factory=list)
     dropped: list[Problem] = field(default_factory=list)
 
-    def check(self, box: Box, width: int, height: int, what: str, line: int = 0) -> Box | None:
+    def check(self, box: Box, width: int, height: int, what: str) -> Box | None:
         """The box clipped to the image, or None if it cannot be used."""
         if not all(map(math.isfinite, box.xyxy)):
-            self._bad(f"{what}: box {_shown(box)} is not finite", "correct its numbers", line)
+            self._bad(f"{what}: box {_shown(box)} is not finite", "correct its numbers")
             return None
         if box.width <= 0 or box.height <= 0:
-            self._bad(f"{what}: box {_shown(box)} is empty", "redraw or remove it", line)
+            self._bad(f"{what}: box {_shown(box)} is empty", "redraw or remove it")
             return None
         outside = max(-box.x1, -box.y1, box.x2 - width, box.y2 - height)
         if outside > CLIP_TOLERANCE:
             message = f"{what}: box {_shown(box)} leaves its {width}×{height} image by {outside:g} px"
-            self._bad(message, "clip or redraw it", line)
+            self._bad(message, "clip or redraw it")
             return None
         clipped = Box(max(box.x1, 0.0), max(box.y1, 0.0), min(box.x2, float(width)), min(box.y2, float(height)))
-        return clipped if clipped.width > 0 and clipped.height > 0 else None
+        if clipped.width <= 0 or clipped.height <= 0:
+            self._bad(f"{what}: box {_shown(box)} lies outside its {width}×{height} image", "redraw or remove it")
+            return None
+        return clipped
 
-    def _bad(self, message: str, cure: str, line: int) -> None:
+    def _bad(self, message: str, cure: str) -> None:
         if self.bad_boxes == "drop":
-            self.dropped.append(Problem(message, self.file, line))
+            self.dropped.append(Problem(message, self.file))
         else:
-            self.problems.append(Problem(message, self.file, line, cure=f"{cure}, or set bad_boxes: drop"))
+            self.problems.append(Problem(message, self.file, cure=f"{cure}, or set bad_boxes: drop"))
 
     def check_images(self, paths: Sequence[Path]) -> None:
         """Report the images that are not there, before training meets them."""

@@ -44,13 +44,12 @@ def load_voc(
     seen: dict[str, str] = dict(wanted or {})
     entries = []
     taken: set[str] = set()
+    pictures = BoxChecker(short_path(split))
     for stem in stems:
         image_id = image_id_of(f"{stem}.xml", taken, short_path(split))
         path = annotations / f"{stem}.xml"
-        checker = BoxChecker(short_path(path), bad_boxes)
+        checker = BoxChecker(short_path(path), bad_boxes, pictures.problems, pictures.dropped)
         entries.append(_entry(image_id, path, images, knowledge, wanted, seen, checker))
-        checker.finish()
-    pictures = BoxChecker(short_path(split))
     pictures.check_images([e.path for e in entries])
     pictures.finish()
     if labelled and not any(e.annotations for e in entries):

@@ -70,10 +70,10 @@ def _safety(rule: Rule) -> Iterator[Problem]:
 
 def _impossible(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
     classes: dict[Term, list[str]] = {}
-    for atom in rule.body:
-        if len(atom.args) == 1:
+    for atom in (*rule.body, *rule.head):
+        if len(atom.args) == 1 and atom in rule.body:
             classes.setdefault(atom.args[0], []).append(atom.predicate)
-        elif atom.args[0] == atom.args[1]:
+        elif len(atom.args) == 2 and atom.args[0] == atom.args[1]:
             yield Problem(f"{atom} relates an object to itself", rule.file, rule.line, cure="use two variables")
     for variable, names in classes.items():
         for a, b in combinations(names, 2):
@@ -113,7 +113,7 @@ def _contradictions(rules: tuple[Rule, ...], ontology: Ontology) -> Iterator[Pro
             if forbidden is not None:
                 message = f"contradicts the denial in {forbidden.file}:{forbidden.line}"
                 yield Problem(message, rule.file, rule.line, cure="weaken one by a weight, or remove it")
-            if len(head.args) != 2 or head.predicate not in ontology.relations:
+            if len(set(head.args)) != 2 or head.predicate not in ontology.relations:
                 continue
             word = ontology.relations[head.predicate].predicate
             if word not in {*_OPPOSITE, *_OPPOSITE.values()}:
@@ -122,11 +122,14 @@ def _contradictions(rules: tuple[Rule, ...], ontology: Ontology) -> Iterator[Pro
             if word in _OPPOSITE.values():
                 plain = next(w for w, o in _OPPOSITE.items() if o == word)
                 forward, backward = Atom(plain, head.args[::-1]), Atom(plain, head.args)
+            orders[canonical(Rule((forward,), rule.body))] = rule
             other = orders.get(canonical(Rule((backward,), rule.body)))
             if other is not None:
-                message = f"orders the same objects the other way round than {other.file}:{other.line}"
-                yield Problem(message, rule.file, rule.line, cure="keep one")
-            orders[canonical(Rule((forward,), rule.body))] = rule
+                which = "it does itself" if other is rule else f"{other.file}:{other.line}"
+                message = f"orders the same objects the other way round than {which}"
+                yield Problem(
+                    message, rule.file, rule.line, cure="tell the objects apart by their classes, or keep one"
+                )
 
 
 _OPPOSITE = {"left_of": "right_of", "above": "below", "larger_than": "smaller_than"}

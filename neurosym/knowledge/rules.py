@@ -109,6 +109,8 @@ def _rule(statement: str, meta: dict[str, str], file: str, line: int) -> Rule:
     weight = None if weight_token is None else float(weight_token)
     if weight is not None and not 0.0 < weight <= 1.0:
         raise ValueError(f"weight {weight_token} is not a probability; expected 0 < weight <= 1")
+    if any(a.predicate == "=" and len(a.args) != 2 for a in (*(head or ()), *(body or ()))) or "'='" in statement:
+        raise ValueError("'=' is not a name; write X = Y")
     if not head and not body:
         raise ValueError("a rule needs a head or a body")
     return Rule(head or (), body or (), weight, meta, file, line)
@@ -183,8 +185,9 @@ def read_text(path: Path) -> str:
 
 
 def format_rule(rule: Rule) -> str:
-    """One line of a rule file, metadata included; parsing it gives the rule back."""
-    meta = " ".join(f'{k}="{v}"' if re.search(r"\s|^$", str(v)) else f"{k}={v}" for k, v in rule.meta.items())
+    """One line of a rule file, metadata included; parsing it gives the rule back (a double quote in metadata turns single)."""
+    values = {k: str(v).replace('"', "'") for k, v in rule.meta.items()}
+    meta = " ".join(f'{k}="{v}"' if re.search(r"\s|^$", v) else f"{k}={v}" for k, v in values.items())
     return f"{rule}  %! {meta}" if meta else str(rule)
 
 

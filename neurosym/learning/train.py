@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from neurosym.constraints import ConstraintSet, compile_constraints, constraint_loss
 from neurosym.data.config import class_names, open_split
-from neurosym.errors import ConfigError, TrainingError
+from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.batches import batch_indices, make_batch
@@ -141,11 +141,18 @@ class _Trainer:
             self._tell_constraints(self.constraints)
 
     def _load(self, checkpoint: Path, resolved: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint that was made with the same settings (but for steps, device and the like)."""
-        before = yaml.safe_load((self.out / "config.yaml").read_text(encoding="utf-8"))
+        """Take up a checkpoint's state, if it was made with the same settings (but for steps and device) and knowledge."""
+        try:
+            before = yaml.safe_load((self.out / "config.yaml").read_text(encoding="utf-8"))
+            lines = (self.out / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            copies = {f: copy_of(self.out, f).read_bytes() for f in self.knowledge.files}
+            old = before["train"]
+        except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+            raise TrainingError(f"{self.out} cannot be resumed, a file of it is missing or damaged: {error}") from error
         changed = [k for k in sorted({*before, *resolved} - _MAY_CHANGE) if before.get(k) != resolved.get(k)]
         fixed = sorted({*resolved["train"]} - {"steps", "checkpoint_every"})
-        changed += [f"train.{k}" for k in fixed if before["train"].get(k) != resolved["train"][k]]
+        changed += [f"train.{k}" for k in fixed if old.get(k) != resolved["train"][k]]
+        changed += [short_path(f) for f, copy in copies.items() if f.read_bytes() != copy]
         if changed:
             what = ", ".join(changed)
             raise ConfigError(
@@ -162,7 +169,6 @@ class _Trainer:
         self.average = {k: v.to(self.device) for k, v in state.average.items()} if self.average else {}
         torch.set_rng_state(state.random)
         self.step = state.step
-        lines = (self.out / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         write_text_atomically(self.out / "log.jsonl", "".join(lines[: self.step]))
 
     def run(self, progress: Progress | None) -> Run:

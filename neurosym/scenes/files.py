@@ -77,7 +77,9 @@ def load_facts(path: Path) -> FactStore:
                 if not (math.isfinite(fact.weight) and 0 < fact.weight <= 1):
                     raise ValueError
             else:
-                head, relation, tail = cells
+                head, relation, tail = (c.strip() for c in cells)
+                if not (head and relation and tail):
+                    raise ValueError
                 fact = Fact(relation, (head, tail))
             facts.add(fact)
         except ValueError:

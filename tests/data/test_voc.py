@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from neurosym.data.config import data_folder
 from neurosym.data.voc import load_voc
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge
 
-SHARED = Path(os.environ.get("NEUROSYM_DATA", Path(__file__).parents[3] / "shared/data"))
+SHARED = data_folder()
 
 
 def write(folder: Path, objects: str, split: str = "smear\n") -> tuple[Path, Path, Path]:
@@ -55,6 +55,18 @@ def test_cells_are_read_with_pixels_counted_from_one(tmp_path: Path, blood: Know
 def test_a_wrong_annotation_gives_one_message(objects: str, message: str, tmp_path: Path, blood: Knowledge) -> None:
     with pytest.raises(DataError, match=message):
         load_voc(*write(tmp_path, objects), blood)
+
+
+def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path, blood: Knowledge) -> None:
+    places = write(tmp_path, cell("RBC", 9, 9, 9, 9), split="smear\nother\n")
+    (tmp_path / "other.xml").write_text((tmp_path / "smear.xml").read_text().replace("smear.jpg", "gone.jpg"))
+    with pytest.raises(DataError) as error:
+        load_voc(*places, blood)
+    messages = "\n".join(map(str, error.value.problems))
+    assert len(error.value.problems) == 3
+    assert "smear.xml: object 1" in messages
+    assert "other.xml: object 1" in messages
+    assert "image 'gone.jpg' is not in" in messages
 
 
 def test_an_empty_split_or_a_missing_picture_is_named(tmp_path: Path, blood: Knowledge) -> None:

@@ -116,6 +116,19 @@ def test_a_report_of_rules_from_another_checkpoint_is_refused(run: Path) -> None
     assert "the rules were induced with step-000050, the run is at step-000060" in str(result.exception)
 
 
+def test_the_report_shows_only_an_evaluation_of_the_same_checkpoint_and_threshold(run: Path) -> None:
+    def shown() -> bool:
+        assert CliRunner().invoke(app, ["report", str(run)], catch_exceptions=False).exit_code == 0
+        return "<h2>The detector</h2>" in (run / "report.html").read_text()
+
+    path = run / "evaluation-test.json"
+    text = path.read_text()
+    assert shown()
+    path.write_text(text.replace('"threshold": 0.5', '"threshold": 0.9'))
+    assert not shown()
+    path.write_text(text)
+
+
 def test_facts_of_the_annotations_are_certain(run: Path) -> None:
     result = CliRunner().invoke(app, ["facts", str(run), "--truth", "--json"], catch_exceptions=False)
     assert json.loads(result.stdout)["count"] > 100

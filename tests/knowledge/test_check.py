@@ -62,6 +62,10 @@ def test_rules_that_no_scene_can_keep_or_fire_are_found(tmp_path: Path) -> None:
     assert problems_of(tmp_path, agreeing) == []
     [disjoint] = problems_of(tmp_path, "near(X, Y) :- left_lung(X), right_lung(X), heart(Y).")
     assert "the rule can never fire: X cannot be both 'left_lung' and 'right_lung', which are disjoint" in disjoint
+    [both] = problems_of(tmp_path, "left_of(X, Y) :- nodule(X), nodule(Y).")
+    assert "orders the same objects the other way round than it does itself" in both
+    [head] = problems_of(tmp_path, "left_of(X, X) :- heart(X).")
+    assert "left_of(X, X) relates an object to itself" in head
     [itself] = problems_of(tmp_path, "near(X, Y) :- heart(X), nodule(Y), left_of(X, X).")
     assert "left_of(X, X) relates an object to itself" in itself
 

@@ -73,6 +73,8 @@ def test_weights_existential_heads_denials_and_equalities_are_read() -> None:
         ("a(X) :- b(“x”).", "x.rules:1:11: unexpected character '“'; write plain ASCII quotes and dashes"),
         (r"a(X) :- \+ b(X).", r"x.rules:1:9: unexpected character '\\'; negation is not part of the rule language yet"),
         (".", "x.rules:1: a rule needs a head or a body"),
+        ("'='(X) :- heart(X).", "x.rules:1: '=' is not a name; write X = Y"),
+        ("'='(X, Y) :- heart(X), heart(Y).", "x.rules:1: '=' is not a name; write X = Y"),
     ],
 )
 def test_a_syntax_error_names_line_column_and_what_was_expected(text: str, message: str) -> None:

@@ -168,6 +168,16 @@ def test_a_run_keeps_its_knowledge_and_says_when_a_file_has_changed_since(
     rules.write_text("left_of(H, L) :- heart(H), left_lung(L).")
     open_run(run)
     assert "my.rules has changed since the run was trained" in caplog.text
+    with pytest.raises(ConfigError, match=r"was trained with other settings of .*my\.rules; restore them"):
+        train(config, tmp_path / "run", resume=True)
+
+
+def test_a_run_whose_files_are_gone_cannot_be_resumed_and_says_which(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "train.steps=1")
+    train(config, tmp_path / "run")
+    (tmp_path / "run/log.jsonl").unlink()
+    with pytest.raises(TrainingError, match=r"cannot be resumed, a file of it is missing or damaged: .*log\.jsonl"):
+        train(config, tmp_path / "run", resume=True)
 
 
 def test_a_folder_without_a_run_or_an_unknown_split_is_explained(tmp_path: Path) -> None:
