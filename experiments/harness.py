@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from neurosym.data.config import data_folder as data_sets
 from neurosym.knowledge.rules import write_text_atomically
 
 HERE = Path(__file__).parent
@@ -93,13 +93,12 @@ COMMIT = (_git("rev-parse", "--short", "HEAD") or "unknown") + (
 
 def data_folder(*needed: str) -> Path:
     """The folder of data sets; ends the program with a message, successfully, where a needed one is absent."""
-    folder = Path(os.environ.get("NEUROSYM_DATA", HERE.parent.parent / "shared" / "data")).resolve()
+    folder = data_sets()
     missing = [n for n in needed if not (folder / n).is_dir()]
     if missing:
         raise SystemExit(
             skip(f"skipped: no {', '.join(missing)} in {folder}; set NEUROSYM_DATA to the data sets' folder")
         )
-    os.environ["NEUROSYM_DATA"] = str(folder)
     return folder
 
 
