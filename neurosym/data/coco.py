@@ -44,31 +44,9 @@ def load_coco(
     require_folder(images, "image")
     shown = short_path(annotations)
     data = _read_json(annotations, shown)
-    by_id = {c.id: c.name for c in data.categories}
-    wanted = list(categories) if categories is not None else list(dict.fromkeys(by_id.values()))
-    for category in wanted:
-        if category not in by_id.values():
-            cure = did_you_mean(category, by_id.values(), shown)
-            raise DataError(Problem(f"the file has no category {category!r}", shown, cure=cure))
-    names = {c: knowledge.class_of_category(c, shown) for c in wanted}
+    names = _classes(data, knowledge, categories, shown)
     checker = BoxChecker(shown, bad_boxes)
-    grouped: dict[int, list[Annotation]] = {i.id: [] for i in data.images}
-    sizes = {i.id: (i.width, i.height) for i in data.images}
-    for a in data.annotations:
-        what = f"annotation {a.id}"
-        if a.category_id not in by_id or a.image_id not in sizes:
-            kind = "category" if a.category_id not in by_id else "image"
-            checker.problems.append(Problem(f"{what}: unknown {kind}_id {getattr(a, kind + '_id')}", shown))
-            continue
-        category = by_id[a.category_id]
-        if category not in names:
-            continue
-        width, height = sizes[a.image_id]
-        x, y, w, h = a.bbox
-        box = checker.check(Box(x, y, x + w, y + h), width, height, what)
-        if box is not None:
-            mask = _mask(a.segmentation, width, height, checker, what)
-            grouped[a.image_id].append(Annotation(names[category], box, mask, a.iscrowd))
+    grouped = _annotations(data, names, checker)
     taken: set[str] = set()
     entries = [
         ImageEntry(
@@ -145,6 +123,40 @@ def _read_json(path: Path, shown: str) -> _Coco:
         ]
         more = [Problem(f"… and {len(found) - 20} more", shown)] if len(found) > 20 else []
         raise DataError(shown_first + more) from error
+
+
+def _classes(data: _Coco, knowledge: Knowledge, categories: Sequence[str] | None, shown: str) -> dict[str, str]:
+    """The wanted categories, each with the class that it is tied to."""
+    there = list(dict.fromkeys(c.name for c in data.categories))
+    wanted = there if categories is None else categories
+    for category in wanted:
+        if category not in there:
+            cure = did_you_mean(category, there, shown)
+            raise DataError(Problem(f"the file has no category {category!r}", shown, cure=cure))
+    return {c: knowledge.class_of_category(c, shown) for c in wanted}
+
+
+def _annotations(data: _Coco, names: dict[str, str], checker: BoxChecker) -> dict[int, list[Annotation]]:
+    """The usable annotations of each image; what is wrong with the others is left with the checker."""
+    category_of = {c.id: c.name for c in data.categories}
+    sizes = {i.id: (i.width, i.height) for i in data.images}
+    grouped: dict[int, list[Annotation]] = {image: [] for image in sizes}
+    for a in data.annotations:
+        what = f"annotation {a.id}"
+        if a.category_id not in category_of or a.image_id not in sizes:
+            kind = "category" if a.category_id not in category_of else "image"
+            checker.problems.append(Problem(f"{what}: unknown {kind}_id {getattr(a, kind + '_id')}", checker.file))
+            continue
+        category = category_of[a.category_id]
+        if category not in names:
+            continue
+        width, height = sizes[a.image_id]
+        x, y, w, h = a.bbox
+        box = checker.check(Box(x, y, x + w, y + h), width, height, what)
+        if box is not None:
+            mask = _mask(a.segmentation, width, height, checker, what)
+            grouped[a.image_id].append(Annotation(names[category], box, mask, a.iscrowd))
+    return grouped
 
 
 def _mask(segmentation: Any, width: int, height: int, checker: BoxChecker, what: str) -> dict[str, Any] | None:
