@@ -1,4 +1,4 @@
-# Each target makes .venv by itself; only python3.11 and make are needed. torch comes from pip (a CPU or a GPU build, 5.5 GB).
+# Each target makes .venv by itself; only python3.11 and make are needed. torch comes from pip (the whole .venv is 6 GB).
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo          the whole loop on generated films (about 4 minutes after set-up)"
+	@echo "make demo          the whole loop on generated films (about 3 minutes after set-up)"
 	@echo "make test          every test"
 	@echo "make lint          ruff, mypy, import-linter"
 	@echo "make bench NAME=x  an experiment of experiments/x; exit code 1 if a goal is not met"

@@ -104,12 +104,8 @@ def compile_constraints(knowledge: Knowledge, names: Sequence[str], required: bo
     return compiler.finish(tuple(unused))
 
 
-def head_words(rule: Rule, ontology: Ontology, x: Term, y: Term) -> list[int] | None:
-    """The head's binary atoms as word indices from x to y; None if one of them is not geometric."""
-    return _words([a for a in rule.head if len(a.args) == 2], ontology, x, y)
-
-
 def _words(atoms: Sequence[Atom], ontology: Ontology, x: Term, y: Term) -> list[int] | None:
+    """Binary atoms as word indices from x to y; None if one of them is not geometric."""
     indices = []
     for atom in atoms:
         word = "same" if atom.predicate == "=" else ontology.relations[atom.predicate].predicate
@@ -169,7 +165,7 @@ class _Compiler:
             return "it is about a single object's classes, which exclude each other in the detector anyway"
         x, y = variables
         body = _words([a for a in rule.body if len(a.args) == 2], self.ontology, x, y)
-        head = head_words(rule, self.ontology, x, y)
+        head = _words([a for a in rule.head if len(a.args) == 2], self.ontology, x, y)
         if body is None or head is None:
             return "a relation in it has no ns:predicate, so an image cannot show it"
         denied = not rule.head
@@ -185,7 +181,7 @@ class _Compiler:
         if len(bound) != 1 or any(len(a.args) == 2 for a in rule.body):
             return "an existential constraint needs a body about one object"
         x, y = bound[0], rule.existential[0]
-        head = head_words(rule, self.ontology, x, y)
+        head = _words([a for a in rule.head if len(a.args) == 2], self.ontology, x, y)
         if head is None or head_classes[x]:
             return "a relation in it has no ns:predicate, so an image cannot show it"
         row = (len(self.rules), self._column(classes[x]), self._column(head_classes[y]), head)

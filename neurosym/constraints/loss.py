@@ -87,15 +87,10 @@ def constraint_loss(
     temperature: float = 0.1,
     epsilon: float = 1.0,
 ) -> tuple[Float[Tensor, ""], Violation]:
-    """The loss of a batch of (probabilities, boxes), and the violation summed over it (for logging)."""
+    """The loss of a batch of (probabilities, boxes), and the violation summed over it."""
     parts = [violation(constraints, p, b, temperature) for p, b in images]
-    total = Violation(sum_of([p.fired for p in parts]), sum_of([p.violated for p in parts]))
+    total = Violation(torch.stack([p.fired for p in parts]).sum(0), torch.stack([p.violated for p in parts]).sum(0))
     allowed = 1.0 - constraints.confidence
     excess = torch.relu(total.rate(epsilon) - allowed)
     loss = (constraints.confidence * excess).sum() / constraints.confidence.sum()
     return loss, total
-
-
-def sum_of(tensors: Sequence[Tensor]) -> Tensor:
-    """Sum of equally shaped tensors."""
-    return torch.stack(list(tensors)).sum(0)

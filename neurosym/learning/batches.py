@@ -19,11 +19,9 @@ MIN_SIDE = 1.0
 
 def batch_indices(count: int, batch: int, step: int, seed: int) -> list[int]:
     """The images of a step: a fresh permutation each epoch, wrapping around; any step can be asked for first."""
-    order: list[int] = []
-    for k in range(step * batch, (step + 1) * batch):
-        epoch, place = divmod(k, count)
-        order.append(int(np.random.default_rng([seed, epoch]).permutation(count)[place]))
-    return order
+    places = [divmod(k, count) for k in range(step * batch, (step + 1) * batch)]
+    orders = {e: np.random.default_rng([seed, e]).permutation(count) for e in {epoch for epoch, _ in places}}
+    return [int(orders[epoch][place]) for epoch, place in places]
 
 
 def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Float[Tensor, "3 height width"]:

@@ -6,12 +6,12 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from neurosym.data.config import DataConfig, DataPath
+from neurosym.data.config import CocoData, DataConfig, DataPath, PhantomData, VocData
 from neurosym.errors import ConfigError, Problem, short_path
 from neurosym.models.config import DetectorConfig
 
@@ -118,12 +118,15 @@ _YamlWithFloats.add_implicit_resolver(
 )
 
 
+_DATA: dict[Any, type[BaseModel]] = {"coco": CocoData, "voc": VocData, "phantom": PhantomData}
+
+
 def _problem(error: Any, text: str, shown: str) -> Problem:
-    where = [str(p) for p in error["loc"] if p not in ("coco", "voc", "phantom")]
+    where = [str(p) for p in error["loc"] if p not in _DATA]
     key, message, cure = ".".join(where), error["msg"], ""
     if error["type"] == "extra_forbidden":
         message = "unknown setting"
-        known = _fields(where[:-1])
+        known = _fields(where[:-1], next((_DATA[p] for p in error["loc"] if p in _DATA), None))
         near = difflib.get_close_matches(where[-1], known, n=1)
         cure = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
     elif error["type"] == "missing":
@@ -133,14 +136,17 @@ def _problem(error: Any, text: str, shown: str) -> Problem:
     return Problem(f"{key}: {message}", shown, _line(text, where), cure=cure)
 
 
-def _fields(folders: Sequence[str]) -> Iterable[str]:
+def _fields(folders: Sequence[str], data: type[BaseModel] | None) -> Iterable[str]:
+    """The settings of a section; `data` is the model that the data's format chose."""
     model: Any = TrainConfig
     for folder in folders:
-        if folder == "data" or model is None:
-            return ("format", "categories", "bad_boxes", "train", "val", "test", "unlabelled")
-        field = model.model_fields.get(folder)
-        model = field.annotation if field else None
-    return tuple(model.model_fields) if hasattr(model, "model_fields") else ()
+        if folder == "data":
+            model = data
+        else:
+            field = model.model_fields.get(folder) if model is not None else None
+            choices = get_args(field.annotation) or (field.annotation,) if field else ()
+            model = next((c for c in choices if hasattr(c, "model_fields")), None)
+    return tuple(model.model_fields) if model is not None else ()
 
 
 def _line(text: str, keys: Sequence[str]) -> int:

@@ -124,8 +124,9 @@ class Detector(nn.Module):
     @torch.no_grad()
     def detect(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """Final detections in pixels of the given images: `boxes`, `labels`, `scores`."""
-        self.eval()
-        found: list[dict[str, Tensor]] = self.net(images)
+        training = self.training
+        found: list[dict[str, Tensor]] = self.eval().net(images)
+        self.train(training)
         return found
 
     def _scenes(self, keep: int = 32, threshold: float = 0.6) -> list[SceneProposals]:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from neurosym.knowledge import Knowledge
-from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, SWAPPED, ZONES, side_of, size_of, zone_of
+from neurosym.knowledge.geometry import PREDICATES, SWAPPED, side_of, size_of, zone_of
 from neurosym.knowledge.ontology import NS
 from neurosym.records import Detection, Fact, FactStore, Scene
 
@@ -69,7 +69,7 @@ class _Vocabulary:
     def _places(self, detection: Detection, seen: list[Detection], scene: Scene) -> Iterator[str]:
         box = np.array(detection.box.xyxy)
         size = size_of(box, scene.width, scene.height)
-        if size in self.declared and size in SIZES:
+        if size in self.declared:
             yield size
         by_class: dict[str, list[np.ndarray]] = {}
         for d in seen:
@@ -89,5 +89,5 @@ class _Vocabulary:
         centres = [np.mean([(f[0] + f[2]) / 2 for f in several]) for several in by_class.values()]
         midline = float(np.mean(centres)) if len(centres) > 1 else scene.width / 2
         for place in (zone_of(box, frame), side_of(box, frame, midline)):
-            if place in self.declared and place in (*ZONES, *SIDES):
+            if place in self.declared:
                 yield place

@@ -41,6 +41,8 @@ def test_overrides_are_typed_and_exponents_are_numbers(tmp_path: Path) -> None:
         (GOOD.replace("steps: 10", "steps: -1"), r"config.yaml:7: train.steps: .*greater than or equal to 1, found -1"),
         (GOOD.replace("name: x", ""), "name: is missing"),
         (GOOD.replace("count", "cuont"), "data.train.count: is missing"),
+        (GOOD.replace("count", "cuont"), r"data.train.cuont: unknown setting; did you mean 'count'\?"),
+        (GOOD.replace("  train: {s", "  sise: 128\n  train: {s"), r"data.sise: unknown setting; did you mean 'size'\?"),
         (GOOD.replace("format: phantom", "format: dicom"), "'coco', 'voc', 'phantom'"),
         ("- a\n- b\n", "expected a mapping of settings"),
         ("a: [1\nb: 2", r"config.yaml:\d:\d+: YAML syntax"),

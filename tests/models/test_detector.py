@@ -39,7 +39,9 @@ def test_training_losses_are_torchvisions_own() -> None:
 def test_detections_are_torchvisions_own() -> None:
     detector = Detector(SMALL.model_copy(update={"score_threshold": 0.0}), ("a", "b"))
     images, _ = example()
-    ours = detector.detect(images)
+    ours = detector.train().detect(images)
+    assert detector.training, "looking at what it detects leaves a detector in training"
+    detector.eval()
     detector.net.roi_heads.__class__ = RoIHeads
     with torch.no_grad():
         theirs = detector.net(images)
