@@ -42,7 +42,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.run
+bench: $(VENV)/.dev
 	@test -n "$(NAME)" || { echo "error: name an experiment, e.g. make bench NAME=jsrt-anatomy"; exit 2; }
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python experiments/harness.py $(NAME)
 

@@ -25,6 +25,8 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
     key = f"{key}-seed{seed}" if key else f"seed{seed}"
     knowledge = load_knowledge(config.base / p for p in config.knowledge)
     settings = config.model_dump(mode="json", exclude={"base", "knowledge", "data", "threads"})
+    if not config.reason:
+        del settings["reason"]  # what was measured before there was a reasoner stays valid
     settings |= {"config": path.read_text(encoding="utf-8"), "rules": [str(r) for r in knowledge.rules]}
 
     def compute() -> dict[str, Any]:

@@ -24,13 +24,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake at one place; `line` and `column` count from 1, 0 means unknown."""
+    """One mistake at one place; `line` and `column` count from 1, 0 means unknown.
+
+    `severity` is "error" (it must be mended before training), "warning" (it may be meant) or "note".
+    """
 
     message: str
     file: str = ""
     line: int = 0
     column: int = 0
     cure: str = ""
+    severity: str = "error"
 
     def __str__(self) -> str:
         place = self.file
@@ -109,5 +113,5 @@ def short_path(path: str | Path) -> str:
     """The path as the user would type it: relative to the working folder where it lies below."""
     try:
         return str(Path(path).resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError, RuntimeError):  # elsewhere, gone, or a circle of links
         return str(path)

@@ -8,14 +8,31 @@ Boxes are in pixels, XYXY, of the image as it lies on disk; image x grows to the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurosym.logic import Atom, Rule, Term, quoted
+
 if TYPE_CHECKING:
     import numpy as np
+
+__all__ = [
+    "Annotation",
+    "Atom",
+    "Box",
+    "Candidate",
+    "Detection",
+    "Fact",
+    "FactStore",
+    "Rule",
+    "Run",
+    "Sample",
+    "Scene",
+    "Term",
+    "quoted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,74 +101,6 @@ class Scene:
     detections: tuple[Detection, ...] = ()
     labels: Mapping[str, float] = field(default_factory=dict)
     image_path: str = ""
-
-
-_NAME, _NUMBER = re.compile(r"[a-z][A-Za-z0-9_]*\Z"), re.compile(r"\d+(\.\d+)?\Z")
-
-
-def quoted(name: str) -> str:
-    """A name as rule text spells it: plain if it can stand so, else in single quotes (of which it may then hold none)."""
-    return name if _NAME.match(name) else "'" + name.replace("'", "’") + "'"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Term:
-    """A variable (written with a capital first letter) or a constant (quoted where it could be taken for something else)."""
-
-    name: str
-    is_variable: bool = True
-
-    def __str__(self) -> str:
-        return self.name if self.is_variable or _NUMBER.match(self.name) else quoted(self.name)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Atom:
-    """`predicate(args…)`; the predicate "=" is equality, its two arguments are infix when printed."""
-
-    predicate: str
-    args: tuple[Term, ...]
-
-    @property
-    def variables(self) -> tuple[Term, ...]:
-        return tuple(dict.fromkeys(t for t in self.args if t.is_variable))
-
-    def __str__(self) -> str:
-        if self.predicate == "=":
-            return f"{self.args[0]} = {self.args[1]}"
-        return f"{quoted(self.predicate)}({', '.join(map(str, self.args))})"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`weight :: head :- body.`
-
-    An empty head is a denial, several head atoms a conjunction, a head variable that the body lacks is existential. `weight`
-    is the probability of the head where the body holds, None for a hard rule. `meta` and place are not part of its identity.
-    """
-
-    head: tuple[Atom, ...]
-    body: tuple[Atom, ...]
-    weight: float | None = None
-    meta: Mapping[str, str] = field(default_factory=dict, compare=False)
-    file: str = field(default="", compare=False)
-    line: int = field(default=0, compare=False)
-
-    @property
-    def id(self) -> str:
-        return self.meta.get("id") or str(self)
-
-    @property
-    def existential(self) -> tuple[Term, ...]:
-        """The head variables that no body atom binds."""
-        bound = {v for atom in self.body for v in atom.variables}
-        return tuple(dict.fromkeys(v for atom in self.head for v in atom.variables if v not in bound))
-
-    def __str__(self) -> str:
-        weight = "" if self.weight is None else f"{self.weight:.12g} :: "
-        head = ", ".join(map(str, self.head))
-        body = ", ".join(map(str, self.body))
-        return f"{weight}{head}{' ' if head and body else ''}{':- ' + body if body else ''}."
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 from neurosym.cli import app
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("check", "train", "evaluate", "predict", "facts", "induce", "report", "demo")
+COMMANDS = (
+    *("check", "infer", "lsp", "rules format", "rules export", "rules import", "rules show", "ontology show"),
+    *("train", "evaluate", "predict", "facts", "induce", "report", "demo"),
+)
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -23,7 +26,7 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"])
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert f"neurosym {command}" in result.output
 
@@ -66,8 +69,8 @@ def test_a_wrong_path_is_one_message_and_exit_code_1(words: tuple[str, ...], mes
 
 def test_a_reasoner_that_did_not_run_is_told_to_scripts_too() -> None:
     result = run("check", "ontologies/blood.ttl", "--reason", "--json")
-    assert json.loads(result.stdout)["reasoner"] == "none: Java is not installed"
-    assert "HermiT did NOT run" in result.stderr
+    assert json.loads(result.stdout)["reasoner"] == "reasonable"
+    assert "Java is not installed, HermiT did NOT run" in result.stderr
 
 
 def test_results_go_to_standard_output_and_messages_to_standard_error() -> None:
@@ -90,3 +93,64 @@ def test_rules_are_learned_from_plain_triples(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "1 :: child(X, Y) :- parent(Y, X)." in json.loads(result.stdout)["rules"]
     assert (tmp_path / "family-candidates.rules").read_text().count(":-") == json.loads(result.stdout)["count"]
+
+
+def test_formatting_writes_the_normal_form_and_a_file_with_a_mistake_stops_all(tmp_path: Path) -> None:
+    loose, broken = tmp_path / "loose.rules", tmp_path / "broken.rules"
+    loose.write_text("a(X):-b(X).")
+    broken.write_text("a(X):-b(X.")
+    refused = run("rules", "format", loose, broken)
+    assert (refused.returncode, loose.read_text(), broken.read_text()) == (1, "a(X):-b(X).", "a(X):-b(X.")
+    assert "broken.rules:1:10: unexpected '.'" in refused.stderr
+    assert run("rules", "format", "--check", loose).returncode == 1
+    assert run("rules", "format", loose).returncode == 0
+    assert loose.read_text() == "a(X) :- b(X).\n"
+    assert run("rules", "format", "--check", loose).returncode == 0
+
+
+def test_a_proof_names_the_rule_and_its_line(tmp_path: Path) -> None:
+    facts = tmp_path / "facts.tsv"
+    facts.write_text("relation\targuments\tweight\tscene\nright_lung\tr\t1\tf\nleft_lung\tl\t1\tf\n")
+    known = ("ontologies/thorax.ttl", "rules/thorax.rules")
+    result = run("infer", facts, *known, "--why", "left_of(r, l)")
+    assert result.returncode == 0, result.stderr
+    line = next(i for i, t in enumerate((ROOT / known[1]).read_text().splitlines(), 1) if "id=lungs_in_order" in t)
+    assert f"left_of(r, l)  [lungs_in_order, rules/thorax.rules:{line}]" in result.stdout
+    wrong = run("infer", facts, *known, "--why", "left_of(l, r)")
+    assert wrong.returncode == 1
+    assert "left_of(l, r) does not follow" in wrong.stderr
+
+
+def test_explaining_lists_every_axiom_with_its_constraint_or_the_reason_why_it_has_none() -> None:
+    axioms = json.loads(run("check", "ontologies/thorax.ttl", "--explain", "--json").stdout)["axioms"]
+    assert all(bool(a["constraints"]) != bool(a["unused"]) for a in axioms)
+    [lung] = [a for a in axioms if a["axiom"] == "left_lung SubClassOf lung"]
+    assert lung["constraints"] == ["lung(X) :- left_lung(X)."]
+    assert (
+        (ROOT / lung["file"])
+        .read_text()
+        .splitlines()[lung["line"] - 1]
+        .strip()
+        .startswith(("rdfs:subClassOf", ":left_lung"))
+    )
+
+
+def test_pictures_are_written_and_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    known = ("ontologies/thorax.ttl", "rules/thorax.rules")
+    for words in (("ontology", "show", "o.html"), ("rules", "show", "r.svg", "--around", "nodule")):
+        out = tmp_path / words[2]
+        assert run(*words[:2], *known, "--out", out, *words[3:]).returncode == 0
+        assert out.stat().st_size > 1000
+    refused = run("rules", "show", *known, "--out", tmp_path / "r.png")
+    assert (refused.returncode, "cannot draw '.png'" in refused.stderr) == (1, True)
+
+
+def test_rules_travel_to_clingo_and_back(tmp_path: Path) -> None:
+    rules = tmp_path / "x.rules"
+    rules.write_text("left_of(X, Y) :- heart(X), lung(Y).  %! id=a\ninside(X, L), lung(L) :- nodule(X).  %! id=b\n")
+    out, back = tmp_path / "x.lp", tmp_path / "back.rules"
+    exported = run("rules", "export", rules, "--to", "clingo", "--out", out)
+    assert exported.returncode == 0, exported.stderr
+    assert f"{rules}:2: left out:" in exported.stderr
+    assert run("rules", "import", out, "--from", "clingo", "--out", back).returncode == 0
+    assert rules.read_text().splitlines()[0] in back.read_text()

@@ -126,6 +126,10 @@ class _Compiler:
     def add(self, rule: Rule) -> str:
         """Compile one rule; returns the reason if it cannot constrain a detector, else ""."""
         variables = tuple(dict.fromkeys(v for a in (*rule.body, *rule.head) for v in a.variables))
+        if rule.conditions:
+            return f"it has the condition {rule.conditions[0]}; constraints relate boxes by their geometry only"
+        if not rule.body:
+            return "it is a fact, about no object of an image"
         if any(not t.is_variable for a in (*rule.body, *rule.head) for t in a.args):
             return "it names a constant; objects of an image have no names"
         if len(variables) > 2:

@@ -15,25 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations, product
 from typing import Any, TypeVar
 
+from neurosym.knowledge.subsumption import Coded, encode
 from neurosym.records import Atom, Rule, Term
 
-Coded = tuple[Any, tuple[Any, ...]]
-"""(predicate, arguments): an int argument is a variable, a str one a constant."""
 BodyAtom = tuple[int, tuple[int, ...]]
 """A coded atom of the learner: the relation's number, variables only."""
 Body = tuple[BodyAtom, ...]
 AtomT = TypeVar("AtomT", bound=tuple[Any, tuple[Any, ...]])
 
 _NAMES = ("X", "Y", "Z", "W", "V", "U")
-
-
-def encode(atoms: Sequence[Atom], numbers: dict[str, int]) -> tuple[Coded, ...]:
-    """Atoms in coded form; `numbers` (variable name → int) is extended by the variables not met before."""
-    coded = []
-    for atom in atoms:
-        args = tuple(numbers.setdefault(t.name, len(numbers)) if t.is_variable else t.name for t in atom.args)
-        coded.append((atom.predicate, args))
-    return tuple(coded)
 
 
 def free_variables(atoms: Sequence[Coded], pinned: int = 0) -> list[int]:
@@ -71,12 +61,12 @@ def canonical_body(
 def canonical(rule: Rule) -> Rule:
     """The rule with its atoms sorted and its variables renamed V0, V1, …: equal for two rules iff they are variants.
 
-    The weight is dropped and an atom written twice kept once.
+        The weight is dropped and an atom written twice kept once.
 
-    >>> from neurosym.records import Atom, Rule, Term
-    >>> x, y = Term("A"), Term("B")
-    >>> str(canonical(Rule((Atom("left_of", (x, y)),), (Atom("right_of", (y, x)),))))
-    'left_of(V0, V1) :- right_of(V1, V0).'
+    from neurosym.records import Atom, Rule, Term
+        >>> x, y = Term("A"), Term("B")
+        >>> str(canonical(Rule((Atom("left_of", (x, y)),), (Atom("right_of", (y, x)),))))
+        'left_of(V0, V1) :- right_of(V1, V0).'
     """
     numbers: dict[str, int] = {}
     atoms = [(0, p, args) for p, args in encode(rule.head, numbers)]

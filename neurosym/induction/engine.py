@@ -33,9 +33,10 @@ from typing import Final
 import numpy as np
 
 from neurosym.errors import InductionError, Problem
-from neurosym.induction.clauses import Coded, encode, free_variables
+from neurosym.induction.clauses import free_variables
 from neurosym.induction.index import BoolArray, FactIndex, FloatArray, Relation
 from neurosym.induction.joins import Step, Table, TooExpensiveError, bind
+from neurosym.knowledge.subsumption import Coded, encode
 from neurosym.records import Atom, FactStore, Rule
 
 WORK_CAP: Final = 5_000_000

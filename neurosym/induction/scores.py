@@ -26,12 +26,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neurosym.induction.clauses import Body, Coded, canonical_body
+from neurosym.induction.clauses import Body, canonical_body
 from neurosym.induction.config import InductionConfig
 from neurosym.induction.engine import object_is_subject, prior_of
 from neurosym.induction.index import BoolArray, FactIndex, FloatArray, IntArray
 from neurosym.induction.joins import TooExpensiveError, bind
 from neurosym.induction.subsumption import Clause, Known
+from neurosym.knowledge.subsumption import Coded
 
 BREVITY: Final = 0.9
 _NORMAL_975: Final = 1.959964

@@ -31,7 +31,8 @@ from neurosym.induction.engine import WORK_CAP, Evaluation, evaluate_rule
 from neurosym.induction.evolution import Breeder, Coverage
 from neurosym.induction.index import FactIndex
 from neurosym.induction.scores import Scorer, Spelling
-from neurosym.induction.subsumption import Clause, Known, subsumes
+from neurosym.induction.subsumption import Clause, Known
+from neurosym.knowledge.subsumption import subsumes
 from neurosym.records import Candidate, Rule
 
 TOLERANCE: Final = 0.01

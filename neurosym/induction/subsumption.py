@@ -1,125 +1,20 @@
-"""θ-subsumption between rules, and what a set of known rules makes redundant. Exact, by backtracking; clauses are
-small.
+"""What a set of known rules makes redundant: θ-subsumption (`neurosym.knowledge.subsumption`), and one step beyond it.
 
-Rule C subsumes rule D when, for every head atom of D, a substitution θ of C's variables maps a head atom of C onto it
-and C's body into D's (Plotkin 1970): whatever D derives, C derives too. Under injective semantics θ must map distinct
-variables to distinct terms (object identity, Esposito et al. 1996), because C itself only speaks of distinct entities.
-
-`Known` goes one step beyond single rules. It freezes the variables of a body, closes the body under the known rules
-(left_lung(X) brings lung(X); left_of(X, Y) brings right_of(Y, X)), and asks whether the head, or another body atom, was
-to be expected anyway.
+`Known` freezes the variables of a body, closes the body under the known rules (left_lung(X) brings lung(X); left_of(X, Y)
+brings right_of(Y, X)), and asks whether the head, or another body atom, was to be expected anyway.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from neurosym.induction.clauses import Coded, encode
+from neurosym.knowledge.subsumption import Coded, by_predicate, encode, matches
 from neurosym.records import Rule
 
 Clause = tuple[Coded, tuple[Coded, ...]]
 """(head atom, body atoms), coded."""
 _MOST_REMEMBERED: Final = 100_000
-
-
-def subsumes(general: Rule, specific: Rule, *, injective: bool = True) -> bool:
-    """Does `general` derive whatever `specific` derives, by θ-subsumption?
-
-    >>> from neurosym.records import Atom, Rule, Term
-    >>> x, z = Term("X"), Term("Z")
-    >>> short = Rule((Atom("sick", (x,)),), (Atom("film", (x,)),))
-    >>> subsumes(short, Rule(short.head, (*short.body, Atom("opacity", (z,)))))
-    True
-    """
-    if bool(general.head) != bool(specific.head):  # a denial derives no atom, and nothing but a denial is a denial
-        return False
-    variables: dict[str, int] = {}
-    general_head, general_body = encode(general.head, variables), encode(general.body, variables)
-    unknown = {variables[v.name] for v in general.existential}
-    others: dict[str, int] = {}
-    head, body = encode(specific.head, others), _by_predicate(encode(specific.body, others))
-    other_unknown = {others[v.name] for v in specific.existential}
-
-    def covers(*pairs: tuple[Coded, Coded]) -> bool:
-        """One substitution sends every chosen atom of the general head to its partner, and the body into the body."""
-        theta: dict[int, Any] = {}
-        for (predicate, args), (other, image) in pairs:
-            if predicate != other or len(args) != len(image):
-                return False
-            if not all(_assign(a, b, theta, [], injective) for a, b in zip(args, image, strict=True)):
-                return False
-        # An existential variable promises some entity, which is no more than another rule's existential variable says.
-        if any((a in unknown) != (b in other_unknown) for a, b in theta.items()):
-            return False
-        return is_match(general_body, body, injective=injective, theta=theta)
-
-    if unknown:
-        return any(covers(*zip(choice, head, strict=True)) for choice in product(general_head, repeat=len(head)))
-    return all(any(covers((atom, wanted)) for atom in general_head) for wanted in head) and (bool(head) or covers())
-
-
-def matches(
-    pattern: Sequence[Coded],
-    target: Mapping[Any, Sequence[tuple[Any, ...]]],
-    *,
-    injective: bool,
-    theta: Mapping[int, Any] | None = None,
-) -> Iterator[dict[int, Any]]:
-    """All substitutions of the pattern's variables that send every pattern atom to a target atom.
-
-    `target` lists argument tuples by predicate; its terms are opaque. A constant of the pattern matches only itself.
-    """
-    chosen: dict[int, Any] = dict(theta or {})
-    pending = sorted(pattern, key=lambda atom: len(target.get(atom[0], ())))  # the most constrained atom first
-
-    def extend(i: int) -> Iterator[dict[int, Any]]:
-        if i == len(pending):
-            yield dict(chosen)
-            return
-        predicate, args = pending[i]
-        for image in target.get(predicate, ()):
-            if len(image) != len(args):
-                continue
-            added: list[int] = []
-            if all(_assign(a, b, chosen, added, injective) for a, b in zip(args, image, strict=True)):
-                yield from extend(i + 1)
-            for a in added:
-                del chosen[a]
-
-    yield from extend(0)
-
-
-def is_match(
-    pattern: Sequence[Coded],
-    target: Mapping[Any, Sequence[tuple[Any, ...]]],
-    *,
-    injective: bool,
-    theta: Mapping[int, Any] | None = None,
-) -> bool:
-    """Is there a substitution at all?"""
-    return next(matches(pattern, target, injective=injective, theta=theta), None) is not None
-
-
-def _assign(term: Any, image: Any, chosen: dict[int, Any], added: list[int], injective: bool) -> bool:
-    if isinstance(term, str):
-        return bool(term == image)
-    if term in chosen:
-        return bool(chosen[term] == image)
-    if injective and image in chosen.values():
-        return False
-    chosen[term] = image
-    added.append(term)
-    return True
-
-
-def _by_predicate(atoms: Iterable[Coded]) -> dict[Any, list[tuple[Any, ...]]]:
-    grouped: dict[Any, list[tuple[Any, ...]]] = defaultdict(list)
-    for predicate, args in atoms:
-        grouped[predicate].append(args)
-    return grouped
 
 
 class Known:
@@ -159,7 +54,7 @@ class Known:
         self._copy(result, list(result))
         # Each round derives an atom over the same few terms, so this ends.
         while clauses:
-            target = _by_predicate(result)
+            target = by_predicate(result)
             new: set[Coded] = set()
             for (predicate, args), body in clauses:
                 if all(p in target for p, _ in body):

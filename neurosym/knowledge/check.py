@@ -1,38 +1,91 @@
-"""What can be wrong with rules that parse: unknown names, arity, unbound variables, duplicates, contradictions."""
+"""What can be wrong with rules that parse: one rule at a time here, rules together in `redundancy` and `consistency`.
+
+Names, number of arguments and types against the ontology; safety (every variable of a head, a negation or a comparison gets a
+value in the body); bodies that no value can satisfy; duplicates; non-stratified negation; wardedness.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import combinations
 
-from neurosym.errors import Problem, did_you_mean
+from neurosym.errors import NeurosymError, Problem, did_you_mean
+from neurosym.knowledge.consistency import conflicts
 from neurosym.knowledge.ontology import Ontology
-from neurosym.knowledge.rules import canonical
-from neurosym.records import Atom, Rule, Term
+from neurosym.knowledge.redundancy import duplicates, subsumed
+from neurosym.knowledge.statements import ACTIVE
+from neurosym.knowledge.strata import stratify
+from neurosym.knowledge.warded import unwarded
+from neurosym.logic import Atom, Comparison, Count, Expression, Negation, Rule, Term, variables_of
+
+NUMERIC = frozenset({"integer", "decimal"})
 
 
-def check_rules(rules: Iterable[Rule], ontology: Ontology) -> list[Problem]:
-    """Every problem of a rule set against its ontology, in the order of the files."""
+def check_rules(rules: Iterable[Rule], ontology: Ontology | None) -> list[Problem]:
+    """Every problem of a rule set, in the order of the files; without an ontology the names are taken as they are.
+
+    Candidate and rejected rules are held against the vocabulary, but not against the other rules.
+    """
     rules = tuple(rules)
-    problems = [p for rule in rules for p in (*_vocabulary(rule, ontology), *_safety(rule))]
-    if not problems:  # what follows looks names up
-        problems = [p for rule in rules for p in _impossible(rule, ontology)]
-    return problems + list(_duplicates(rules)) + list(_contradictions(rules, ontology))
+    active = tuple(r for r in rules if r.meta.get("status", "") in ACTIVE)
+    problems = [p for rule in rules for p in _single(rule, ontology)]
+    problems += duplicates(rules)
+    if any(p.severity == "error" for p in problems):
+        return problems  # what follows looks names up
+    axioms = () if ontology is None else ontology.rules
+    try:
+        if any(r.conditions for r in active):
+            stratify((*active, *(() if ontology is None else (r for a in ontology.axioms for r in a.rules))))
+    except NeurosymError as error:
+        return problems + list(error.problems)
+    return problems + [*subsumed(active), *unwarded(active, axioms), *conflicts(active, ontology)]
+
+
+def _single(rule: Rule, ontology: Ontology | None) -> Iterator[Problem]:
+    if ontology is None:
+        yield from _arity(rule)
+    else:
+        yield from _vocabulary(rule, ontology)
+        yield from _types(rule, ontology)
+    yield from _safety(rule)
+    yield from _impossible(rule)
+
+
+def _problem(rule: Rule, message: str, cure: str = "", severity: str = "error") -> Problem:
+    return Problem(message, rule.file, rule.line, cure=cure, severity=severity)
+
+
+def atoms_of(rule: Rule) -> Iterator[Atom]:
+    """Every atom of a rule: of its head, its body, and within its conditions."""
+    yield from rule.head
+    yield from rule.body
+    conditions = list(rule.conditions)
+    while conditions:
+        condition = conditions.pop(0)
+        if isinstance(condition, Negation):
+            yield condition.atom
+        else:
+            for count in condition.counts:
+                yield from count.body
+                conditions += count.conditions
+
+
+def _arity(rule: Rule) -> Iterator[Problem]:
+    for atom in atoms_of(rule):
+        if len(atom.args) > 2:
+            yield _problem(rule, f"{atom} has {len(atom.args)} arguments; expected 1 (class) or 2 (relation)")
 
 
 def _vocabulary(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
-    for atom in (*rule.head, *rule.body):
+    for atom in atoms_of(rule):
         if atom.predicate == "=":
             continue
-        classes, relations = set(ontology.classes), set(ontology.relations)
+        classes, relations = ontology.classes, ontology.relations
         if len(atom.args) == 1 and atom.predicate not in classes:
-            kind, known, other = "class", classes, relations
+            kind, known, other = "class", set(classes), set(relations)
         elif len(atom.args) == 2 and atom.predicate not in relations:
-            kind, known, other = "relation", relations, classes
+            kind, known, other = "relation", set(relations), set(classes)
         elif len(atom.args) > 2:
-            yield Problem(
-                f"{atom} has {len(atom.args)} arguments; expected 1 (class) or 2 (relation)", rule.file, rule.line
-            )
+            yield _problem(rule, f"{atom} has {len(atom.args)} arguments; expected 1 (class) or 2 (relation)")
             continue
         else:
             continue
@@ -41,95 +94,137 @@ def _vocabulary(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
             message = (
                 f"{atom.predicate!r} is a {'relation' if needed == 2 else 'class'}: expected {needed} argument(s), "
             )
-            yield Problem(f"{message}found {len(atom.args)}", rule.file, rule.line)
+            yield _problem(rule, f"{message}found {len(atom.args)}")
         else:
             cure = did_you_mean(atom.predicate, known, ontology.where)
-            yield Problem(f"unknown {kind} {atom.predicate!r}", rule.file, rule.line, cure=cure)
+            yield _problem(rule, f"unknown {kind} {atom.predicate!r}", cure)
+
+
+def _types(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
+    """Objects where objects belong, and values of the right kind where a measurement has its value."""
+    objects: dict[Term, Atom] = {}
+    values: dict[Term, str] = dict.fromkeys(rule.measured, "a comparison")
+    for atom in atoms_of(rule):
+        relation = ontology.relations.get(atom.predicate) if len(atom.args) == 2 else None
+        datatype = relation.datatype if relation is not None else ""
+        if len(atom.args) == 2 and datatype:
+            if atom.args[1].is_variable:
+                values.setdefault(atom.args[1], f"{atom}")
+            elif not _fits(atom.args[1], datatype):
+                yield _problem(rule, f"{atom.predicate!r} has values of type {datatype}; found {atom.args[1]}")
+        for place in atom.args[:1] if datatype else atom.args:
+            if place.is_variable:
+                objects.setdefault(place, atom)
+            elif place.datatype and atom.predicate != "=":
+                yield _problem(
+                    rule, f"{atom} needs an object where {place} stands", "name a measurement, or a variable"
+                )
+    for variable in sorted(objects.keys() & values.keys()):
+        message = f"{variable} is an object in {objects[variable]} and a value in {values[variable]}"
+        yield _problem(rule, message, "use two variables")
+
+
+def _fits(term: Term, datatype: str) -> bool:
+    if datatype == "boolean":
+        return term.name in ("true", "false")
+    return term.datatype == datatype or (datatype == "decimal" and term.datatype == "integer")
 
 
 def _safety(rule: Rule) -> Iterator[Problem]:
     if any(a.predicate == "=" for a in rule.body):
-        yield Problem(
-            "an equality may only be a head", rule.file, rule.line, cure="use the same variable twice instead"
-        )
+        yield _problem(rule, "an equality may only be a head", "use the same variable twice instead")
     equalities = [a for a in rule.head if a.predicate == "="]
     if equalities and len(rule.head) > 1:
-        yield Problem("an equality must be the only head atom", rule.file, rule.line, cure="split the rule")
+        yield _problem(rule, "an equality must be the only head atom", "split the rule")
     unbound = [v for a in equalities for v in a.variables if v in rule.existential]
     head_variables = {v for a in rule.head for v in a.variables}
-    if rule.body and head_variables and head_variables == set(rule.existential):
+    has_body = bool(rule.body or rule.conditions)
+    if has_body and head_variables and head_variables == set(rule.existential):
         unbound = sorted(head_variables)
     if unbound:
-        names = ", ".join(map(str, unbound))
-        yield Problem(
-            f"unsafe rule: the body does not bind {names}", rule.file, rule.line, cure="add a body atom with it"
-        )
-    if not rule.body and head_variables:
-        yield Problem("a fact must not have variables", rule.file, rule.line, cure="add a body")
+        names = ", ".join(map(str, dict.fromkeys(unbound)))
+        yield _problem(rule, f"unsafe rule: the body does not bind {names}", "add a body atom with it")
+    if not has_body and head_variables:
+        yield _problem(rule, "a fact must not have variables", "add a body")
+    if rule.conditions:
+        yield from _unbound_conditions(rule)
 
 
-def _impossible(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
-    classes: dict[Term, list[str]] = {}
+def _unbound_conditions(rule: Rule) -> Iterator[Problem]:
+    """Variables that a condition tests and nothing binds; those of a negation or a count may be local if named `_…`."""
+    bound = {v for atom in rule.body for v in atom.variables}
+    waiting = [c for c in rule.conditions if isinstance(c, Comparison) and c.operator == "is"]
+    while ready := [c for c in waiting if _needs(c.right) <= bound]:
+        bound |= {v for c in ready for v in variables_of(c.left)}
+        waiting = [c for c in waiting if c not in ready]
+    for condition in rule.conditions:
+        if isinstance(condition, Negation):
+            loose = {v for v in condition.variables if v not in bound and not v.name.startswith("_")}
+            cure = "add a body atom with it, or name it _{} if any value will do"
+        else:
+            target = set(variables_of(condition.left)) if condition.operator == "is" else set()
+            needed = (_needs(condition.left) - target) | _needs(condition.right)
+            loose = needed - bound
+            cure = "add a body atom with it"
+        for v in sorted(loose):
+            yield _problem(rule, f"unsafe rule: nothing binds {v} of {condition}", cure.format(v))
+        if not isinstance(condition, Negation):
+            for count in condition.counts:
+                inner = bound | {v for atom in count.body for v in atom.variables}
+                for v in sorted({v for v in count.variables if v not in inner and not v.name.startswith("_")}):
+                    yield _problem(
+                        rule, f"unsafe rule: nothing binds {v} of {count}", "add an atom with it to the count"
+                    )
+
+
+def _needs(operand: object) -> set[Term]:
+    """The variables of a side that must be bound outside of it: those of a count are its own."""
+    if isinstance(operand, Count):
+        return set()
+    if isinstance(operand, Expression):
+        return {v for inner in operand.operands for v in _needs(inner)}
+    return {operand} if isinstance(operand, Term) and operand.is_variable else set()
+
+
+def _impossible(rule: Rule) -> Iterator[Problem]:
     for atom in (*rule.body, *rule.head):
-        if len(atom.args) == 1 and atom in rule.body:
-            classes.setdefault(atom.args[0], []).append(atom.predicate)
-        elif len(atom.args) == 2 and atom.args[0] == atom.args[1]:
-            yield Problem(f"{atom} relates an object to itself", rule.file, rule.line, cure="use two variables")
-    for variable, names in classes.items():
-        for a, b in combinations(names, 2):
-            if rule.head and ontology.are_disjoint(a, b):
-                message = f"the rule can never fire: {variable} cannot be both {a!r} and {b!r}, which are disjoint"
-                yield Problem(message, rule.file, rule.line, cure="use two variables")
+        if rule.distinct and len(atom.args) == 2 and atom.args[0] == atom.args[1] and atom.args[0].is_variable:
+            yield _problem(rule, f"{atom} relates an object to itself", "use two variables")
+    negated = {c.atom for c in rule.conditions if isinstance(c, Negation)}
+    for atom in rule.body:
+        if atom in negated:
+            yield _problem(
+                rule, rf"the rule can never fire: it asks for {atom} and for \+ {atom}", "remove one of them"
+            )
+    yield from _empty_ranges(rule)
 
 
-def _duplicates(rules: tuple[Rule, ...]) -> Iterator[Problem]:
-    by_id: dict[str, Rule] = {}
-    by_form: dict[object, Rule] = {}
-    for rule in rules:
-        first = by_form.setdefault(canonical(rule), rule)
-        if first is not rule:
-            place = f"{first.file}:{first.line}"
-            yield Problem(f"the rule says the same as {place}", rule.file, rule.line, cure="keep one")
-        if rule.meta.get("id"):
-            first = by_id.setdefault(rule.meta["id"], rule)
-            if first is not rule:
-                message = f"id {rule.id!r} is used before in {first.file}:{first.line}"
-                yield Problem(message, rule.file, rule.line, cure="give each rule its own id")
-
-
-def _contradictions(rules: tuple[Rule, ...], ontology: Ontology) -> Iterator[Problem]:
-    """Pairs of rules that cannot both hold where their bodies do.
-
-    Found are: a rule whose head and body a denial forbids, and two rules that order the same classes both ways round by an
-    asymmetric word. Each pair is minimal by construction. A weighted rule contradicts nothing that allows exceptions.
-    """
-    hard = [r for r in rules if r.weight is None and not r.existential]
-    denials = {canonical(r): r for r in hard if not r.head}
-    denials_by_atoms = {key[1]: r for key, r in denials.items()}
-    orders: dict[object, Rule] = {}
-    for rule in hard:
-        for head in rule.head:
-            forbidden = denials_by_atoms.get(canonical(Rule((), (*rule.body, head)))[1])
-            if forbidden is not None:
-                message = f"contradicts the denial in {forbidden.file}:{forbidden.line}"
-                yield Problem(message, rule.file, rule.line, cure="weaken one by a weight, or remove it")
-            if len(set(head.args)) != 2 or head.predicate not in ontology.relations:
+def _empty_ranges(rule: Rule) -> Iterator[Problem]:
+    """Comparisons of one thing with numbers that leave no number over."""
+    lowest: dict[str, tuple[float, bool, Comparison]] = {}
+    highest: dict[str, tuple[float, bool, Comparison]] = {}
+    for condition in rule.conditions:
+        if not isinstance(condition, Comparison):
+            continue
+        for side, other, flipped in (
+            (condition.left, condition.right, False),
+            (condition.right, condition.left, True),
+        ):
+            if not (isinstance(other, Term) and other.datatype in NUMERIC):
                 continue
-            word = ontology.relations[head.predicate].predicate
-            if word not in {*_OPPOSITE, *_OPPOSITE.values()}:
-                continue
-            forward, backward = Atom(word, head.args), Atom(word, head.args[::-1])
-            if word in _OPPOSITE.values():
-                plain = next(w for w, o in _OPPOSITE.items() if o == word)
-                forward, backward = Atom(plain, head.args[::-1]), Atom(plain, head.args)
-            orders[canonical(Rule((forward,), rule.body))] = rule
-            other = orders.get(canonical(Rule((backward,), rule.body)))
-            if other is not None:
-                which = "it does itself" if other is rule else f"{other.file}:{other.line}"
-                message = f"orders the same objects the other way round than {which}"
-                yield Problem(
-                    message, rule.file, rule.line, cure="tell the objects apart by their classes, or keep one"
+            value, key, operator = float(other.value), str(side), condition.operator
+            up, down = ("<", "=<") if flipped else (">", ">=")
+            if operator in (up, down, "=:="):
+                bound = (value, operator == up, condition)
+                lowest[key] = max(lowest.get(key, bound), bound, key=lambda b: b[:2])
+            up, down = (">", ">=") if flipped else ("<", "=<")
+            if operator in (up, down, "=:="):
+                bound = (value, operator == up, condition)
+                highest[key] = min(highest.get(key, bound), bound, key=lambda b: (b[0], not b[1]))
+    for key, (low, open_low, first) in lowest.items():
+        if key in highest:
+            high, open_high, second = highest[key]
+            if low > high or (low == high and (open_low or open_high)):
+                yield _problem(
+                    rule, f"the rule can never fire: no number is both {first} and {second}", "correct one of them"
                 )
-
-
-_OPPOSITE = {"left_of": "right_of", "above": "below", "larger_than": "smaller_than"}

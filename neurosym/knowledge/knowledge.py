@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from neurosym.errors import DataError, KnowledgeError, NeurosymError, Problem, did_you_mean, short_path
+from neurosym.knowledge.canonical import canonical
 from neurosym.knowledge.check import check_rules
+from neurosym.knowledge.files import read_text
 from neurosym.knowledge.ontology import Ontology, load_ontology
 from neurosym.knowledge.rdf import FORMATS
-from neurosym.knowledge.rules import canonical, parse_leniently, read_text
-from neurosym.records import Rule
+from neurosym.knowledge.rules import parse_leniently
+from neurosym.knowledge.statements import ACTIVE, directives
+from neurosym.logic import Rule
 
 
 @dataclass(frozen=True)
 class Knowledge:
     """An ontology and the rules that hold over it.
 
-    `rules` are those of the rule files, followed by the ontology's own existential axioms unless a file states the same
-    rule (the file wins: its weight is the one a reviewer edits). `files` are all that was read, imports included.
+    `rules` are the written and accepted ones of the rule files, followed by those that the ontology's own axioms become (beyond
+    hierarchy and vocabulary) unless a file states the same rule (the file wins: its weight is the one a reviewer edits).
+    `inactive` are the files' candidate and rejected rules. `files` are all that was read, imports included.
     """
 
     ontology: Ontology
     rules: tuple[Rule, ...]
     files: tuple[Path, ...] = ()
+    inactive: tuple[Rule, ...] = ()
+
+    @property
+    def entailments(self) -> tuple[Rule, ...]:
+        """Everything that may be concluded: the rules, all axioms, and what the geometric words mean."""
+        axioms = [r for axiom in self.ontology.axioms for r in axiom.rules]
+        return tuple(dict.fromkeys((*self.rules, *axioms, *self.ontology.geometry_rules())))
 
     def class_of_category(self, category: str, file: str = "") -> str:
         """The class a data set's category is tied to by ``ns:category``.
@@ -45,22 +56,76 @@ class Knowledge:
         return frozenset(ties[key] for k, v in attributes.items() if (key := f"{k}={v}") in ties)
 
 
-def load_knowledge(paths: Iterable[str | Path]) -> Knowledge:
-    """Read and check ontology files (.ttl, .owl, .rdf, .nt) and rule files (.rules).
+def load_knowledge(paths: Iterable[str | Path], reason: bool = False) -> Knowledge:
+    """Read and check ontology files (any OWL syntax) and rule files (.rules).
+
+    Args:
+        paths: the files; without an ontology among them, those that the rule files name (``%! ontology=…``).
+        reason: also classify with a reasoner; entailed subsumptions then count like told ones.
 
     Raises:
-        KnowledgeError: with every problem found.
+        KnowledgeError: with every problem found (warnings are not raised).
     """
-    knowledge, problems = check_files(paths)
-    if knowledge is None or problems:
-        raise KnowledgeError(problems)
+    knowledge, problems = check_files(paths, reason)
+    errors = [p for p in problems if p.severity == "error"]
+    if knowledge is None and not errors:
+        errors = [Problem("no ontology given", cure="name a .ttl file, e.g. ontologies/thorax.ttl")]
+    if knowledge is None or errors:
+        raise KnowledgeError(errors)
     return knowledge
 
 
-def check_files(paths: Iterable[str | Path]) -> tuple[Knowledge | None, list[Problem]]:
-    """Like `load_knowledge`, but returns the problems instead of raising them; no `Knowledge` if the ontology is broken."""
-    problems: list[Problem] = []
-    ontologies, rule_files = [], []
+def check_files(paths: Iterable[str | Path], reason: bool = False) -> tuple[Knowledge | None, list[Problem]]:
+    """Like `load_knowledge`, but returns the problems, warnings included, instead of raising them.
+
+    There is no `Knowledge` if the ontology is broken, or if there is none: the rules are then checked by themselves.
+    """
+    ontologies, rule_files, problems = _sorted(paths)
+    rules: list[Rule] = []
+    named: list[Path] = []
+    for path in rule_files:
+        try:
+            text = read_text(path)
+        except NeurosymError as error:
+            problems += error.problems
+            continue
+        parsed, mistakes = parse_leniently(text, short_path(path))
+        rules += parsed
+        problems += mistakes
+        named += ontologies_of(text, path)
+    if not (ontologies or named):
+        if rule_files:
+            message = "no ontology is given: classes and relations are taken as they are written"
+            cure = "name one, or add a line `%! ontology=PATH` to the rule file"
+            problems.append(Problem(message, short_path(rule_files[0]), cure=cure, severity="warning"))
+        return None, _in_order([*problems, *check_rules(rules, None)])
+    try:
+        ontology = load_ontology(ontologies or list(dict.fromkeys(named)))
+    except NeurosymError as error:
+        return None, [*error.problems, *problems]
+    if reason:
+        from neurosym.knowledge.reasoner import classify
+
+        classified = classify(ontology)
+        problems += classified.problems
+        ontology = ontology.with_subsumptions(classified.subsumptions)
+    problems += check_rules(rules, ontology)
+    stated = {canonical(r) for r in rules} if ontology.rules else set()
+    axioms = tuple(a for a in ontology.rules if canonical(a) not in stated)
+    files = (*ontology.files, *(p.resolve() for p in rule_files))
+    active = tuple(r for r in rules if r.meta.get("status", "") in ACTIVE)
+    inactive = tuple(r for r in rules if r.meta.get("status", "") not in ACTIVE)
+    return Knowledge(ontology, (*active, *axioms), files, inactive), _in_order(problems)
+
+
+def ontologies_of(text: str, path: Path) -> list[Path]:
+    """The ontology files that the text of a rule file names in a line ``%! ontology=…``, relative to that file."""
+    named = directives(text).get("ontology", "")
+    return [(path.parent / name.strip()).resolve() for name in named.split(",") if name.strip()]
+
+
+def _sorted(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path], list[Problem]]:
+    ontologies, rule_files, problems = [], [], []
     for path in map(Path, paths):
         if path.suffix == ".rules":
             rule_files.append(path)
@@ -69,23 +134,8 @@ def check_files(paths: Iterable[str | Path]) -> tuple[Knowledge | None, list[Pro
         else:
             known = ", ".join((*FORMATS, ".rules"))
             problems.append(Problem(f"unknown kind of knowledge file {path.suffix!r}; known: {known}", str(path)))
-    rules: list[Rule] = []
-    for path in rule_files:
-        try:
-            parsed, mistakes = parse_leniently(read_text(path), short_path(path))
-            rules += parsed
-            problems += mistakes
-        except NeurosymError as error:
-            problems += error.problems
-    if not ontologies:
-        problems.append(Problem("no ontology given", cure="name a .ttl file, e.g. ontologies/thorax.ttl"))
-        return None, problems
-    try:
-        ontology = load_ontology(ontologies)
-    except NeurosymError as error:
-        return None, [*error.problems, *problems]
-    problems += check_rules(rules, ontology)
-    known_forms = {canonical(r) for r in rules}
-    axioms = tuple(a for a in ontology.axioms if canonical(a) not in known_forms)
-    files = (*ontology.files, *(p.resolve() for p in rule_files))
-    return Knowledge(ontology, (*rules, *axioms), files), sorted(problems, key=lambda p: (p.file, p.line))
+    return ontologies, rule_files, problems
+
+
+def _in_order(problems: Sequence[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda p: (p.file, p.line))

@@ -1,50 +1,58 @@
-"""The ontology as the rest of the program sees it: named classes and relations, their closure, and their ties to data.
+"""The ontology as the rest of the program sees it: classes, relations and axioms, their closure, and their ties to data.
 
-A class or property is named by its local name when that can stand in a rule (``right_lung``), else by its label in snake
-case. Four annotation properties of `ontologies/neurosym.ttl` tie an ontology to data, so that no Python table has to:
-``ns:category`` (a data set's category), ``ns:studyLabel`` (an image attribute ``key=value``), ``ns:predicate`` (the
-geometric word a property means), ``ns:zoned`` (boxes of this class are the frame whose thirds are the zones).
+Five annotation properties of `ontologies/neurosym.ttl` tie an ontology to data, so that no Python table has to:
+``ns:category`` (a data set's category), ``ns:studyLabel`` (an image attribute ``key=value``), ``ns:predicate`` (the geometric
+word a property means), ``ns:zoned`` (boxes of this class are the frame whose thirds are the zones), ``ns:confidence`` (how
+often an axiom holds). What an axiom becomes is in `neurosym.knowledge.axioms`; names are in `neurosym.knowledge.vocabulary`.
 """
 
 from __future__ import annotations
 
+import gc
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import networkx as nx
-from rdflib import RDF, RDFS, BNode, Graph, Literal, Namespace, URIRef
-from rdflib.collection import Collection
-from rdflib.namespace import OWL, SKOS
-from rdflib.term import Node
-
-from neurosym.errors import OntologyError, Problem, did_you_mean, short_path
+from neurosym.errors import OntologyError, did_you_mean, short_path
+from neurosym.knowledge.annotations import subject_of, words_of
+from neurosym.knowledge.axioms import Axiom, read_axioms
 from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, ZONES
-from neurosym.knowledge.rdf import line_of, read_graph
-from neurosym.records import Atom, Rule, Term
+from neurosym.knowledge.rdf import Source, read_sources
+from neurosym.knowledge.triples import NS, SKOS, Literal, Node, is_blank
+from neurosym.knowledge.vocabulary import Vocabulary
+from neurosym.logic import Rule
 
-NS = Namespace("https://w3id.org/neurosym/core#")
-_ATOM = re.compile(r"[a-z][A-Za-z0-9_]*\Z")
+if TYPE_CHECKING:
+    import networkx as nx
+    from rdflib import Graph
+
+_DEFINITIONS = (SKOS + "definition", "http://purl.obolibrary.org/obo/IAO_0000115")
 
 
 @dataclass(frozen=True, slots=True)
 class OntologyClass:
-    """A named class; `parents` are the asserted named superclasses."""
+    """A named class; `parents` are the asserted named superclasses, `entailed` those that a reasoner found besides."""
 
     name: str
     iri: str
     label: str
     parents: frozenset[str]
     definition: str = ""
+    entailed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """An object property; `predicate` is the geometric word it means, "" if it is not geometric."""
+    """A property; `predicate` is the geometric word it means, "" if it is not geometric.
+
+    `datatype` is "" for an object property, else what its values are: "integer", "decimal", "string" or "boolean".
+    `domain` and `range` are the named classes that it is stated to lead from and to.
+    """
 
     name: str
     iri: str
@@ -54,6 +62,11 @@ class Relation:
     symmetric: bool = False
     transitive: bool = False
     parents: frozenset[str] = frozenset()
+    datatype: str = ""
+    functional: bool = False
+    asymmetric: bool = False
+    domain: frozenset[str] = frozenset()
+    range: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -66,29 +79,92 @@ class Ontology:
     categories: dict[str, str]
     study_labels: dict[str, str]
     zoned: frozenset[str]
-    axioms: tuple[Rule, ...]
-    files: tuple[Path, ...]
-    graph: Graph = field(repr=False)
+    axioms: tuple[Axiom, ...]
+    source: Source = field(repr=False)
+    _above: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
+    _foes: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, imported ones before those that import them."""
+        return self.source.files
+
+    @property
+    def graph(self) -> Graph:
+        """The complete RDF."""
+        return self.source.graph
 
     @cached_property
-    def _ancestors(self) -> dict[str, frozenset[str]]:
-        return {name: frozenset(nx.descendants(self.hierarchy, name)) for name in self.classes}
+    def rules(self) -> tuple[Rule, ...]:
+        """What the axioms say beyond how names relate, as rules with their places in the files."""
+        found = []
+        for axiom in self.axioms:
+            kept = [] if axiom.structural else [r for r in axiom.rules if r.weight is not None or not _subsumption(r)]
+            if kept:
+                file, line = self.place(axiom)
+                found += [replace(rule, file=file, line=line) for rule in kept]
+        return tuple(found)
+
+    @cached_property
+    def measurements(self) -> frozenset[str]:
+        """The data properties: relations between an object and a value."""
+        return frozenset(name for name, r in self.relations.items() if r.datatype)
 
     @cached_property
     def hierarchy(self) -> nx.DiGraph:
-        """The named classes with an edge from each to its parents."""
+        """The named classes with an edge from each to its parents, asserted and entailed."""
+        import networkx as nx
+
         graph = nx.DiGraph()
         graph.add_nodes_from(self.classes)
-        graph.add_edges_from((name, parent) for name, c in self.classes.items() for parent in c.parents)
+        graph.add_edges_from((name, parent) for name, c in self.classes.items() for parent in c.parents | c.entailed)
         return graph
+
+    @cached_property
+    def _children(self) -> dict[str, list[str]]:
+        children: dict[str, list[str]] = {}
+        for name, c in self.classes.items():
+            for parent in c.parents | c.entailed:
+                children.setdefault(parent, []).append(name)
+        return children
+
+    @cached_property
+    def _disjoint_with(self) -> dict[str, set[str]]:
+        table: dict[str, set[str]] = {}
+        for a, b in (tuple(pair) for pair in self.disjoint):
+            table.setdefault(a, set()).add(b)
+            table.setdefault(b, set()).add(a)
+        return table
 
     def ancestors(self, name: str) -> frozenset[str]:
         """Every named superclass of a class, without itself."""
-        return self._ancestors[name]
+        known = self._above.get(name)
+        if known is None:
+            c = self.classes[name]
+            found: set[str] = set()
+            ahead = [*c.parents, *c.entailed]
+            while ahead:
+                parent = ahead.pop()
+                if parent in found:
+                    continue
+                found.add(parent)
+                if parent in self._above:
+                    found |= self._above[parent]
+                else:
+                    ahead += (*self.classes[parent].parents, *self.classes[parent].entailed)
+            known = self._above[name] = frozenset(found - {name})
+        return known
 
     def descendants(self, name: str) -> frozenset[str]:
         """Every named subclass of a class, without itself."""
-        return frozenset(nx.ancestors(self.hierarchy, name))
+        found: set[str] = set()
+        ahead = [name]
+        while ahead:
+            for child in self._children.get(ahead.pop(), ()):
+                if child not in found:
+                    found.add(child)
+                    ahead.append(child)
+        return frozenset(found - {name})
 
     def is_a(self, name: str, ancestor: str) -> bool:
         """Whether every instance of `name` is one of `ancestor`."""
@@ -96,29 +172,44 @@ class Ontology:
 
     def are_disjoint(self, a: str, b: str) -> bool:
         """Whether the two classes, or classes above them, are stated to share no instance."""
-        above_a, above_b = self.ancestors(a) | {a}, self.ancestors(b) | {b}
-        return any(frozenset((x, y)) in self.disjoint for x in above_a for y in above_b if x != y)
+        if a not in self._foes:
+            above = self.ancestors(a) | {a}
+            self._foes[a] = frozenset(foe for c in above for foe in self._disjoint_with.get(c, ()))
+        return b in self._foes[a] or not self._foes[a].isdisjoint(self.ancestors(b))
+
+    def with_subsumptions(self, pairs: Iterable[tuple[str, str]]) -> Ontology:
+        """This ontology with entailed subsumptions (class, superclass) in its closure.
+
+        Raises:
+            KeyError: a name that is no class.
+        """
+        found: dict[str, set[str]] = {}
+        for name, parent in pairs:
+            if parent != name and self.classes[parent].name not in self.classes[name].parents:
+                found.setdefault(name, set()).add(parent)
+        changed = {n: replace(self.classes[n], entailed=self.classes[n].entailed | more) for n, more in found.items()}
+        return replace(self, classes={**self.classes, **changed}, _above={}, _foes={})
 
     def entailments(self) -> tuple[Rule, ...]:
         """What the hierarchy, the relations' characteristics and the sizes entail, as hard rules: nothing to find anew."""
-        x, y, z = Term("X"), Term("Y"), Term("Z")
-        rules = [
-            Rule((Atom(parent, (x,)),), (Atom(name, (x,)),)) for name in self.classes for parent in self.ancestors(name)
-        ]
-        for name, r in self.relations.items():
-            body = (Atom(name, (x, y)),)
-            rules += [Rule((Atom(parent, (x, y)),), body) for parent in r.parents]
-            if r.inverse:
-                rules.append(Rule((Atom(r.inverse, (y, x)),), body))
-            if r.symmetric:
-                rules.append(Rule((Atom(name, (y, x)),), body))
-            if r.transitive:
-                rules.append(Rule((Atom(name, (x, z)),), (*body, Atom(name, (y, z)))))
-            if r.predicate == "larger_than":
-                sizes = [size for size in SIZES if size in self.classes]
-                pairs = combinations(sizes, 2)  # from small to large
-                rules += [Rule((Atom(name, (x, y)),), (Atom(b, (x,)), Atom(a, (y,)))) for a, b in pairs]
-        return tuple(sorted(set(rules), key=str))
+        from neurosym.knowledge.entailment import entailments
+
+        return entailments(self)
+
+    def geometry_rules(self) -> tuple[Rule, ...]:
+        """What the relations tied by ``ns:predicate`` entail by the definition of their words in geometry.py."""
+        from neurosym.knowledge.entailment import geometry_rules
+
+        return geometry_rules(self)
+
+    def place(self, axiom: Axiom) -> tuple[str, int]:
+        """File and line of an axiom; line 0 if it is not found."""
+        triples = self.source.triples
+        about = subject_of(triples, axiom.triple)
+        if not about:
+            return short_path(self.files[-1]), 0
+        words = words_of(triples, axiom.triple[0] if is_blank(axiom.triple[0]) else axiom.triple[2])
+        return self.source.place(about, *words)
 
     @property
     def where(self) -> str:
@@ -126,180 +217,176 @@ class Ontology:
         return ", ".join(short_path(f) for f in self.files)
 
 
-def load_ontology(paths: Iterable[Path]) -> Ontology:
-    """Read ontology files and what they import into one `Ontology`.
+def load_ontology(paths: Iterable[Path], texts: Mapping[Path, str] | None = None) -> Ontology:
+    """Read ontology files and what they import into one `Ontology`; `texts` stand for files that an editor has open.
 
     Raises:
         OntologyError: with every problem of the files (see `neurosym.knowledge.rdf` for those of reading).
     """
-    graph = Graph()
-    files: tuple[Path, ...] = ()
-    for path in paths:
-        if Path(path).resolve() in files:
-            continue
-        part, seen = read_graph(Path(path))
-        graph += part
-        files += tuple(f for f in seen if f not in files)
-    return _Reader(graph, files).read()
+    with _collector_at_rest():
+        return _Reader(read_sources(paths, texts)).read()
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """While only new objects are made, the cycle collector walks over all of them again and again: half the time of HPO."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _subsumption(rule: Rule) -> tuple[str, str] | None:
+    """(class, superclass) if the rule says just that one class lies below another."""
+    if len(rule.head) != 1 or len(rule.body) != 1 or rule.conditions:
+        return None
+    head, body = rule.head[0], rule.body[0]
+    if len(head.args) != 1 or head.args != body.args or not head.args[0].is_variable:
+        return None
+    return body.predicate, head.predicate
 
 
 class _Reader:
-    """Reads one merged graph; problems are collected, then raised together."""
+    """Reads one source; problems are collected, then raised together."""
 
-    def __init__(self, graph: Graph, files: tuple[Path, ...]) -> None:
-        self.graph, self.files = graph, files
-        self.problems: list[Problem] = []
+    def __init__(self, source: Source) -> None:
+        self.source, self.triples = source, source.triples
+        self.vocabulary = Vocabulary(source)
 
     def read(self) -> Ontology:
-        class_nodes = self._subjects(OWL.Class)
-        property_nodes = self._subjects(OWL.ObjectProperty)
-        names: dict[Node, str] = {node: self._name(node) for node in (*class_nodes, *property_nodes)}
-        for name in sorted(n for n, count in Counter(names.values()).items() if count > 1):
-            iris = ", ".join(sorted(f"<{i}>" for i, n in names.items() if n == name))
-            self._problem(f"two terms share the name {name!r}: {iris}", name, "give one of them another label")
-        classes = {names[n]: self._class(n, names) for n in class_nodes}
-        relations = {names[n]: self._relation(n, names) for n in property_nodes}
+        v = self.vocabulary
+        self._check_words()
+        axioms = read_axioms(v)
+        hard = [rule for a in axioms if a.confidence is None for rule in a.rules]
+        parents: dict[str, set[str]] = {}
+        for pair in filter(None, map(_subsumption, hard)):
+            parents.setdefault(pair[0], set()).add(pair[1])
+        self._check_circles(axioms)
         ontology = Ontology(
-            classes=classes,
-            relations=relations,
-            disjoint=frozenset(self._disjoint(names)),
-            categories=self._ties(NS.category, names),
-            study_labels=self._ties(NS.studyLabel, names),
-            zoned=frozenset(names[s] for s in self.graph.subjects(NS.zoned, Literal(True)) if s in names),
-            axioms=tuple(sorted(set(self._axioms(names)), key=str)),
-            files=self.files,
-            graph=self.graph,
+            classes={name: self._class(iri, name, parents.get(name, ())) for iri, name in v.classes.items()},
+            relations=self._relations(axioms),
+            disjoint=frozenset(filter(None, map(_disjointness, hard))),
+            categories=self._ties("category"),
+            study_labels=self._ties("studyLabel"),
+            zoned=frozenset(v.names[s] for s, o in self.triples.pairs(NS + "zoned") if s in v.names and _is_true(o)),
+            axioms=axioms,
+            source=self.source,
         )
-        if not classes:
-            self._problem("declares no owl:Class", "", "is this the right file?")
-        if self.problems:
-            raise OntologyError(self.problems)
+        if not v.classes:
+            v.problem("declares no owl:Class", "is this the right file?")
+        if v.problems:
+            raise OntologyError(v.problems)
         return ontology
 
-    def _subjects(self, kind: URIRef) -> list[URIRef]:
-        found = {s for s in self.graph.subjects(RDF.type, kind) if isinstance(s, URIRef)}
-        return sorted(found - {OWL.Thing, OWL.Nothing})
+    def _class(self, iri: str, name: str, parents: Iterable[str]) -> OntologyClass:
+        definition = next((o for p in _DEFINITIONS for o in self.triples.objects(iri, p)), "")
+        text = definition.value if isinstance(definition, Literal) else definition
+        return OntologyClass(name, iri, self.vocabulary.label(iri) or name, frozenset(parents), text)
 
-    def _problem(self, message: str, word: str, cure: str = "") -> None:
-        for file in reversed(self.files):
-            line = line_of(file, word) if word else 0
-            if line:
-                self.problems.append(Problem(message, short_path(file), line, cure=cure))
-                return
-        self.problems.append(Problem(message, short_path(self.files[-1]), cure=cure))
-
-    def _label(self, node: URIRef) -> str:
-        labels = [o for o in self.graph.objects(node, RDFS.label) if isinstance(o, Literal)]
-        labels.sort(key=lambda o: (o.language not in (None, "en"), str(o)))
-        return str(labels[0]).strip() if labels else ""
-
-    def _name(self, node: URIRef) -> str:
-        local = re.split(r"[#/:]", str(node))[-1]
-        if _ATOM.match(local):
-            return local
-        source = self._label(node) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", local)
-        name = re.sub(r"\W+", "_", source).strip("_").lower()
-        return name if _ATOM.match(name) else f"c_{name}"
-
-    def _class(self, node: URIRef, names: dict[Node, str]) -> OntologyClass:
-        parents = set()
-        for parent in (*self.graph.objects(node, RDFS.subClassOf), *self.graph.objects(node, OWL.equivalentClass)):
-            if parent in names:
-                parents.add(names[parent])
-            elif isinstance(parent, URIRef) and parent != OWL.Thing:
-                local = re.split(r"[#/:]", str(parent))[-1]
-                cure = did_you_mean(local, names.values())
-                self._problem(f"superclass <{parent}> of {names[node]!r} is not declared", local, cure)
-        for word in map(str, self.graph.objects(node, NS.predicate)):
-            if word not in (*ZONES, *SIDES, *SIZES):
-                cure = did_you_mean(word, (*ZONES, *SIDES, *SIZES))
-                self._problem(f"ns:predicate {word!r} of class {names[node]!r} is not a zone, side or size", word, cure)
-        definition = next((str(o) for o in self.graph.objects(node, SKOS.definition)), "")
-        return OntologyClass(
-            names[node], str(node), self._label(node) or names[node], frozenset(parents - {names[node]}), definition
-        )
-
-    def _relation(self, node: URIRef, names: dict[Node, str]) -> Relation:
-        word = next((str(o) for o in self.graph.objects(node, NS.predicate)), "")
-        if word and word not in PREDICATES:
-            cure = did_you_mean(word, PREDICATES)
-            self._problem(f"ns:predicate {word!r} of {names[node]!r} is not a geometric word", word, cure)
-        inverses = {*self.graph.objects(node, OWL.inverseOf), *self.graph.subjects(OWL.inverseOf, node)}
-        return Relation(
-            names[node],
-            str(node),
-            self._label(node) or names[node],
-            word,
-            inverse=min((names[i] for i in inverses if i in names), default=""),
-            symmetric=(node, RDF.type, OWL.SymmetricProperty) in self.graph,
-            transitive=(node, RDF.type, OWL.TransitiveProperty) in self.graph,
-            parents=frozenset(names[p] for p in self.graph.objects(node, RDFS.subPropertyOf) if p in names),
-        )
-
-    def _disjoint(self, names: dict[Node, str]) -> Iterator[frozenset[str]]:
-        for a, b in self.graph.subject_objects(OWL.disjointWith):
-            if a in names and b in names:
-                yield frozenset((names[a], names[b]))
-        for node in self.graph.subjects(RDF.type, OWL.AllDisjointClasses):
-            for head in self.graph.objects(node, OWL.members):
-                yield from self._pairs(head, names)
-        for head in self.graph.objects(None, OWL.disjointUnionOf):
-            yield from self._pairs(head, names)
-
-    def _pairs(self, head: Node, names: dict[Node, str]) -> Iterator[frozenset[str]]:
-        try:
-            members = [names[m] for m in Collection(self.graph, head) if m in names]
-        except ValueError:
-            self._problem("an RDF list is cyclic", "AllDisjointClasses", "write the list anew")
-            return
-        yield from (frozenset((a, b)) for i, a in enumerate(members) for b in members[i + 1 :] if a != b)
-
-    def _ties(self, tie: URIRef, names: dict[Node, str]) -> dict[str, str]:
-        table: dict[str, str] = {}
-        for node, value in sorted(self.graph.subject_objects(tie)):
-            if node not in names:
+    def _relations(self, axioms: Iterable[Axiom]) -> dict[str, Relation]:
+        """The properties, with what their axioms say of them for certain."""
+        v = self.vocabulary
+        said: dict[tuple[str, str], set[str]] = {}
+        for axiom in axioms:
+            subject, _, obj = axiom.triple
+            if axiom.confidence is not None or subject not in v.names:
                 continue
-            name = names[node]
-            if table.setdefault(str(value), name) != name:
-                message = f"{tie.fragment} {str(value)!r} is tied to both {table[str(value)]!r} and {name!r}"
-                self._problem(message, str(value), "keep one")
+            word = re.sub(
+                r"^(Object|Data|Sub(Object|Data))Property(?=Domain|Range|Of)|(Object|Data)Property$", "", axiom.kind
+            )
+            said.setdefault((subject, word), set()).add(v.names.get(str(obj), ""))
+            if word in ("InverseObjectProperties", "EquivalentObjectProperties", "EquivalentDataProperties"):
+                said.setdefault((str(obj), word), set()).add(v.names[subject])
+
+        def names(iri: str, *words: str) -> frozenset[str]:
+            return frozenset(n for word in words for n in said.get((iri, word), ()) if n and n != v.names[iri])
+
+        found = {}
+        for iri, name in {**v.objects, **v.data}.items():
+            found[name] = Relation(
+                name,
+                iri,
+                v.label(iri) or name,
+                next((o.value for o in self.triples.objects(iri, NS + "predicate") if isinstance(o, Literal)), ""),
+                inverse=min(names(iri, "InverseObjectProperties"), default=""),
+                symmetric=(iri, "Symmetric") in said,
+                transitive=(iri, "Transitive") in said,
+                parents=names(iri, "Of", "EquivalentObjectProperties", "EquivalentDataProperties"),
+                datatype=v.datatype(iri) if iri in v.data else "",
+                functional=(iri, "Functional") in said,
+                asymmetric=(iri, "Asymmetric") in said,
+                domain=names(iri, "Domain"),
+                range=names(iri, "Range"),
+            )
+        return found
+
+    def _check_words(self) -> None:
+        v = self.vocabulary
+        for iri, value in self.triples.pairs(NS + "predicate"):
+            word = value.value if isinstance(value, Literal) else value
+            if iri in v.classes and word not in (*ZONES, *SIDES, *SIZES):
+                cure = did_you_mean(word, (*ZONES, *SIDES, *SIZES))
+                v.problem(
+                    f"ns:predicate {word!r} of class {v.names[iri]!r} is not a zone, side or size", cure, iri, word
+                )
+            elif iri in v.names and iri not in v.classes and word not in PREDICATES:
+                cure = did_you_mean(word, PREDICATES)
+                v.problem(f"ns:predicate {word!r} of {v.names[iri]!r} is not a geometric word", cure, iri, word)
+
+    def _check_circles(self, axioms: Iterable[Axiom]) -> None:
+        """Classes below one another in a circle are a slip, unless they are stated to be equivalent."""
+        one: dict[str, str] = {}
+
+        def root(name: str) -> str:
+            while name in one:
+                name = one[name]
+            return name
+
+        steps = []
+        for axiom in axioms:
+            if axiom.structural and axiom.kind in ("EquivalentClasses", "SubClassOf"):
+                pair = _subsumption(axiom.rules[0])
+                assert pair is not None  # a structural inclusion is one
+                if axiom.kind == "SubClassOf":
+                    steps.append(pair)
+                elif root(pair[0]) != root(pair[1]):
+                    one[root(pair[0])] = root(pair[1])
+        above: dict[str, set[str]] = {}
+        for name, parent in steps:
+            if not one or root(name) != root(parent):
+                above.setdefault(root(name), set()).add(root(parent))
+        try:
+            TopologicalSorter(above).prepare()
+        except CycleError as error:
+            circle = error.args[1][::-1]
+            start = circle.index(min(circle))
+            circle = [*circle[start:-1], *circle[: start + 1]]
+            iri = next(i for i, n in self.vocabulary.classes.items() if n == circle[0])
+            cure = "remove one of these rdfs:subClassOf, or state owl:equivalentClass"
+            self.vocabulary.problem(f"cyclic class hierarchy: {' ⊑ '.join(circle)}", cure, iri, circle[1])
+
+    def _ties(self, tie: str) -> dict[str, str]:
+        table: dict[str, str] = {}
+        names = self.vocabulary.names
+        pairs = ((s, o.value if isinstance(o, Literal) else o) for s, o in self.triples.pairs(NS + tie) if s in names)
+        for iri, value in sorted(pairs):
+            name = names[iri]
+            if table.setdefault(value, name) != name:
+                message = f"{tie} {value!r} is tied to both {table[value]!r} and {name!r}"
+                self.vocabulary.problem(message, "keep one", iri, value)
         return table
 
-    def _axioms(self, names: dict[Node, str]) -> Iterator[Rule]:
-        """`C ⊑ ∃r.D` as `r(X, Y), d(Y) :- c(X).`, weighted by the axiom's ns:confidence."""
-        x, y = Term("X"), Term("Y")
-        for node, restriction in self.graph.subject_objects(RDFS.subClassOf):
-            if not isinstance(restriction, BNode) or not isinstance(node, URIRef) or node not in names:
-                continue
-            relation = self.graph.value(restriction, OWL.onProperty)
-            filler = self.graph.value(restriction, OWL.someValuesFrom)
-            if relation not in names or filler not in names:
-                continue
-            head = (Atom(names[relation], (x, y)), Atom(names[filler], (y,)))
-            weight = self._confidence(node, restriction)
-            meta = {"id": f"{names[node]}_{names[relation]}_{names[filler]}", "axiom": str(node)}
-            where = next((f for f in reversed(self.files) if line_of(f, names[node])), self.files[-1])
-            yield Rule(head, (Atom(names[node], (x,)),), weight, meta, short_path(where), line_of(where, names[node]))
 
-    def _confidence(self, node: URIRef, restriction: Node) -> float | None:
-        for axiom in self.graph.subjects(OWL.annotatedSource, node):
-            same = (axiom, OWL.annotatedProperty, RDFS.subClassOf) in self.graph
-            target = self.graph.value(axiom, OWL.annotatedTarget)
-            value = self.graph.value(axiom, NS.confidence)
-            if same and value is not None and target is not None and self._same_restriction(target, restriction):
-                try:
-                    confidence = float(str(value))
-                except ValueError:
-                    confidence = -1.0
-                if not 0.0 < confidence <= 1.0:
-                    message = f"ns:confidence {str(value)!r} of an axiom about {self._name(node)!r} is not in (0, 1]"
-                    self._problem(message, str(value), "write the share of cases in which the axiom holds")
-                    return None
-                return confidence
+def _disjointness(rule: Rule) -> frozenset[str] | None:
+    """The two classes that a denial keeps apart, if that is all it says."""
+    if rule.head or len(rule.body) != 2 or rule.conditions:
         return None
+    a, b = rule.body
+    return frozenset((a.predicate, b.predicate)) if len(a.args) == 1 and a.args == b.args else None
 
-    def _same_restriction(self, a: Node, b: Node) -> bool:
-        def key(n: Node) -> tuple[Node | None, Node | None]:
-            return (self.graph.value(n, OWL.onProperty), self.graph.value(n, OWL.someValuesFrom))
 
-        return a == b or key(a) == key(b)
+def _is_true(node: Node) -> bool:
+    return isinstance(node, Literal) and node.value in ("true", "1")

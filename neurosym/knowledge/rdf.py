@@ -1,134 +1,215 @@
-"""RDF files → one rdflib graph: Turtle, RDF/XML and N-Triples, with `owl:imports` resolved on this disk only.
+"""Ontology files, with what they import, → `Source`: one set of triples, the files, and the line of everything.
 
-An import is looked up in ``catalog-v001.xml`` (as Protégé writes it) beside the importing file, then among the ontologies of
-that folder. The network is never asked. All problems of a file are reported with file and line.
+Ten syntaxes are read (`FORMATS`). An import is looked up in ``catalog-v001.xml`` beside the importing file, then among the
+ontologies of that folder by ontology IRI or version IRI. The network is never asked.
 """
 
 from __future__ import annotations
 
-import re
-import xml.etree.ElementTree as ET
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from urllib.parse import unquote, urlparse
-
-from rdflib import Graph, URIRef
-from rdflib.namespace import OWL, RDF
-from rdflib.plugins.parsers.notation3 import BadSyntax
+from typing import TYPE_CHECKING
 
 from neurosym.errors import OntologyError, Problem, short_path
+from neurosym.knowledge.catalog import CATALOG, catalog_file
+from neurosym.knowledge.places import Places
+from neurosym.knowledge.syntaxes import FORMATS, parse, read_text, syntax_of
+from neurosym.knowledge.triples import OWL, RDF, TYPE, XSD, Literal, Triple, Triples, is_blank
 
-_WORD = re.compile(r"[\w-]+")
-FORMATS = {".ttl": "turtle", ".owl": "xml", ".rdf": "xml", ".nt": "nt"}
-CATALOG = "catalog-v001.xml"
-_CATALOG_URI = "{urn:oasis:names:tc:entity:xmlns:xml:catalog}uri"
+if TYPE_CHECKING:
+    from rdflib import Graph
+    from rdflib.term import Node as RdflibNode
+
+__all__ = ["FORMATS", "Source", "read_sources"]
+
+MAX_DEPTH = 100
 
 
-def read_graph(path: Path, trail: tuple[Path, ...] = ()) -> tuple[Graph, tuple[Path, ...]]:
-    """Read an ontology with everything it imports.
+@dataclass(frozen=True)
+class Document:
+    """One file as it was read; `label` begins the names of its blank nodes."""
+
+    path: Path
+    text: str
+    syntax: str
+    label: str
+
+    @cached_property
+    def places(self) -> Places:
+        """The lines of its blocks."""
+        return Places(self.text, self.syntax)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Ontology files as read: their triples, where they came from, the whole graph for experts."""
+
+    triples: Triples
+    files: tuple[Path, ...]
+    documents: tuple[Document, ...] = field(default=(), repr=False)
+
+    def place(self, node: str, *words: str) -> tuple[str, int]:
+        """The file and line where the block about an IRI begins, for messages.
+
+        With `words`, the first line of such a block that holds one of them. What has no block is looked for as a text. If
+        nothing is found: the last file, line 0.
+        """
+        documents = self.documents[::-1]
+        for document in documents if words else ():
+            if line := document.places.in_block(node, words):
+                return short_path(document.path), line
+        for document in documents:
+            if line := document.places.of_block(node):
+                return short_path(document.path), line
+        for text in (node, *words):
+            for document in documents:
+                if text and not is_blank(text) and (line := document.places.of_mention(text)):
+                    return short_path(document.path), line
+        return short_path(self.files[-1]), 0
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The complete RDF, with every annotation, as rdflib's graph."""
+        from rdflib import BNode, Graph, URIRef
+        from rdflib import Literal as RdflibLiteral
+
+        def term(node: str | Literal) -> RdflibNode:
+            if isinstance(node, str):
+                return BNode(node[2:]) if is_blank(node) else URIRef(node)
+            if node.language:
+                return RdflibLiteral(node.value, lang=node.language)
+            return RdflibLiteral(
+                node.value, datatype=None if node.datatype == XSD + "string" else URIRef(node.datatype)
+            )
+
+        graph = Graph()
+        for d in self.documents:
+            for s, p, o in parse(d.path, d.text, d.syntax, d.label, everything=True)[1]:
+                graph.add((term(s), term(p), term(o)))
+        return graph
+
+
+def read_sources(paths: Iterable[Path], texts: Mapping[Path, str] | None = None) -> Source:
+    """Read ontology files and everything they import.
 
     Args:
-        path: the file; its suffix names the syntax.
-        trail: the files that are being read already (used to find import cycles).
-
-    Returns:
-        The merged graph, and the files it came from, importing file last.
+        paths: the files.
+        texts: text that an editor has not saved yet, by absolute path; read instead of the file.
 
     Raises:
-        OntologyError: unreadable file, unknown suffix, syntax error, import not found locally, cyclic import.
+        OntologyError: a file that cannot be read or is wrong, an import that is not on this disk, a circle of imports.
     """
-    path = path.resolve()
-    if path in trail:
-        circle = " → ".join(p.name for p in (*trail[trail.index(path) :], path))
-        raise OntologyError(
-            Problem(f"cyclic owl:imports: {circle}", short_path(path), cure="remove one of these imports")
-        )
-    graph = _parse(path)
-    files: tuple[Path, ...] = ()
-    for iri in sorted(str(o) for o in graph.objects(None, OWL.imports)):
-        imported, seen = read_graph(resolve_import(iri, path), (*trail, path))
-        graph += imported
-        files += tuple(f for f in seen if f not in files)
-    return graph, (*files, path)
+    loader = _Loader({path.resolve(): text for path, text in (texts or {}).items()})
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            loader.load(Path(path).resolve(), ())
+        except OntologyError as error:
+            problems += error.problems
+    if problems:
+        raise OntologyError(dict.fromkeys(problems))
+    triples = Triples()
+    for path in loader.order:
+        for triple in loader.parsed[path][1]:
+            triples.add(*triple)
+    return Source(triples, tuple(loader.order), tuple(loader.order.values()))
 
 
-def _parse(path: Path) -> Graph:
-    syntax = FORMATS.get(path.suffix.lower())
-    if syntax is None:
-        raise OntologyError(
-            Problem(f"unknown ontology format {path.suffix!r}; known: {', '.join(FORMATS)}", short_path(path))
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise OntologyError(Problem("not UTF-8 text", short_path(path), line, cure="save the file as UTF-8")) from error
-    except OSError as error:
-        raise OntologyError(Problem(f"cannot be read: {error.strerror}", short_path(path))) from error
-    graph = Graph()
-    try:
-        graph.parse(data=text, format=syntax, publicID=path.as_uri())
-    except BadSyntax as error:
-        found = text[error._i : error._i + 30].split("\n")[0]
-        message = f"Turtle syntax: {error._why}, found {found!r}"
-        raise OntologyError(Problem(message, short_path(path), error.lines + 1)) from error
-    except Exception as error:  # rdflib's other parsers raise whatever their XML library does
-        line = getattr(error, "getLineNumber", lambda: 0)() or 0
-        reason = getattr(error, "getMessage", lambda: str(error))()
-        raise OntologyError(Problem(f"{syntax} syntax: {reason}".split("\n")[0], short_path(path), line)) from error
-    return graph
+class _Loader:
+    def __init__(self, unsaved: Mapping[Path, str]) -> None:
+        self.unsaved = unsaved
+        self.parsed: dict[Path, tuple[Document, list[Triple]]] = {}
+        self.texts: dict[Path, str] = {}
+        self.order: dict[Path, Document] = {}
+
+    def load(self, path: Path, trail: tuple[Path, ...]) -> None:
+        """Put a file behind everything it imports; `trail` are the files that are being read already."""
+        trail = (*trail, path)
+        document, triples = self.parse(path)
+        if path in self.order:
+            return
+        problems: list[Problem] = []
+        for iri in sorted({o for _, p, o in triples if p == OWL + "imports" and isinstance(o, str)}):
+            try:
+                target = self.imported(iri, document)
+                if target in trail:
+                    circle = " → ".join(p.name for p in (*trail[trail.index(target) :], target))
+                    message, line = f"cyclic owl:imports: {circle}", document.places.of_mention(iri)
+                    raise OntologyError(Problem(message, short_path(path), line, cure="remove one of these imports"))
+                self.load(target, trail)
+            except OntologyError as error:
+                problems += error.problems
+        if problems:
+            raise OntologyError(problems)
+        self.order[path] = document
+
+    def text(self, path: Path) -> str:
+        """The text of a file, read once."""
+        if path not in self.texts:
+            self.texts[path] = read_text(path, self.unsaved)
+        return self.texts[path]
+
+    def parse(self, path: Path) -> tuple[Document, list[Triple]]:
+        """A file with its triples, parsed once."""
+        if path not in self.parsed:
+            label = f"f{len(self.parsed)}n"
+            text = self.text(path)
+            syntax, triples = parse(path, text, syntax_of(path, text), label)
+            document = Document(path, text, syntax, label)
+            _check_depth(triples, document)
+            self.parsed[path] = (document, triples)
+        return self.parsed[path]
+
+    def imported(self, iri: str, importer: Document) -> Path:
+        """The local file of an imported ontology."""
+        folder = importer.path.parent
+        found = catalog_file(iri, folder)
+        if found is not None:
+            return found.resolve()
+        broken: list[Problem] = []
+        for candidate in sorted(p.resolve() for p in folder.iterdir() if p.suffix.lower() in FORMATS and p.is_file()):
+            if candidate == importer.path:
+                continue
+            try:
+                if candidate.suffix.lower() == ".obo" or iri in self.text(candidate):
+                    triples = self.parse(candidate)[1]
+                    if (iri, TYPE, OWL + "Ontology") in triples or any(
+                        p == OWL + "versionIRI" and o == iri for _, p, o in triples
+                    ):
+                        return candidate
+            except OntologyError as error:
+                broken += error.problems
+        cure = f"map it to a local file in {short_path(folder / CATALOG)} (nothing is fetched from the network)"
+        line = importer.places.of_mention(iri)
+        message = f"owl:imports <{iri}> is not on this disk"
+        raise OntologyError([Problem(message, short_path(importer.path), line, cure=cure), *broken])
 
 
-def resolve_import(iri: str, importer: Path) -> Path:
-    """The local file of an imported ontology."""
-    folder = importer.parent
-    entries = _catalog(folder / CATALOG)
-    if iri in entries:
-        target = folder / entries[iri]
-        if target.is_file():
-            return target
-        problem = Problem(
-            f"catalog maps <{iri}> to {entries[iri]!r}, which does not exist", short_path(folder / CATALOG)
-        )
-        raise OntologyError(problem)
-    for candidate in sorted(p for p in folder.iterdir() if p.suffix in FORMATS and p != importer):
-        if f"<{iri}>" in candidate.read_text(encoding="utf-8", errors="replace"):
-            graph = _parse(candidate)
-            if (URIRef(iri), RDF.type, OWL.Ontology) in graph:
-                return candidate
-    raise OntologyError(
-        Problem(
-            f"owl:imports <{iri}> is not on this disk",
-            short_path(importer),
-            line_of(importer, iri),
-            cure=f"map it to a local file in {folder / CATALOG} (nothing is fetched from the network)",
-        )
-    )
-
-
-def _catalog(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    try:
-        root = ET.parse(path).getroot()  # noqa: S314
-    except ET.ParseError as error:
-        raise OntologyError(Problem(f"catalog is not XML: {error.msg}", short_path(path), error.position[0])) from error
-    return {e.get("name", ""): unquote(urlparse(e.get("uri", "")).path) for e in root.iter(_CATALOG_URI)}
-
-
-def line_of(path: Path, word: str) -> int:
-    """The first line of a file that holds a word or an IRI (for messages); 0 if none does."""
-    if "/" not in word:
-        return _first_lines(path, path.stat().st_mtime_ns).get(word, 0)
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return text[: text.find(word)].count("\n") + 1 if word in text else 0
-
-
-@lru_cache(maxsize=32)
-def _first_lines(path: Path, modified: int) -> dict[str, int]:
-    """Each word of a file with the first line that holds it; `modified` makes an edited file be read anew."""
-    found: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        for word in _WORD.findall(line):
-            found.setdefault(word, number)
-    return found
+def _check_depth(triples: list[Triple], document: Document) -> None:
+    """Refuse class expressions so deep that whoever follows them runs out of stack; a long list is not deep."""
+    above: dict[str, tuple[str, bool]] = {}
+    for subject, predicate, value in triples:
+        if isinstance(value, str) and value.startswith("_:"):
+            above.setdefault(value, (subject, predicate != RDF + "rest"))
+    depth: dict[str, int] = {}
+    for node in above:
+        path = []
+        at = node
+        while at in above and at not in depth:
+            depth[at] = 0  # until it is known; ends a circle
+            path.append(at)
+            at = above[at][0]
+        level = depth.get(at, 0)
+        for each in reversed(path):
+            level += above[each][1]
+            depth[each] = level
+        if level > MAX_DEPTH:
+            message = f"class expressions are nested deeper than {MAX_DEPTH}"
+            climbed: set[str] = set()
+            while node in above and node not in climbed:
+                climbed.add(node)
+                node = above[node][0]
+            line = document.places.of_block(node)
+            raise OntologyError(Problem(message, short_path(document.path), line, cure="give the inner ones names"))

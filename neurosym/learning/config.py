@@ -58,6 +58,8 @@ class TrainConfig(_Strict):
     base: Annotated[Path, AfterValidator(Path.absolute)] = Path()
     """The folder that relative paths start from; `load_config` sets it to the config file's own."""
     knowledge: tuple[DataPath, ...]
+    reason: bool = False
+    """Classify the ontology with HermiT first: entailed subsumptions then count like told ones."""
     data: DataConfig
     model: DetectorConfig = DetectorConfig()
     train: OptimConfig = OptimConfig()

@@ -61,7 +61,7 @@ def open_run(path: str | Path | Run) -> OpenRun:
     except (OSError, yaml.YAMLError, KeyError, AttributeError, ValueError) as error:
         cure = "name a folder that `neurosym train` has written"
         raise TrainingError(Problem("not a run folder", short_path(path), cure=cure)) from error
-    knowledge = load_knowledge(config.base / p for p in config.knowledge)
+    knowledge = load_knowledge((config.base / p for p in config.knowledge), config.reason)
     for file in knowledge.files:
         copy = copy_of(path, file)
         if copy.is_file() and copy.read_bytes() != file.read_bytes():

@@ -55,7 +55,7 @@ def train(config: TrainConfig, out: str | Path, resume: bool = False, progress: 
         KnowledgeError, DataError, ConfigError, ConstraintError: what is wrong with the files.
         TrainingError: a non-finite loss (every term is named; the last good checkpoint stays).
     """
-    knowledge = load_knowledge(config.base / p for p in config.knowledge)
+    knowledge = load_knowledge((config.base / p for p in config.knowledge), config.reason)
     images = open_split(config.data, "train", config.base, knowledge)
     unlabelled: Sequence[Sample] = ()
     if config.constraints.weight > 0 and config.constraints.unlabelled_batch:

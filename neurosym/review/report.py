@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from neurosym.data.images import read_image
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge
-from neurosym.knowledge.rules import canonical, write_text_atomically
-from neurosym.records import Atom, Candidate, Rule, Scene
+from neurosym.knowledge.canonical import canonical
+from neurosym.knowledge.reading import reading
+from neurosym.knowledge.rules import write_text_atomically
+from neurosym.records import Candidate, Rule, Scene
 from neurosym.scenes.draw import draw_scene
 
 
@@ -62,7 +64,7 @@ def write_report(
     entries = [
         {
             "candidate": c,
-            "reading": reading(c.rule, knowledge),
+            "reading": reading(replace(c.rule, weight=None), knowledge.ontology),
             "known": written.get(canonical(c.rule), ""),
             "supporting": [thumbnails.film(by_id[f], c.rule) for f in c.supporting[:films_per_rule] if f in by_id],
             "refuting": [thumbnails.film(by_id[f], c.rule) for f in c.refuting[:films_per_rule] if f in by_id],
@@ -76,33 +78,6 @@ def write_report(
         title=title, entries=entries, scenes=scenes, evaluation=evaluation, source=source
     )
     write_text_atomically(path, page)
-
-
-def reading(rule: Rule, knowledge: Knowledge) -> str:
-    """The rule as an English sentence, from the ontology's labels.
-
-    "If R is a right lung and H is a heart, then R is left of H."
-    """
-    body = " and ".join(_phrase(a, knowledge) for a in rule.body)
-    head = " and ".join(_phrase(a, knowledge) for a in rule.head)
-    some = f"there is {' and '.join(map(str, rule.existential))} such that " if rule.existential else ""
-    if not rule.head:
-        return f"Never: {body}."
-    return f"If {body}, then {some}{head}." if body else f"{head}."
-
-
-def _phrase(atom: Atom, knowledge: Knowledge) -> str:
-    args = [str(t) for t in atom.args]
-    if atom.predicate == "=":
-        return f"{args[0]} and {args[1]} are the same"
-    if len(args) == 1:
-        known = knowledge.ontology.classes.get(atom.predicate)
-        label = known.label if known else atom.predicate.replace("_", " ")
-        return f"{args[0]} is {'an' if label[:1].lower() in 'aeiou' else 'a'} {label}"
-    relation = knowledge.ontology.relations.get(atom.predicate)
-    label = relation.label if relation else atom.predicate.replace("_", " ")
-    verb = "" if label.split()[0].endswith("s") and label != "is" else "is "
-    return f"{args[0]} {verb}{label} {args[1]}"
 
 
 class _Thumbnails:

@@ -14,7 +14,8 @@ from rule_strategies import VARIABLES, rules
 
 import neurosym.induction
 from neurosym.induction.clauses import canonical, canonical_body
-from neurosym.induction.subsumption import Known, clauses_of, subsumes
+from neurosym.induction.subsumption import Known, clauses_of
+from neurosym.knowledge.subsumption import subsumes
 from neurosym.records import Atom, Rule, Term
 
 

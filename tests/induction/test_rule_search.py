@@ -19,7 +19,8 @@ from neurosym.induction.index import FactIndex
 from neurosym.induction.paths import Paths
 from neurosym.induction.scores import Scorer, Spelling
 from neurosym.induction.seeds import bodies, compatible_places
-from neurosym.induction.subsumption import Known, clauses_of, subsumes
+from neurosym.induction.subsumption import Known, clauses_of
+from neurosym.knowledge.subsumption import subsumes
 from neurosym.records import Atom, Candidate, Fact, FactStore, Rule, Term
 
 QUICK = InductionConfig(population=20, generations=8)

@@ -12,7 +12,6 @@ from neurosym.errors import InductionError
 from neurosym.knowledge import Knowledge, parse_rules
 from neurosym.records import Box, Candidate, Detection, Scene
 from neurosym.review import load_candidates, save_candidates, write_report
-from neurosym.review.report import reading
 
 
 def candidate(text: str = "0.75 :: left_of(X, Y) :- right_lung(X), heart(Y).") -> Candidate:
@@ -86,22 +85,6 @@ def test_a_rule_that_somebody_has_written_already_says_where(thorax: Knowledge, 
 def test_a_report_without_rules_says_so(thorax: Knowledge, tmp_path: Path) -> None:
     write_report(tmp_path / "r.html", "Title", [], [], thorax)
     assert "No rule passed the thresholds" in (tmp_path / "r.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("rule", "sentence"),
-    [
-        ("opacity(X) :- consolidation(X).", "If X is a consolidation, then X is an opacity."),
-        (
-            "inside(X, L), lung(L) :- nodule(X).",
-            "If X is a nodule, then there is L such that X is inside L and L is a lung.",
-        ),
-        ("X = Y :- heart(X), heart(Y).", "If X is a heart and Y is a heart, then X and Y are the same."),
-        (":- heart(X), lung(Y), inside(X, Y).", "Never: X is a heart and Y is a lung and X is inside Y."),
-    ],
-)
-def test_a_rule_reads_as_a_sentence_of_the_ontologys_labels(rule: str, sentence: str, thorax: Knowledge) -> None:
-    assert reading(parse_rules(rule)[0], thorax) == sentence
 
 
 def test_candidates_survive_a_round_trip_and_their_rules_are_a_rule_file(tmp_path: Path) -> None:

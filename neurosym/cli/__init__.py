@@ -1,0 +1,64 @@
+"""The commands: check, rules, ontology, infer, lsp (knowledge); train … demo (loop). No logic lives here.
+
+Messages and progress go to standard error, results to standard output (as JSON with ``--json``). Exit codes: 0 done,
+1 something is wrong with what was given (each problem on a line), 2 an unknown option or command, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+from rich.logging import RichHandler
+
+from neurosym import __version__
+from neurosym.cli import knowledge, loop
+from neurosym.cli.console import console, show_problems
+from neurosym.errors import NeurosymError, Problem
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+knowledge.register(app)
+loop.register(app)
+_TRAINING = ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping")
+_EXTRAS = {"pygls": "lsp", "lsprotocol": "lsp", **dict.fromkeys(_TRAINING, "train")}
+
+
+def main() -> None:
+    """Entry point: every expected error is one message a problem, and exit code 1."""
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(level="INFO", format="%(message)s", handlers=[handler])
+    try:
+        app()
+    except NeurosymError as error:
+        show_problems(error.problems)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "")
+        if extra is None:
+            raise
+        show_problems([Problem(f"{error.name} is not installed", cure=f"pip install 'neurosym-imaging[{extra}]'")])
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        show_problems([Problem(f"cannot be written: {error.strerror}", str(error.filename))])
+    sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"neurosym {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    """Ontologies and rules become training constraints; predictions become rules again."""

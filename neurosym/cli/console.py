@@ -1,0 +1,59 @@
+"""What every command shares: where messages and results go, and how they look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from neurosym.errors import Problem
+
+if TYPE_CHECKING:
+    from neurosym.loop import Advance
+
+console = Console(stderr=True)
+"""For messages and progress; results go to `output`."""
+output = Console()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def show_problems(problems: Sequence[Problem]) -> None:
+    """One line a problem, errors in red."""
+    for problem in problems:
+        kind = f"[{_COLOURS[problem.severity]}]{problem.severity}[/]"
+        console.print(f"{kind} {escaped(str(problem))}", soft_wrap=True, highlight=False)
+
+
+def escaped(text: str) -> str:
+    """Text that rich takes letter for letter."""
+    return text.replace("[", r"\[")
+
+
+def print_json(value: Any) -> None:
+    """A result for scripts."""
+    typer.echo(json.dumps(value, indent=1))
+
+
+@contextmanager
+def bars() -> Iterator[Any]:
+    """Progress bars with the time that remains, one a stage; yields a function from a title to an `Advance`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, *times, console=console) as progress:
+
+        def stage(title: str) -> Advance:
+            task = progress.add_task(title, total=None, note="")
+
+            def advance(done: int, total: int, note: str) -> None:
+                progress.update(task, completed=done, total=total or None, note=note)
+
+            return advance
+
+        yield stage

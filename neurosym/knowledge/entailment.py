@@ -1,0 +1,94 @@
+"""What an ontology entails by its hierarchy, and what its geometric relations entail by their definition, as hard rules.
+
+The words of geometry.py are facts about boxes, so more is known of them than OWL 2 DL may state of one property: `left_of`
+compares centres and is a strict order; a share of 3/4 of both sides within another box is some common area; two boxes with
+common area have no gap. These rules serve to find contradictions, not to train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
+
+from neurosym.knowledge.geometry import SIZES, SWAPPED
+from neurosym.logic import Atom, Rule, Term
+
+if TYPE_CHECKING:
+    from neurosym.knowledge.ontology import Ontology, Relation
+
+_X, _Y, _Z = Term("X"), Term("Y"), Term("Z")
+
+MATES: Final = {"left_of": "right_of", "above": "below", "larger_than": "smaller_than", "inside": "encloses"}
+"""Each word with the one of `SWAPPED` that says the same of the two boxes exchanged."""
+ORDERS: Final = ("left_of", "right_of", "above", "below", "larger_than", "smaller_than")
+"""Strict orders: they compare one number of each box."""
+SYMMETRIC: Final = ("overlaps", "near", "same")
+WIDER: Final = {
+    "inside": ("overlaps", "near"),
+    "encloses": ("overlaps", "near"),
+    "same": ("overlaps", "near"),
+    "overlaps": ("near",),
+}
+"""Words that hold of every two boxes that the word on the left holds of."""
+
+
+def entailments(ontology: Ontology) -> tuple[Rule, ...]:
+    """The closure of the class hierarchy, and what is stated of each relation."""
+    rules = [
+        Rule((Atom(above, (_X,)),), (Atom(name, (_X,)),))
+        for name in ontology.classes
+        for above in ontology.ancestors(name)
+    ]
+    sizes = [size for size in SIZES if size in ontology.classes]
+    for name, r in ontology.relations.items():
+        body = (Atom(name, (_X, _Y)),)
+        rules += [Rule((Atom(parent, (_X, _Y)),), body) for parent in r.parents]
+        rules += [Rule((Atom(c, (_X,)),), body) for c in r.domain]
+        rules += [Rule((Atom(c, (_Y,)),), body) for c in r.range]
+        if r.inverse:
+            rules.append(Rule((Atom(r.inverse, (_Y, _X)),), body))
+        if r.symmetric:
+            rules.append(Rule((Atom(name, (_Y, _X)),), body))
+        if r.transitive:
+            rules.append(Rule((Atom(name, (_X, _Z)),), (*body, Atom(name, (_Y, _Z)))))
+        if r.predicate == "larger_than":
+            pairs = combinations(sizes, 2)  # from small to large
+            rules += [Rule((Atom(name, (_X, _Y)),), (Atom(b, (_X,)), Atom(a, (_Y,)))) for a, b in pairs]
+    return tuple(sorted(set(rules), key=str))
+
+
+def geometry_rules(ontology: Ontology) -> tuple[Rule, ...]:
+    """What the geometric relations of this ontology entail of one another."""
+    geometric = [r for _, r in sorted(ontology.relations.items()) if r.predicate]
+    found = [rule for r in geometric for rule in (*_alone(r), *(s for other in geometric for s in _together(r, other)))]
+    return tuple(found)
+
+
+def _rule(name: str, head: tuple[Atom, ...], *body: Atom) -> Rule:
+    return Rule(head, body, meta={"id": f"geometry_{name}"}, distinct=False)
+
+
+def _alone(r: Relation) -> Iterator[Rule]:
+    forward, backward = Atom(r.name, (_X, _Y)), Atom(r.name, (_Y, _X))
+    if r.predicate in ORDERS:
+        yield _rule(f"{r.name}_asymmetric", (), forward, backward)
+        yield _rule(f"{r.name}_transitive", (Atom(r.name, (_X, _Z)),), forward, Atom(r.name, (_Y, _Z)))
+    if r.predicate in SYMMETRIC:
+        yield _rule(f"{r.name}_symmetric", (backward,), forward)
+
+
+def _together(r: Relation, other: Relation) -> Iterator[Rule]:
+    forward = Atom(r.name, (_X, _Y))
+    if r.name != other.name and r.predicate == other.predicate:
+        yield _rule(f"{r.name}_same_as_{other.name}", (Atom(other.name, (_X, _Y)),), forward)
+    if other.predicate in WIDER.get(r.predicate, ()):
+        yield _rule(f"{r.name}_implies_{other.name}", (Atom(other.name, (_X, _Y)),), forward)
+    if _mate(r.predicate) == other.predicate:
+        yield _rule(f"{r.name}_inverse_of_{other.name}", (Atom(other.name, (_Y, _X)),), forward)
+
+
+def _mate(word: str) -> str:
+    if word in SWAPPED:
+        return next(plain for plain, swapped in MATES.items() if swapped == word)
+    return MATES.get(word, "")
