@@ -28,8 +28,8 @@ def quoted(name: str) -> str:
 class Term:
     """A variable (written with a capital first letter) or a constant.
 
-    A constant of `datatype` "" names an individual; "integer", "decimal" and "string" are literal values, of which `name` is the
-    text (a number's as Python prints it, so that equal numbers of one type are equal terms).
+    A constant of `datatype` "" names an individual; "integer", "decimal" and "string" are literal values, of which `name` is
+    the text (a number's as Python prints it, so that equal numbers of one type are equal terms).
     """
 
     name: str

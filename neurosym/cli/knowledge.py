@@ -79,9 +79,11 @@ def check(
         problems += classified.problems
         reasoner = classified.engine
     if (shapes or shapes_file) and knowledge is not None:
+        from neurosym.knowledge.ontology import collector_at_rest
         from neurosym.knowledge.shapes import check_shapes
 
-        problems += check_shapes(knowledge.ontology, shapes_file or ())
+        with collector_at_rest():
+            problems += check_shapes(knowledge.ontology, shapes_file or ())
     errors = [p for p in problems if p.severity == "error"]
     if as_json:
         fields = ("file", "line", "column", "message", "cure", "severity")

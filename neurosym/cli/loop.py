@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +19,12 @@ Threshold = Annotated[float, typer.Option(min=0.0, max=1.0, help="Detections sco
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    epilogs = {
+    epilogs: dict[Callable[..., None], str] = {
         train: "Example: `neurosym train experiments/jsrt-anatomy/config.yaml --set train.steps=100 --out runs/short`",
         evaluate: "Example: `neurosym evaluate runs/jsrt-anatomy --split test --json`",
         predict: "Examples: `neurosym predict runs/jsrt-anatomy --split val`, `neurosym predict RUN --images new-films/`",
         facts: "Example: `neurosym facts runs/jsrt-anatomy --threshold 0.7`",
-        induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce --facts train.txt --budget 60`",
+        induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce --facts kg.txt --budget 60`",
         report: "Example: `neurosym report runs/jsrt-anatomy`, then open runs/jsrt-anatomy/report.html in a browser",
         demo: "Example: `neurosym demo --out runs/demo`",
     }

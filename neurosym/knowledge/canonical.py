@@ -112,7 +112,7 @@ def rename(part: Atom | Condition | Operand, name: Renaming) -> Atom | Condition
     if isinstance(part, Negation):
         return Negation(replace(part.atom, args=tuple(map(name, part.atom.args))))
     if isinstance(part, Expression):
-        return replace(part, operands=tuple(rename(o, name) for o in part.operands))  # type: ignore[arg-type]
+        return replace(part, operands=tuple(rename(o, name) for o in part.operands))  # type: ignore[misc]
     if isinstance(part, Comparison):
         return replace(part, left=rename(part.left, name), right=rename(part.right, name))  # type: ignore[arg-type]
     inner = tuple(rename(c, name) for c in part.conditions)

@@ -223,12 +223,12 @@ def load_ontology(paths: Iterable[Path], texts: Mapping[Path, str] | None = None
     Raises:
         OntologyError: with every problem of the files (see `neurosym.knowledge.rdf` for those of reading).
     """
-    with _collector_at_rest():
+    with collector_at_rest():
         return _Reader(read_sources(paths, texts)).read()
 
 
 @contextmanager
-def _collector_at_rest() -> Iterator[None]:
+def collector_at_rest() -> Iterator[None]:
     """While only new objects are made, the cycle collector walks over all of them again and again: half the time of HPO."""
     was_on = gc.isenabled()
     gc.disable()

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neurosym.errors import OntologyError, Problem, did_you_mean, short_path
-from neurosym.knowledge.ontology import Ontology
+from neurosym.knowledge.ontology import Ontology, collector_at_rest
 from neurosym.knowledge.rdf import Source, read_sources
 from neurosym.knowledge.triples import NS, OWL, RDF, RDFS, TYPE, XSD, Literal, Node, Triple, Triples, is_blank, is_iri
 from neurosym.knowledge.vocabulary import local_name
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SH = "http://www.w3.org/ns/shacl#"
 PROFILE = Path("ontologies", "shapes", "neurosym-shapes.ttl")
+_OPEN = "https://w3id.org/neurosym/shapes#Annotated"
 _SHOWN = 20  # findings of one shape that are reported one by one
 _SEVERITIES = {SH + "Warning": "warning", SH + "Info": "note"}
 _QUERIES = ("select", "ask", "construct", "update")
@@ -61,19 +63,54 @@ def check_shapes(ontology: Ontology, shapes: Sequence[Path] = ()) -> list[Proble
     problems = list(_mistakes(source))
     if problems:
         raise OntologyError(problems)
+    open_pairs = [] if source.triples.objects(_OPEN, SH + "deactivated") else list(_open_pairs(ontology))
+    source.triples.add(_OPEN, SH + "deactivated", Literal("true", XSD + "boolean"))
     try:
-        _, report, _ = pyshacl.validate(
-            _rdflib(_shown(ontology, source.triples)),
-            shacl_graph=_rdflib(source.triples),
-            advanced=True,
-            allow_warnings=True,
-            inplace=True,
-        )
+        with collector_at_rest():
+            _, report, _ = pyshacl.validate(
+                _rdflib(_shown(ontology, source.triples)),
+                shacl_graph=_rdflib(source.triples),
+                advanced=True,
+                allow_warnings=True,
+                inplace=True,
+            )
     except ReportableRuntimeError as error:
         raise OntologyError(_refusal(str(error), source)) from error
     if isinstance(report, ReportableRuntimeError):
         raise OntologyError(_refusal(str(report), source))
-    return _Report(ontology, _triples(report)).problems()
+    results = _triples(report)
+    for number, (cls, other) in enumerate(open_pairs):
+        _add_result(results, f"_:open{number}", cls, other, source.triples)
+    return _Report(ontology, results).problems()
+
+
+def _open_pairs(ontology: Ontology) -> Iterator[tuple[str, str]]:
+    """What the shape `Annotated` finds in SPARQL: that takes rdflib 8 seconds for 80 classes, and minutes for 200."""
+    iris = {name: ontology.classes[name].iri for name in set(ontology.categories.values()) if name in ontology.classes}
+    overlapping = {frozenset(pair) for pair in ontology.source.triples.pairs(NS + "mayOverlap")}
+    children: dict[str, set[str]] = {}
+    for name in iris:
+        for parent in ontology.classes[name].parents:
+            children.setdefault(parent, set()).add(name)
+    siblings = {pair for group in children.values() for pair in combinations(sorted(group, key=iris.__getitem__), 2)}
+    for a, b in sorted(siblings):
+        related = ontology.is_a(a, b) or ontology.is_a(b, a) or ontology.are_disjoint(a, b)
+        if not related and frozenset((iris[a], iris[b])) not in overlapping:
+            yield iris[a], iris[b]
+
+
+def _add_result(results: Triples, node: str, focus: str, value: str, shapes: Triples) -> None:
+    """Add a result of the shape `Annotated` as SHACL's validation report has it."""
+    [constraint] = shapes.objects(_OPEN, SH + "sparql")
+    results.add(node, TYPE, SH + "ValidationResult")
+    results.add(node, SH + "focusNode", focus)
+    results.add(node, SH + "value", value)
+    results.add(node, SH + "sourceConstraint", constraint)
+    for severity in shapes.objects(_OPEN, SH + "severity"):
+        results.add(node, SH + "resultSeverity", severity)
+    for message in shapes.objects(str(constraint), SH + "message"):
+        if isinstance(message, Literal):
+            results.add(node, SH + "resultMessage", message._replace(value=message.value.replace("{?value}", value)))
 
 
 def _mistakes(shapes: Source) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from neurosym.knowledge import Knowledge
 from neurosym.knowledge.geometry import PREDICATES, SWAPPED, side_of, size_of, zone_of
-from neurosym.knowledge.ontology import NS
+from neurosym.knowledge.triples import NS
 from neurosym.records import Detection, Fact, FactStore, Scene
 
 
@@ -35,7 +35,7 @@ class _Vocabulary:
     def __init__(self, knowledge: Knowledge) -> None:
         ontology = knowledge.ontology
         self.ontology = ontology
-        core = {name for name, c in ontology.classes.items() if c.iri.startswith(str(NS))}
+        core = {name for name, c in ontology.classes.items() if c.iri.startswith(NS)}
         self.classes = {n: sorted(({n} | ontology.ancestors(n)) - core) for n in ontology.classes}
         self.declared = set(ontology.classes)
         self.relations: list[tuple[str, str]] = []

@@ -15,7 +15,7 @@ from neurosym.knowledge import hermit
 from neurosym.knowledge.logical import declarations, logical_axioms, module, to_ntriples
 from neurosym.knowledge.ontology import load_ontology
 from neurosym.knowledge.rdf import read_sources
-from neurosym.knowledge.reasoner import classify, reason_over
+from neurosym.knowledge.reasoner import Engine, classify, reason_over
 from neurosym.knowledge.told import Told
 from neurosym.knowledge.triples import Literal
 
@@ -134,7 +134,7 @@ def test_a_class_that_is_empty_because_of_another_is_told_in_one_line(tmp_path: 
 
 @needs_java
 @pytest.mark.parametrize("engine", ["hermit", "reasonable"])
-def test_an_inconsistent_ontology_is_reported_with_the_facts_that_clash(engine: str, tmp_path: Path) -> None:
+def test_an_inconsistent_ontology_is_reported_with_the_facts_that_clash(engine: Engine, tmp_path: Path) -> None:
     axioms = (":i a :a .", ":j a :c .", ":i :r :j .", ":r rdfs:range :b .", ":b owl:disjointWith :c .")
     path = write(tmp_path / "x.ttl", *axioms)
     assert owlready(path.read_text(encoding="utf-8")) is None

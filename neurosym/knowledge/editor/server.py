@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,6 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 
-from neurosym import __version__
 from neurosym.knowledge.editor import answers
 from neurosym.knowledge.editor.diagnostics import Finding, ontology_findings, rule_findings
 from neurosym.knowledge.editor.document import Document
@@ -138,7 +138,9 @@ class _ClientLog(logging.Handler):
 
 def build() -> LanguageServer:
     """A server with every handler in place."""
-    server = LanguageServer("neurosym", __version__, text_document_sync_kind=types.TextDocumentSyncKind.Full)
+    server = LanguageServer(
+        "neurosym", version("neurosym-imaging"), text_document_sync_kind=types.TextDocumentSyncKind.Full
+    )
     desk = Desk(server)
     _take_part(server, desk)
     _follow_documents(server, desk)
