@@ -163,7 +163,6 @@ class Comparison:
 Operand: TypeAlias = Term | Expression | Count
 Condition: TypeAlias = Negation | Comparison
 FUNCTIONS: Final = {"abs": 1, "min": 2, "max": 2}
-COMPARISONS: Final = ("<", "=<", ">", ">=", "=:=", r"=\=", r"\=", "is")
 _PRECEDENCE: Final = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
@@ -204,6 +203,20 @@ class Rule:
     @property
     def id(self) -> str:
         return self.meta.get("id") or str(self)
+
+    @property
+    def atoms(self) -> Iterator[Atom]:
+        """Every atom: of the head, the body, and within the conditions."""
+        yield from self.head
+        yield from self.body
+        conditions = list(self.conditions)
+        for condition in conditions:
+            if isinstance(condition, Negation):
+                yield condition.atom
+            else:
+                for count in condition.counts:
+                    yield from count.body
+                    conditions += count.conditions
 
     @property
     def bound(self) -> frozenset[Term]:

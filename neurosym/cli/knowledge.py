@@ -22,6 +22,7 @@ Files = Annotated[
 ]
 RuleFiles = Annotated[list[Path], typer.Argument(help="Rule files (.rules).")]
 Shapes = Annotated[list[Path] | None, typer.Option("--shapes-file", help="Your own SHACL shapes (Turtle), besides.")]
+_MOST_TREES = 5
 rules_app = typer.Typer(no_args_is_help=True, help="Format, show, export and import rule files.")
 ontology_app = typer.Typer(no_args_is_help=True, help="Look at an ontology.")
 
@@ -70,14 +71,8 @@ def check(
     """Read knowledge files and report every mistake with its place and its cure; exit code 1 if there is an error."""
     from neurosym.knowledge import check_files
 
-    knowledge, problems = check_files(files)
-    reasoner = "not asked"
-    if reason and knowledge is not None:
-        from neurosym.knowledge.reasoner import classify
-
-        classified = classify(knowledge.ontology)
-        problems += classified.problems
-        reasoner = classified.engine
+    knowledge, problems = check_files(files, reason)
+    reasoner = (knowledge.reasoner if knowledge is not None else "") or ("none" if reason else "not asked")
     if (shapes or shapes_file) and knowledge is not None:
         from neurosym.knowledge.ontology import collector_at_rest
         from neurosym.knowledge.shapes import check_shapes
@@ -168,10 +163,12 @@ def infer(
         print_json({"facts": len(derived), "clashes": clashes, "proofs": proofs, "out": str(out) if out else None})
         return
     for kind, trees in (("contradiction", clashes), ("proof", proofs)):
-        for scene, tree in trees:
+        for scene, tree in trees[:_MOST_TREES]:
             output.print(
                 f"[bold]{kind}[/]{f' in {scene}' if scene else ''}\n{escaped(tree)}", soft_wrap=True, highlight=False
             )
+        if len(trees) > _MOST_TREES:
+            output.print(f"… and {len(trees) - _MOST_TREES} more; --json prints all")
     output.print(f"{len(derived)} facts hold, {len(clashes)} contradictions")
 
 

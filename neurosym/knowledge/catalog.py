@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import ParseResult, unquote, urlparse
 
 from neurosym.errors import OntologyError, Problem, short_path
 from neurosym.knowledge.safe_xml import check_xml
@@ -68,18 +68,28 @@ def _find(iri: str, element: ET.Element, base: str, further: list[str]) -> str |
     return None
 
 
+def _parts(address: str) -> ParseResult | None:
+    try:
+        return urlparse(address)
+    except ValueError:  # a bracket that stays open, say
+        return None
+
+
 def _joined(base: str, address: str) -> str:
-    if not base or urlparse(address).scheme or address.startswith("/"):
+    parts = _parts(address)
+    if not base or parts is None or parts.scheme or address.startswith("/"):
         return address
     return f"{base.rpartition('/')[0]}/{address}" if "/" in base else address
 
 
 def _on_this_disk(address: str, catalog: Path, verb: str, text: str) -> Path:
-    parts = urlparse(address)
+    parts = _parts(address)
     name = address.rpartition("/")[2]
     at = text.find(name) if name else -1
     line = text.count("\n", 0, at) + 1 if at >= 0 else 0
-    if parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"}:
+    if parts is None:
+        reason, cure = "is no address", "name a local file"
+    elif parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"}:
         reason, cure = "is not on this disk", "name a local file (nothing is fetched from the network)"
     else:
         target = catalog.parent / unquote(parts.path)

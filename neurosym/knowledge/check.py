@@ -34,16 +34,15 @@ def check_rules(rules: Iterable[Rule], ontology: Ontology | None) -> list[Proble
     axioms = () if ontology is None else ontology.rules
     try:
         if any(r.conditions for r in active):
-            stratify((*active, *(() if ontology is None else (r for a in ontology.axioms for r in a.rules))))
+            stratify((*active, *(() if ontology is None else ontology.theory)))
     except NeurosymError as error:
         return problems + list(error.problems)
     return problems + [*subsumed(active), *unwarded(active, axioms), *conflicts(active, ontology)]
 
 
 def _single(rule: Rule, ontology: Ontology | None) -> Iterator[Problem]:
-    if ontology is None:
-        yield from _arity(rule)
-    else:
+    yield from _arity(rule)
+    if ontology is not None:
         yield from _vocabulary(rule, ontology)
         yield from _types(rule, ontology)
     yield from _safety(rule)
@@ -54,39 +53,21 @@ def _problem(rule: Rule, message: str, cure: str = "", severity: str = "error") 
     return Problem(message, rule.file, rule.line, cure=cure, severity=severity)
 
 
-def atoms_of(rule: Rule) -> Iterator[Atom]:
-    """Every atom of a rule: of its head, its body, and within its conditions."""
-    yield from rule.head
-    yield from rule.body
-    conditions = list(rule.conditions)
-    while conditions:
-        condition = conditions.pop(0)
-        if isinstance(condition, Negation):
-            yield condition.atom
-        else:
-            for count in condition.counts:
-                yield from count.body
-                conditions += count.conditions
-
-
 def _arity(rule: Rule) -> Iterator[Problem]:
-    for atom in atoms_of(rule):
+    for atom in rule.atoms:
         if len(atom.args) > 2:
             yield _problem(rule, f"{atom} has {len(atom.args)} arguments; expected 1 (class) or 2 (relation)")
 
 
 def _vocabulary(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
-    for atom in atoms_of(rule):
-        if atom.predicate == "=":
+    for atom in rule.atoms:
+        if atom.predicate == "=" or len(atom.args) > 2:
             continue
         classes, relations = ontology.classes, ontology.relations
         if len(atom.args) == 1 and atom.predicate not in classes:
             kind, known, other = "class", set(classes), set(relations)
         elif len(atom.args) == 2 and atom.predicate not in relations:
             kind, known, other = "relation", set(relations), set(classes)
-        elif len(atom.args) > 2:
-            yield _problem(rule, f"{atom} has {len(atom.args)} arguments; expected 1 (class) or 2 (relation)")
-            continue
         else:
             continue
         if atom.predicate in other:
@@ -104,7 +85,7 @@ def _types(rule: Rule, ontology: Ontology) -> Iterator[Problem]:
     """Objects where objects belong, and values of the right kind where a measurement has its value."""
     objects: dict[Term, Atom] = {}
     values: dict[Term, str] = dict.fromkeys(rule.measured, "a comparison")
-    for atom in atoms_of(rule):
+    for atom in rule.atoms:
         relation = ontology.relations.get(atom.predicate) if len(atom.args) == 2 else None
         datatype = relation.datatype if relation is not None else ""
         if len(atom.args) == 2 and datatype:

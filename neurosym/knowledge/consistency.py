@@ -35,7 +35,7 @@ class _Court:
         self.rules, self.ontology = rules, ontology
         self.sources = {} if ontology is None else {r: a for a in ontology.axioms for r in a.rules}
         self.measurements = frozenset() if ontology is None else ontology.measurements
-        axioms = [] if ontology is None else [*self.sources, *ontology.geometry_rules()]
+        axioms = () if ontology is None else ontology.theory
         self.axioms = [r for r in axioms if r.weight is None and _is_monotone(r)]
         self.hard = [r for r in rules if r.weight is None and _is_monotone(r)]
         self.world = Program(self.axioms, self.measurements)

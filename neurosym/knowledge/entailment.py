@@ -33,6 +33,17 @@ WIDER: Final = {
 """Words that hold of every two boxes that the word on the left holds of."""
 
 
+def theory(ontology: Ontology) -> tuple[Rule, ...]:
+    """Everything to conclude with: what the axioms became, what a reasoner found besides, what the words of geometry mean."""
+    stated = (rule for axiom in ontology.axioms for rule in axiom.rules)
+    found = (
+        Rule((Atom(above, (_X,)),), (Atom(name, (_X,)),), None, {"id": f"{name}_{above}_entailed"}, distinct=False)
+        for name, c in ontology.classes.items()
+        for above in sorted(c.entailed)
+    )
+    return tuple(dict.fromkeys((*stated, *found, *geometry_rules(ontology))))
+
+
 def entailments(ontology: Ontology) -> tuple[Rule, ...]:
     """The closure of the class hierarchy, and what is stated of each relation."""
     rules = [

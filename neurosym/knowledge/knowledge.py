@@ -13,7 +13,7 @@ from neurosym.knowledge.files import read_text
 from neurosym.knowledge.ontology import Ontology, load_ontology
 from neurosym.knowledge.rdf import FORMATS
 from neurosym.knowledge.rules import parse_leniently
-from neurosym.knowledge.statements import ACTIVE, directives
+from neurosym.knowledge.statements import ACTIVE, named_ontologies
 from neurosym.logic import Rule
 
 
@@ -23,19 +23,20 @@ class Knowledge:
 
     `rules` are the written and accepted ones of the rule files, followed by those that the ontology's own axioms become (beyond
     hierarchy and vocabulary) unless a file states the same rule (the file wins: its weight is the one a reviewer edits).
-    `inactive` are the files' candidate and rejected rules. `files` are all that was read, imports included.
+    `inactive` are the files' candidate and rejected rules. `files` are all that was read, imports included. `reasoner` is the
+    engine that classified the ontology, "" if none did.
     """
 
     ontology: Ontology
     rules: tuple[Rule, ...]
     files: tuple[Path, ...] = ()
     inactive: tuple[Rule, ...] = ()
+    reasoner: str = ""
 
     @property
     def entailments(self) -> tuple[Rule, ...]:
         """Everything that may be concluded: the rules, all axioms, and what the geometric words mean."""
-        axioms = [r for axiom in self.ontology.axioms for r in axiom.rules]
-        return tuple(dict.fromkeys((*self.rules, *axioms, *self.ontology.geometry_rules())))
+        return tuple(dict.fromkeys((*self.rules, *self.ontology.theory)))
 
     def class_of_category(self, category: str, file: str = "") -> str:
         """The class a data set's category is tied to by ``ns:category``.
@@ -92,7 +93,7 @@ def check_files(paths: Iterable[str | Path], reason: bool = False) -> tuple[Know
         parsed, mistakes = parse_leniently(text, short_path(path))
         rules += parsed
         problems += mistakes
-        named += ontologies_of(text, path)
+        named += [(path.parent / name).resolve() for name in named_ontologies(text)]
     if not (ontologies or named):
         if rule_files:
             message = "no ontology is given: classes and relations are taken as they are written"
@@ -103,25 +104,23 @@ def check_files(paths: Iterable[str | Path], reason: bool = False) -> tuple[Know
         ontology = load_ontology(ontologies or list(dict.fromkeys(named)))
     except NeurosymError as error:
         return None, [*error.problems, *problems]
+    reasoner = ""
     if reason:
         from neurosym.knowledge.reasoner import classify
 
-        classified = classify(ontology)
+        try:
+            classified = classify(ontology)
+        except NeurosymError as error:
+            return None, [*error.problems, *problems]
         problems += classified.problems
-        ontology = ontology.with_subsumptions(classified.subsumptions)
+        ontology, reasoner = ontology.with_subsumptions(classified.subsumptions), classified.engine
     problems += check_rules(rules, ontology)
     stated = {canonical(r) for r in rules} if ontology.rules else set()
     axioms = tuple(a for a in ontology.rules if canonical(a) not in stated)
     files = (*ontology.files, *(p.resolve() for p in rule_files))
     active = tuple(r for r in rules if r.meta.get("status", "") in ACTIVE)
     inactive = tuple(r for r in rules if r.meta.get("status", "") not in ACTIVE)
-    return Knowledge(ontology, (*active, *axioms), files, inactive), _in_order(problems)
-
-
-def ontologies_of(text: str, path: Path) -> list[Path]:
-    """The ontology files that the text of a rule file names in a line ``%! ontology=…``, relative to that file."""
-    named = directives(text).get("ontology", "")
-    return [(path.parent / name.strip()).resolve() for name in named.split(",") if name.strip()]
+    return Knowledge(ontology, (*active, *axioms), files, inactive, reasoner), _in_order(problems)
 
 
 def _sorted(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path], list[Problem]]:

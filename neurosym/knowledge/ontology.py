@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import networkx as nx
     from rdflib import Graph
 
-_DEFINITIONS = (SKOS + "definition", "http://purl.obolibrary.org/obo/IAO_0000115")
+DEFINITIONS = (SKOS + "definition", "http://purl.obolibrary.org/obo/IAO_0000115")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,13 @@ class Ontology:
 
         return entailments(self)
 
+    @cached_property
+    def theory(self) -> tuple[Rule, ...]:
+        """Every rule to infer with: from axioms, from a reasoner, from the words of geometry."""
+        from neurosym.knowledge.entailment import theory
+
+        return theory(self)
+
     def geometry_rules(self) -> tuple[Rule, ...]:
         """What the relations tied by ``ns:predicate`` entail by the definition of their words in geometry.py."""
         from neurosym.knowledge.entailment import geometry_rules
@@ -282,7 +289,7 @@ class _Reader:
         return ontology
 
     def _class(self, iri: str, name: str, parents: Iterable[str]) -> OntologyClass:
-        definition = next((o for p in _DEFINITIONS for o in self.triples.objects(iri, p)), "")
+        definition = next((o for p in DEFINITIONS for o in self.triples.objects(iri, p)), "")
         text = definition.value if isinstance(definition, Literal) else definition
         return OntologyClass(name, iri, self.vocabulary.label(iri) or name, frozenset(parents), text)
 

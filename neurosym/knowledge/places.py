@@ -112,18 +112,26 @@ def _turtle_blocks(text: str) -> Iterator[tuple[str, int]]:
                     yield _iri(bare, prefixes, base), line
         word = statement[0].lower() if statement else ""
         if word in {"@prefix", "prefix"} and len(statement) == 3:
-            prefixes[statement[1]] = urljoin(base, statement[2][1:-1])
+            prefixes[statement[1]] = _joined(base, statement[2][1:-1])
             ended = ended or word == "prefix"
         elif word in {"@base", "base"} and len(statement) == 2:
-            base = urljoin(base, statement[1][1:-1])
+            base = _joined(base, statement[1][1:-1])
             ended = ended or word == "base"
         if ended:
             statement = []
 
 
+def _joined(base: str, iri: str) -> str:
+    """An IRI made absolute; one that is no address (a bracket that stays open, say) as it is written."""
+    try:
+        return urljoin(base, iri)
+    except ValueError:
+        return iri
+
+
 def _iri(name: str, prefixes: dict[str, str], base: str = "") -> str:
     if name[0] == "<":
-        return urljoin(base, name[1:-1]) if base else name[1:-1]
+        return _joined(base, name[1:-1]) if base else name[1:-1]
     prefix, _, local = name.rpartition(":")
     return prefixes.get(f"{prefix}:", f"{prefix}:") + local.replace("\\", "")
 
@@ -158,7 +166,7 @@ def _xml_blocks(text: str) -> Iterator[tuple[str, int]]:
             key = next((k for k in _ABOUT if k in attributes), None)
             if key is not None:
                 value = ("#" if key.endswith(" ID") else "") + attributes[key]
-                found.append((_iri(value, prefixes) if key == "abbreviatedIRI" else urljoin(base, value), begin))
+                found.append((_iri(value, prefixes) if key == "abbreviatedIRI" else _joined(base, value), begin))
                 named = True
 
     def end(name: str) -> None:

@@ -49,15 +49,6 @@ def is_available() -> bool:
     return hermit.is_available()
 
 
-def reason_over(ontology: Ontology) -> list[Problem]:
-    """The contradictions of an ontology, each with the axioms that clash.
-
-    Raises:
-        OntologyError: the reasoner refuses the ontology (it is not OWL 2 DL, say).
-    """
-    return list(classify(ontology).problems)
-
-
 def classify(ontology: Ontology, engine: Engine | Literal["auto"] = "auto", timeout: float = 300.0) -> Classification:
     """Let a reasoner draw every conclusion about the named classes.
 

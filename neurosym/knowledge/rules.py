@@ -27,7 +27,6 @@ from neurosym.logic import (
     FUNCTIONS,
     Atom,
     Comparison,
-    Condition,
     Count,
     Expression,
     Negation,
@@ -313,7 +312,6 @@ def format_text(text: str, file: str = "") -> str:
 
 
 __all__ = [
-    "Condition",
     "format_rule",
     "format_text",
     "parse_leniently",

@@ -17,14 +17,27 @@ from typing import TYPE_CHECKING
 from neurosym.errors import OntologyError, Problem, did_you_mean, short_path
 from neurosym.knowledge.ontology import Ontology, collector_at_rest
 from neurosym.knowledge.rdf import Source, read_sources
-from neurosym.knowledge.triples import NS, OWL, RDF, RDFS, TYPE, XSD, Literal, Node, Triple, Triples, is_blank, is_iri
+from neurosym.knowledge.triples import (
+    NS,
+    OWL,
+    RDF,
+    RDFS,
+    SH,
+    TYPE,
+    XSD,
+    Literal,
+    Node,
+    Triple,
+    Triples,
+    is_blank,
+    is_iri,
+)
 from neurosym.knowledge.vocabulary import local_name
 
 if TYPE_CHECKING:
     from rdflib import Graph
     from rdflib.term import Node as RdflibNode
 
-SH = "http://www.w3.org/ns/shacl#"
 PROFILE = Path("ontologies", "shapes", "neurosym-shapes.ttl")
 _OPEN = "https://w3id.org/neurosym/shapes#Annotated"
 _SHOWN = 20  # findings of one shape that are reported one by one

@@ -59,6 +59,11 @@ def directives(text: str) -> dict[str, str]:
     return found
 
 
+def named_ontologies(text: str) -> list[str]:
+    """The ontology files that such lines name, as written: relative to the rule file."""
+    return [name for part in directives(text).get("ontology", "").split(",") if (name := part.strip())]
+
+
 class _Splitter:
     def __init__(self, text: str, file: str) -> None:
         self.lines, self.file = [line.rstrip("\r") for line in text.split("\n")], file

@@ -83,6 +83,12 @@ CASES = (
         "is not on this disk; name a local file (nothing is fetched from the network)",
     ),
     Broken(
+        "a catalog that maps to no address",
+        {"x.ttl": IMPORTS, "catalog-v001.xml": mapping("http://[server/base.owl")},
+        "{dir}/catalog-v001.xml:2: catalog maps <http://x.org/base> to 'http://[server/base.owl', which "
+        "is no address; name a local file",
+    ),
+    Broken(
         "a catalog that maps to another host",
         {"x.ttl": IMPORTS, "catalog-v001.xml": mapping("file://server/base.owl")},
         "{dir}/catalog-v001.xml:2: catalog maps <http://x.org/base> to 'file://server/base.owl', which "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 from functools import cache
 from pathlib import Path
@@ -201,3 +202,23 @@ def test_any_bytes_as_a_rule_file_are_judged_without_network_or_writing(
     _, problems = check_files([folder / "x.rules"])
     assert all(p.message for p in problems)
     assert os.listdir(folder) == ["x.rules"]
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="HermiT needs Java")
+def test_what_only_a_reasoner_finds_counts_in_the_check_of_rules(tmp_path: Path) -> None:
+    ontology, rules = tmp_path / "x.ttl", tmp_path / "x.rules"
+    ontology.write_text(
+        "@prefix : <urn:x#> . @prefix owl: <http://www.w3.org/2002/07/owl#> .\n"
+        "@prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> . <urn:x> a owl:Ontology .\n"
+        ":a a owl:Class ; rdfs:subClassOf :c . :b a owl:Class ; rdfs:subClassOf :c . :c a owl:Class .\n"
+        ":d a owl:Class ; rdfs:subClassOf [ a owl:Class ; owl:unionOf ( :a :b ) ] .\n"
+        ":e a owl:Class ; owl:disjointWith :c .\n"
+    )
+    rules.write_text("e(X) :- d(X).")
+    assert check_files([ontology, rules])[1] == []
+    knowledge, [problem] = check_files([ontology, rules], reason=True)
+    assert knowledge is not None
+    assert knowledge.reasoner == "hermit"
+    assert knowledge.ontology.is_a("d", "c")
+    assert "the rule contradicts" in problem.message
+    assert "d_c_entailed" in problem.message

@@ -208,3 +208,12 @@ def test_a_mutated_file_is_read_or_refused_and_nothing_else(tmp_path: Path, case
 @given(st.sampled_from(sorted(FORMATS)), st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode)))
 def test_random_bytes_are_read_or_refused_and_nothing_else(tmp_path: Path, suffix: str, data: bytes) -> None:
     only_an_ontology_error(tmp_path, "x" + suffix, data)
+
+
+def test_an_iri_that_is_no_address_has_its_place_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "x.owx"
+    path.write_text(
+        '<?xml version="1.0"?>\n<Ontology xmlns="http://www.w3.org/2002/07/owl#" xml:base="http://x.org/" '
+        'ontologyIRI="http://x.org/o">\n<Declaration>\n<Class IRI="http://[x.org/a"/>\n</Declaration>\n</Ontology>\n'
+    )
+    assert read_sources([path]).place("http://[x.org/a")[1] == 4

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from neurosym.errors import DataError, OntologyError
 from neurosym.knowledge import Knowledge, load_ontology
-from neurosym.knowledge.reasoner import reason_over
+from neurosym.knowledge.reasoner import classify
 from neurosym.records import Atom, Box, Term
 from tests.oracles.spatial import holds
 
@@ -46,7 +46,7 @@ def test_classes_relations_and_ties_are_read_from_the_thorax_ontology(thorax: Kn
 def test_every_shipped_ontology_is_consistent_and_each_class_can_have_an_instance(
     name: str, request: pytest.FixtureRequest
 ) -> None:
-    assert reason_over(request.getfixturevalue(name).ontology) == []
+    assert list(classify(request.getfixturevalue(name).ontology).problems) == []
 
 
 @needs_java
@@ -70,7 +70,7 @@ def test_the_class_hierarchy_is_the_one_that_hermit_infers(thorax: Knowledge) ->
 @needs_java
 def test_a_class_without_possible_instances_is_named(tmp_path: Path) -> None:
     body = ":a a owl:Class . :b a owl:Class ; owl:disjointWith :a . :both a owl:Class ; rdfs:subClassOf :a, :b ."
-    [problem] = reason_over(load_ontology([write(tmp_path / "x.ttl", body)]))
+    [problem] = list(classify(load_ontology([write(tmp_path / "x.ttl", body)])).problems)
     assert "class 'both' can have no instance" in problem.message
 
 
@@ -78,7 +78,7 @@ def test_without_java_it_is_said_aloud_that_nothing_was_reasoned(
     thorax: Knowledge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    assert reason_over(thorax.ontology) == []
+    assert list(classify(thorax.ontology).problems) == []
     assert "HermiT did NOT run" in caplog.text
 
 
@@ -198,7 +198,7 @@ def test_the_same_file_named_twice_counts_once(tmp_path: Path, thorax: Knowledge
 def test_an_ontology_outside_owl_2_dl_is_refused_by_hermit_with_its_reason(tmp_path: Path) -> None:
     body = ":a a owl:Class . :r a owl:ObjectProperty , owl:TransitiveProperty , owl:AsymmetricProperty ."
     with pytest.raises(OntologyError, match="not OWL 2 DL: .*"):
-        reason_over(load_ontology([write(tmp_path / "x.ttl", body)]))
+        list(classify(load_ontology([write(tmp_path / "x.ttl", body)])).problems)
 
 
 def test_what_the_ontology_entails_is_told_as_rules(thorax: Knowledge) -> None:

@@ -15,7 +15,7 @@ from neurosym.knowledge import hermit
 from neurosym.knowledge.logical import declarations, logical_axioms, module, to_ntriples
 from neurosym.knowledge.ontology import load_ontology
 from neurosym.knowledge.rdf import read_sources
-from neurosym.knowledge.reasoner import Engine, classify, reason_over
+from neurosym.knowledge.reasoner import Engine, classify
 from neurosym.knowledge.told import Told
 from neurosym.knowledge.triples import Literal
 
@@ -100,7 +100,7 @@ CARDINALITY = {
 def test_without_any_one_of_the_axioms_named_as_the_reason_the_class_can_have_an_instance(tmp_path: Path) -> None:
     texts, expected = [], set()
     for case, axioms in enumerate((DISJOINT_ABOVE, RANGE_OF_FILLER, UNION, CARDINALITY)):
-        [problem] = reason_over(load_ontology([write(tmp_path / "x.ttl", *axioms.values())]))
+        [problem] = list(classify(load_ontology([write(tmp_path / "x.ttl", *axioms.values())])).problems)
         assert problem.message.startswith("class 'a' can have no instance: '")
         assert problem.cure == "weaken or remove one of them"
         reason = named_axioms(problem.message)
@@ -154,7 +154,7 @@ def test_a_contradiction_among_facts_that_cannot_be_read_off_is_found_too(tmp_pa
         ":j owl:differentFrom :k .",
         ":i a owl:NamedIndividual , :a . :j a owl:NamedIndividual . :k a owl:NamedIndividual .",
     )
-    [problem] = reason_over(load_ontology([path]))
+    [problem] = list(classify(load_ontology([path])).problems)
     assert len(named_axioms(problem.message)) == 4
 
 

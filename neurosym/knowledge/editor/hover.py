@@ -8,9 +8,9 @@ from typing import Final
 
 from neurosym.knowledge import geometry
 from neurosym.knowledge.editor.rulefile import Entry, RuleFile
-from neurosym.knowledge.ontology import Ontology
+from neurosym.knowledge.ontology import DEFINITIONS, Ontology
 from neurosym.knowledge.reading import reading, variables
-from neurosym.knowledge.triples import SKOS, Literal
+from neurosym.knowledge.triples import Literal
 
 KEYWORDS: Final[Mapping[str, str]] = {
     "count": "`count{X, Y : body}` is the number of distinct (X, Y) for which the body holds; it stands in a comparison.",
@@ -31,7 +31,6 @@ KEYWORDS: Final[Mapping[str, str]] = {
 }
 _SETTING = re.compile(r"`?\b([A-Z]{3,}_[A-Z]+)\b`?")
 _MOST_NAMES = 12
-_DEFINITIONS = (SKOS + "definition", "http://purl.obolibrary.org/obo/IAO_0000115")
 
 
 def hover(file: RuleFile, ontology: Ontology | None, offset: int) -> tuple[str, int, int] | None:
@@ -93,7 +92,7 @@ def _relation(name: str, ontology: Ontology) -> Iterator[str]:
 
 
 def _definition(iri: str, ontology: Ontology) -> str:
-    for annotation in _DEFINITIONS:
+    for annotation in DEFINITIONS:
         found = ontology.source.triples.value(iri, annotation)
         if isinstance(found, Literal):
             return found.value

@@ -12,7 +12,7 @@ from itertools import pairwise
 from neurosym.errors import Problem, short_path
 from neurosym.knowledge.editor.document import Document, Token, tokens
 from neurosym.knowledge.rules import parse_statement
-from neurosym.knowledge.statements import Statement, directives, split
+from neurosym.knowledge.statements import Statement, named_ontologies, split
 from neurosym.logic import KEYWORDS, Rule
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,7 @@ class RuleFile:
     @cached_property
     def ontologies(self) -> tuple[str, ...]:
         """The files that lines `%! ontology=…` name, as written."""
-        named = directives(self.document.text).get("ontology", "")
-        return tuple(name for part in named.split(",") if (name := part.strip()))
+        return tuple(named_ontologies(self.document.text))
 
     @property
     def directive(self) -> int:

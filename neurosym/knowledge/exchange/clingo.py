@@ -19,7 +19,7 @@ from typing import Any
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from neurosym.errors import Problem
-from neurosym.knowledge.exchange.explicit import atoms_of, binds, check_order, spelled_out, terms_of, understood
+from neurosym.knowledge.exchange.explicit import binds, check_order, spelled_out, terms_of, understood
 from neurosym.knowledge.exchange.formats import (
     Context,
     Exported,
@@ -56,7 +56,7 @@ def _check(rule: Rule) -> None:
     if len(rule.head) > 1 and any(a.predicate == "=" for a in rule.head):
         raise Inexpressible("an equality beside other heads")
     check_order(rule)
-    for atom in atoms_of(rule):
+    for atom in rule.atoms:
         if atom.predicate == "=" and atom not in rule.head:
             raise Inexpressible("an equality in the body; use one variable twice instead")
         if atom.predicate != "=" and (not _NAME.match(atom.predicate) or atom.predicate == "not"):

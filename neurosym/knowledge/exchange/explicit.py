@@ -90,20 +90,6 @@ def binds(rule_body: Iterable[Atom], conditions: Iterable[Condition], left: Oper
     return left not in named and all(left not in atom.args for atom in rule_body)
 
 
-def atoms_of(rule: Rule) -> Iterator[Atom]:
-    """Every atom of a rule: of its head, its body and within its conditions."""
-    yield from rule.head
-    yield from rule.body
-    conditions: list[Condition] = list(rule.conditions)
-    for condition in conditions:
-        if isinstance(condition, Negation):
-            yield condition.atom
-        else:
-            for count in condition.counts:
-                yield from count.body
-                conditions += count.conditions
-
-
 def terms_of(part: Rule | Atom | Condition | Operand) -> Iterator[Term]:
     """Every term within a part of a rule, as often as it stands there."""
     if isinstance(part, Term):

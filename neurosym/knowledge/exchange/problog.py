@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain
 
 from neurosym.errors import Problem
-from neurosym.knowledge.exchange.explicit import atoms_of, check_order, spelled_out, terms_of, understood
+from neurosym.knowledge.exchange.explicit import check_order, spelled_out, terms_of, understood
 from neurosym.knowledge.exchange.formats import (
     Context,
     Exported,
@@ -66,10 +66,10 @@ def _check(rule: Rule) -> None:
         ):
             raise Inexpressible(f"`{condition}` compares a calculation by its form; write =\\=")
     check_order(rule)
-    for atom in atoms_of(rule):
+    for atom in rule.atoms:
         if atom.predicate in _OWN and len(atom.args) < 3:
             raise Inexpressible(f"{atom.predicate!r} is a word of ProbLog itself")
-    for name in chain((a.predicate for a in atoms_of(rule)), (t.name for t in terms_of(rule) if not t.datatype)):
+    for name in chain((a.predicate for a in rule.atoms), (t.name for t in terms_of(rule) if not t.datatype)):
         if not name or set(name) & set("'\\\n"):
             raise Inexpressible(f"the name {name!r} cannot stand in quotes")
 

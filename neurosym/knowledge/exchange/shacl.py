@@ -13,10 +13,10 @@ from itertools import combinations
 from neurosym.errors import Problem
 from neurosym.knowledge.exchange.explicit import differ, objects, understood
 from neurosym.knowledge.exchange.formats import Context, Inexpressible, name_of
-from neurosym.knowledge.exchange.shacl_export import EQUAL, SH
+from neurosym.knowledge.exchange.shacl_export import EQUAL
 from neurosym.knowledge.exchange.sparql import Group, Query, negations, read_query
 from neurosym.knowledge.exchange.turtle import LABEL, annotations_of, line_of, literals_about, read_turtle, value_term
-from neurosym.knowledge.triples import OWL, RDFS, TYPE, XSD, Literal, Node, Triples, is_iri
+from neurosym.knowledge.triples import OWL, RDFS, SH, TYPE, XSD, Literal, Node, Triples, is_iri
 from neurosym.logic import Atom, Comparison, Rule, Term
 
 _TARGETS = ("targetClass", "targetSubjectsOf", "targetObjectsOf", "targetNode", "target")

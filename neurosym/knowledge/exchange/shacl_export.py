@@ -18,10 +18,9 @@ from neurosym.knowledge.exchange.explicit import check_order, differ, objects, s
 from neurosym.knowledge.exchange.formats import Context, Exported, Inexpressible, iri_of, sort_out
 from neurosym.knowledge.exchange.turtle import PREFIXES, iri, prefixes, stated, text_literal, value_literal
 from neurosym.knowledge.strata import signature, stratify
-from neurosym.knowledge.triples import NS, RDF, RDFS
+from neurosym.knowledge.triples import NS, RDF, RDFS, SH
 from neurosym.logic import Atom, Condition, Count, Negation, Operand, Rule, Term
 
-SH = "http://www.w3.org/ns/shacl#"
 EQUAL = NS + "equal"
 DECLARED = "urn:neurosym:rules"
 _LOCAL = re.compile(r"(?P<namespace>.*[#/:])(?P<local>[A-Za-z_]\w*)\Z", re.ASCII)

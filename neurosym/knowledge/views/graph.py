@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from neurosym.errors import KnowledgeError, Problem, did_you_mean
 from neurosym.knowledge.geometry import SIZES
-from neurosym.logic import Atom, Comparison, Condition, Count, Expression, Negation, Operand, Rule, Term
+from neurosym.logic import Atom, Comparison, Condition, Negation, Rule, Term
 
 if TYPE_CHECKING:
     from neurosym.knowledge.knowledge import Knowledge
@@ -239,17 +239,9 @@ def _atoms_of(conditions: Iterable[Condition]) -> Iterator[tuple[Atom, str]]:
         if isinstance(condition, Negation):
             yield condition.atom, "negated"
         else:
-            for side in (condition.left, condition.right):
-                yield from _counted(side)
-
-
-def _counted(operand: Operand) -> Iterator[tuple[Atom, str]]:
-    if isinstance(operand, Count):
-        yield from ((atom, "body") for atom in operand.body)
-        yield from _atoms_of(operand.conditions)
-    elif isinstance(operand, Expression):
-        for inner in operand.operands:
-            yield from _counted(inner)
+            for count in condition.counts:
+                yield from ((atom, "body") for atom in count.body)
+                yield from _atoms_of(count.conditions)
 
 
 def _rule_edges(key: str, rule: Rule, ontology: Ontology) -> Iterator[Edge]:
