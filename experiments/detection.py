@@ -14,8 +14,11 @@ from neurosym.knowledge import load_knowledge
 from neurosym.learning.config import load_config
 from neurosym.learning.train import train
 from neurosym.loop import Stages
+from neurosym.models.config import DetectorConfig
 
 RUNS = HERE.parent / "runs"
+LATER = ("kind", "finest_level", "mask_cells", "min_area")
+"""Model settings that came after the first records; their defaults are what those records mean."""
 
 
 def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str = "") -> dict[str, Any]:
@@ -27,6 +30,9 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
     settings = config.model_dump(mode="json", exclude={"base", "knowledge", "data", "threads"})
     if not config.reason:
         del settings["reason"]  # what was measured before there was a reasoner stays valid
+    for later in LATER:
+        if settings["model"][later] == DetectorConfig.model_fields[later].default:
+            del settings["model"][later]
     settings |= {"config": path.read_text(encoding="utf-8"), "rules": [str(r) for r in knowledge.rules]}
 
     def compute() -> dict[str, Any]:
@@ -48,7 +54,7 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
         stages.report(folder / "report.html")
         rules = [{"rule": str(c.rule), "support": c.support, "confidence": round(c.confidence, 4)} for c in found]
         return {"training_seconds": round(seconds, 1), "induced": rules} | {
-            k: result[k] for k in ("images", "ap", "ap50", "per_class", "rules")
+            k: result[k] for k in ("images", "ap", "ap50", "mask_ap", "mask_ap50", "per_class", "rules") if k in result
         }
 
     return record(name, key, settings, compute)

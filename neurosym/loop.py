@@ -2,6 +2,7 @@
 
     train ─▶ config.yaml, checkpoints/ ─▶ predict ─▶ scenes-SPLIT.json ─▶ facts ─▶ facts-SPLIT.tsv
                                           evaluate ─▶ evaluation-SPLIT.json, overlays/SPLIT/*.png
+    repair ─▶ scenes-SPLIT-repaired.json, repairs-SPLIT.json     explain ─▶ explanations/SPLIT/IMAGE.png
     induce ─▶ candidates.json, candidates.rules ─▶ report ─▶ report.html
 
 Stages that detect import torch when they are called; the others never do.
@@ -10,15 +11,18 @@ Stages that detect import torch when they are called; the others never do.
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from neurosym.data.images import annotated_scene
-from neurosym.errors import InductionError, Problem, short_path
+from neurosym.data.images import IMAGE_SUFFIXES, annotated_scene, read_image
+from neurosym.errors import DataError, InductionError, Problem, did_you_mean, short_path
 from neurosym.induction import InductionConfig, induce
 from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
 from neurosym.knowledge.rules import write_text_atomically
@@ -26,8 +30,14 @@ from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
 from neurosym.review import load_candidates, save_candidates, write_report
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
-from neurosym.scenes.draw import save_overlays
+from neurosym.scenes.draw import save_overlays, save_picture
+from neurosym.scenes.explanation_picture import explanation_picture
 
+if TYPE_CHECKING:
+    from neurosym.constraints.explanation import SceneExplanation
+    from neurosym.constraints.repair import RepairPlan
+
+log = logging.getLogger(__name__)
 Advance = Callable[[int, int, str], None]
 """Called with (done, total, note)."""
 
@@ -87,8 +97,104 @@ class Stages:
                 return scenes
         return self.predict()
 
-    def evaluate(self, images: Sequence[Sample] | None = None, overlays: int = 12) -> dict[str, Any]:
-        """Score predictions against annotations and draw some of them."""
+    def repair(self, scenes: Sequence[Scene] | None = None) -> tuple[list[Scene], dict[str, Any]]:
+        """The split's scenes without a hard violation at the threshold, and what it took, written to two files.
+
+        Detections below the threshold are passed on as they are, so average precision still counts them.
+
+        Raises:
+            ConstraintError: python-sat is not installed.
+        """
+        scenes = self.scenes() if scenes is None else scenes
+        plan = self._plan()
+        repairs = []
+        for number, scene in enumerate(scenes, 1):
+            repairs.append(plan.repair(scene, threshold=self.threshold))
+            self.advance(number, len(scenes), "repaired")
+        repaired = [r.scene for r in repairs]
+        changes = [(s.image_id, change) for s, r in zip(scenes, repairs, strict=True) for change in r.changes]
+        left = [(s.image_id, broken) for s, r in zip(scenes, repairs, strict=True) for broken in r.unsatisfied]
+        summary = self._origin() | {
+            "images": len(scenes),
+            "images_changed": len({image for image, _ in changes}),
+            "removed": sum(change.after is None for _, change in changes),
+            "relabelled": sum(change.after is not None for _, change in changes),
+            "forced_by": dict(Counter(rule for _, change in changes for rule in change.rules).most_common()),
+            "unsatisfied": dict(Counter(broken.id for _, broken in left).most_common()),
+        }
+        told = [
+            {"image": image, "detection": c.detection, "before": c.before, "after": c.after, "cost": round(c.cost, 4)}
+            | {"rules": list(c.rules), "partners": list(c.partners), "message": str(c)}
+            for image, c in changes
+        ]
+        unmet = [{"image": i, "rule": b.id, "detections": list(b.detections), "message": str(b)} for i, b in left]
+        save_scenes(self.file("scenes", "-repaired.json"), repaired, self._checkpoint())
+        value = summary | {"changes": told, "unsatisfied_places": unmet}
+        write_text_atomically(self.file("repairs", ".json"), json.dumps(value, indent=1) + "\n")
+        return repaired, summary
+
+    def _plan(self) -> RepairPlan:
+        from neurosym.constraints.repair import RepairPlan
+
+        return RepairPlan(self.run.knowledge, self.run.names)
+
+    def explain(self, image: str, out: Path | None = None) -> tuple[SceneExplanation, Path]:
+        """Explain what the rules say of one image, and draw it.
+
+        Args:
+            image: an image file, on which the run's model detects now, or the id of an image of this split.
+            out: the picture's file; in the run folder by default.
+
+        Raises:
+            DataError: no such image (the nearest known id is named). ConstraintError: the run has no rules.
+        """
+        from neurosym.constraints import compile_constraints
+        from neurosym.constraints.confidence import load_report
+        from neurosym.constraints.explain import explain_scene
+
+        scene = self._scene_of(image)
+        learned = self.run.path / "confidences.json"
+        plan = None
+        if find_spec("pysat") is None:
+            log.warning("python-sat is not installed, so no repair is shown; pip install 'neurosym-imaging[repair]'")
+        else:
+            plan = self._plan()
+        found = explain_scene(
+            scene,
+            self.run.knowledge,
+            self.threshold,
+            constraints=compile_constraints(self.run.knowledge, self.run.names, required=False),
+            plan=plan,
+            confidences=load_report(learned) if learned.is_file() else (),
+        )
+        origin = "files" if Path(image).is_file() else self.split
+        out = out or self.run.path / "explanations" / origin / f"{scene.image_id}.png"
+        save_picture(explanation_picture(read_image(Path(scene.image_path)), scene, found), out)
+        return found, out
+
+    def _scene_of(self, image: str) -> Scene:
+        """The scene of an image file, or of an image of the split by its id."""
+        path = Path(image)
+        if path.is_file():
+            from neurosym.learning.predict import predict
+
+            return predict(self.run, [Sample(path.stem, read_image(path), path=str(path.resolve()))])[0]
+        scenes = {scene.image_id: scene for scene in self.scenes()}
+        if image in scenes:
+            return scenes[image]
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise DataError(Problem("image not found", short_path(path), cure="name an image file or an image's id"))
+        cure = did_you_mean(image, scenes)
+        raise DataError(Problem(f"the {self.split} split has no image {image!r}", short_path(self.run.path), cure=cure))
+
+    def evaluate(
+        self, images: Sequence[Sample] | None = None, overlays: int = 12, repair: bool = False
+    ) -> dict[str, Any]:
+        """Score predictions against annotations and draw some of them; with `repair`, the repaired predictions.
+
+        ``hard_violations`` counts where hard rules are broken at the threshold. What is scored of repaired scenes is written
+        beside the raw ones' scores, to ``evaluation-SPLIT-repaired.json``.
+        """
         from neurosym.constraints import compile_constraints
         from neurosym.learning.evaluate import evaluate_scenes
 
@@ -96,10 +202,17 @@ class Stages:
         scenes = self.predict(images)
         true = [annotated_scene(images[i]) for i in range(len(images))]
         constraints = compile_constraints(self.run.knowledge, self.run.names, required=False)
-        result = evaluate_scenes(scenes, true, self.run.names, constraints, self.threshold).as_dict()
-        pictures = save_overlays(self.run.path / "overlays" / self.split, images, scenes, self.threshold, overlays)
+        suffix, summary = "", {}
+        if repair:
+            scenes, told = self.repair(scenes)
+            suffix, summary = "-repaired", {"repair": told}
+        evaluation = evaluate_scenes(scenes, true, self.run.names, constraints, self.threshold)
+        hard = [s.violated for s, rule in zip(evaluation.rules, constraints.rules, strict=True) if rule.weight is None]
+        folder = self.run.path / "overlays" / f"{self.split}{suffix}"
+        pictures = save_overlays(folder, images, scenes, self.threshold, overlays)
+        result = evaluation.as_dict() | {"hard_violations": sum(hard)} | summary
         result |= self._origin() | {"overlays": [str(p) for p in pictures]}
-        write_text_atomically(self.file("evaluation", ".json"), json.dumps(result, indent=1) + "\n")
+        write_text_atomically(self.file("evaluation", f"{suffix}.json"), json.dumps(result, indent=1) + "\n")
         return result
 
     def facts(self) -> FactStore:

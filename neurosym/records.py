@@ -84,11 +84,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One object found on (or annotated in) an image; `score` in [0, 1], 1 for an annotation."""
+    """One object found on (or annotated in) an image; `score` in [0, 1], 1 for an annotation; `mask` as in `Annotation`."""
 
     name: str
     box: Box
     score: float = 1.0
+    mask: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

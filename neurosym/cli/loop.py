@@ -1,4 +1,4 @@
-"""The verbs of the loop: train, evaluate, predict, facts, induce, report, demo. torch is imported by those that need it."""
+"""The verbs of the loop: train, evaluate, predict, explain … demo. torch is imported by those that need it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
+from neurosym.cli.explanation import show_explanation
 from neurosym.errors import ConfigError
 
 RunFolder = Annotated[Path, typer.Argument(help="A folder that `neurosym train` has written.")]
@@ -23,6 +24,8 @@ def register(app: typer.Typer) -> None:
         train: "Example: `neurosym train experiments/jsrt-anatomy/config.yaml --set train.steps=100 --out runs/short`",
         evaluate: "Example: `neurosym evaluate runs/jsrt-anatomy --split test --json`",
         predict: "Examples: `neurosym predict runs/jsrt-anatomy --split val`, `neurosym predict RUN --images new-films/`",
+        explain: "Examples: `neurosym explain phantom-005003 --run runs/demo/constrained --split test`, "
+        "`neurosym explain film.png --run runs/jsrt-anatomy --out why.png --json`",
         facts: "Example: `neurosym facts runs/jsrt-anatomy --threshold 0.7`",
         induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce --facts kg.txt --budget 60`",
         report: "Example: `neurosym report runs/jsrt-anatomy`, then open runs/jsrt-anatomy/report.html in a browser",
@@ -62,6 +65,7 @@ def evaluate(
     images: Annotated[Path | None, typer.Option(help="The folder of that file's images.")] = None,
     threshold: Threshold = 0.5,
     overlays: Annotated[int, typer.Option(min=0, help="How many pictures with detections to draw.")] = 12,
+    repair: Annotated[bool, typer.Option("--repair", help="Score the predictions after repair.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a run: AP and AP50 per class, violated/fired and fired/true per rule, overlays as PNG."""
@@ -75,7 +79,7 @@ def evaluate(
         data = None
         if annotations and images:
             data = load_coco(annotations, images, stages.run.knowledge, bad_boxes=stages.run.config.data.bad_boxes)
-        result = stages.evaluate(data, overlays)
+        result = stages.evaluate(data, overlays, repair)
     if as_json:
         print_json(result)
         return
@@ -85,13 +89,22 @@ def evaluate(
         shares = (_share(r["violation_rate"], 3), _share(r["fired_ratio"], 2))
         table.add_row(escaped(r["text"]), str(r["fired"]), str(r["violated"]), *shares)
     output.print(table)
-    console.print(f"overlays: {run / 'overlays' / stages.split}", soft_wrap=True)
+    if repair:
+        _show_repair(result["repair"], result["hard_violations"])
+    folder = f"{stages.split}{'-repaired' if repair else ''}"
+    console.print(f"overlays: {run / 'overlays' / folder}", soft_wrap=True)
 
 
 def predict(
     run: RunFolder,
     split: SplitName = "test",
     images: Annotated[Path | None, typer.Option(help="A folder of images to detect on instead of a split.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Also write the nearest scenes that break no hard rule, and what changed.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="With --repair: detections scored below it are left as they are.")
+    ] = 0.5,
     as_json: AsJson = False,
 ) -> None:
     """Detect on the images of a split or a folder and write the scenes as JSON."""
@@ -99,13 +112,41 @@ def predict(
     from neurosym.loop import Stages
 
     with bars() as stage:
-        stages = Stages.of(run, f"folder-{images.resolve().name}" if images else split, advance=stage("detect"))
+        name = f"folder-{images.resolve().name}" if images else split
+        stages = Stages.of(run, name, threshold, stage("detect"))
         scenes = stages.predict(folder_images(images) if images else None)
-    path = stages.file("scenes", ".json")
+        told = stages.repair(scenes)[1] if repair else None
+    path, repaired = stages.file("scenes", ".json"), stages.file("scenes", "-repaired.json")
     if as_json:
-        print_json({"scenes": str(path), "images": len(scenes), "detections": sum(len(s.detections) for s in scenes)})
-    else:
-        console.print(f"[green]{len(scenes)} scenes[/] in {path}", soft_wrap=True)
+        value = {"scenes": str(path), "images": len(scenes), "detections": sum(len(s.detections) for s in scenes)}
+        print_json(value | ({"repaired": str(repaired), "repair": told} if told else {}))
+        return
+    console.print(f"[green]{len(scenes)} scenes[/] in {path}", soft_wrap=True)
+    if told:
+        _show_repair(told)
+        console.print(
+            f"[green]repaired[/] in {repaired}; each change in {stages.file('repairs', '.json')}", soft_wrap=True
+        )
+
+
+def explain(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or an image's id in the run's split.")],
+    run: Annotated[Path, typer.Option("--run", help="A folder that `neurosym train` has written.")],
+    split: SplitName = "test",
+    threshold: Threshold = 0.5,
+    out: Annotated[Path | None, typer.Option(help="The picture; RUN/explanations/… by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why an image's detections break rules, which rules did not fire, and what a repair would change."""
+    from neurosym.loop import Stages
+
+    with bars() as stage:
+        found, picture = Stages.of(run, split, threshold, stage("detect")).explain(image, out)
+    if as_json:
+        print_json({"picture": str(picture)} | found.as_dict())
+        return
+    show_explanation(found)
+    console.print(f"[green]drawn[/] {picture}", soft_wrap=True)
 
 
 def facts(
@@ -230,12 +271,27 @@ def _show_scores(evaluations: dict[str, dict[str, Any]]) -> None:
     for name in first["per_class"]:
         shown = [_share(e["per_class"][name]["ap50"], 3) for e in evaluations.values()]
         table.add_row(f"AP50 {name}", *shown)
-    for key in ("ap50", "ap"):
-        table.add_row(f"{key.upper()}, mean", *(_share(e[key], 3) for e in evaluations.values()))
+    for key in ("ap50", "ap", "mask_ap50", "mask_ap"):
+        if any(key in e for e in evaluations.values()):
+            title = key.replace("ap", "AP").replace("_", " ")
+            table.add_row(f"{title}, mean", *(_share(e.get(key), 3) for e in evaluations.values()))
     sums = [[sum(r[k] for r in e["rules"]) for k in ("violated", "fired", "fired_true")] for e in evaluations.values()]
     table.add_row("rules: violated/fired", *(_share(v / f if f else None, 3) for v, f, _ in sums))
     table.add_row("rules: fired/true", *(_share(f / t if t else None, 2) for _, f, t in sums))
     output.print(table)
+
+
+def _show_repair(told: dict[str, Any], hard_violations: int | None = None) -> None:
+    """What a repair of many scenes did."""
+    what = f"{told['removed']} detections removed and {told['relabelled']} relabelled"
+    left = "" if hard_violations is None else f"; hard violations left: {hard_violations}"
+    output.print(f"repair: {what} on {told['images_changed']} of {told['images']} images{left}", soft_wrap=True)
+    table = Table("rule", "changes it forced", "places no repair can satisfy")
+    for rule in dict.fromkeys((*told["forced_by"], *told["unsatisfied"])):
+        counts = (told[key].get(rule, 0) for key in ("forced_by", "unsatisfied"))
+        table.add_row(escaped(rule), *map(str, counts))
+    if table.rows:
+        output.print(table)
 
 
 def _share(value: float | None, digits: int) -> str:

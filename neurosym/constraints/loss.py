@@ -2,30 +2,42 @@
 
 For a rule b → h with premise truth aᵢ and head truth hᵢ over the groundings i of a batch,
 
-    vᵣ = Σᵢ aᵢ (1 − hᵢ) / (Σᵢ aᵢ + ε),        loss = Σᵣ wᵣ · max(0, vᵣ − (1 − wᵣ)) / Σᵣ wᵣ
+    vᵣ = Σᵢ v(aᵢ, hᵢ) / (Σᵢ v(aᵢ, 0) + ε),        xᵣ = max(0, vᵣ − (1 − wᵣ)),        loss = Σᵣ wᵣ π(xᵣ) / Σᵣ wᵣ
 
-A plain fuzzy implication is satisfied by silencing its premises; dividing by the premises takes that way out. Truth is the
-product t-norm, a rule of confidence w may be broken in a share 1 − w of its groundings before it costs anything, and
-objects that are ε-few in a batch weigh little. The loss is 0 iff no rule has vᵣ > 1 − wᵣ.
+where v is what a grounding violates and π what a rule's excess costs (`neurosym.constraints.semantics`); by default v is the
+product a (1 − h) and π(x) = −log(1 − x). A plain fuzzy implication is satisfied by silencing its premises; dividing by the
+premises takes that way out. A rule of confidence w may be broken in a share 1 − w of its groundings before it costs anything,
+and objects that are ε-few in a batch weigh little. The loss is 0 iff no rule has vᵣ > 1 − wᵣ.
+
+Sums over pairs are matrix products. With t₁, t₂ the body's columns of a rule, F the matrix of its body's words (0 on the
+diagonal) and V = F ∘ (1 − H) with its head's,
+
+    Σ a  =  t₁ᵀ F t₂,        Σ a (1 − h)  =  t₁ᵀ V t₂
+
+and rules that share the words share the matrix. With columns h₁, h₂ in the head, too,
+1 − h₁ h₂ H = (1 − h₁) + h₁ (1 − h₂) + h₁ h₂ (1 − H) makes three of such terms, none of them negative.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurosym.constraints.compile import ConstraintSet
-from neurosym.constraints.geometry import soft_words
+from neurosym.constraints.grounding import ground_truth
+from neurosym.constraints.semantics import Semantics, semantics_of
+from neurosym.constraints.shapes import Blocks, ConstraintSet
+from neurosym.constraints.truth import ImageTruth, Size, image_truth, unknown_size
 from neurosym.errors import ConstraintError
 
 
 @dataclass(frozen=True)
 class Violation:
-    """Per rule of the set: the premises' total truth, and the part of it where the head fails."""
+    """Per rule of the set: what its groundings could violate at most (the premises' total truth), and what they do."""
 
     fired: Float[Tensor, " rule"]
     violated: Float[Tensor, " rule"]
@@ -37,60 +49,164 @@ class Violation:
 
 def violation(
     constraints: ConstraintSet,
-    probabilities: Float[Tensor, "box leaf"],
+    probabilities: Float[Tensor, "object leaf"],
     boxes: Float[Tensor, "box 4"],
     temperature: float = 0.1,
+    *,
+    size: Size | None = None,
+    masks: Float[Tensor, "mask height width"] | None = None,
+    semantics: str = "product",
+    threshold: float = 0.0,
 ) -> Violation:
     """Soft violation of every rule on one image.
 
     Args:
         constraints: compiled for the classes behind `probabilities`.
-        probabilities: class probabilities of each object, background first; rows sum to 1.
+        probabilities: class probabilities of each object, background first; rows sum to 1 if the classes are exclusive.
         boxes: XYXY, any unit.
         temperature: softness of the geometry, in units of the boxes' sides.
+        size: width and height of the image, in the boxes' unit; without it rules on places, sizes and measures are silent.
+        masks: soft masks of the objects over the whole image, for the words that masks say better than boxes.
+        semantics: a name in `SEMANTICS`.
+        threshold: leave out groundings whose premise is not truer than this (`neurosym.constraints.grounding`); 0 takes all.
 
     Raises:
-        ConstraintError: a wrong number of classes, or a value that is not finite.
+        ConstraintError: unknown semantics, a wrong number of classes, boxes or masks, or a value that is not finite.
+
+    Invariant: 0 ≤ violated ≤ fired, up to rounding; both are 0 without objects.
     """
-    if probabilities.shape[1] != len(constraints.names) + 1:
-        expected = f"{len(constraints.names) + 1} classes (background first)"
-        raise ConstraintError(f"probabilities have {probabilities.shape[1]} columns; expected {expected}")
-    if not (torch.isfinite(probabilities).all() and torch.isfinite(boxes).all()):
-        raise ConstraintError("the detector's probabilities or boxes are not finite; lower the learning rate")
-    count = len(constraints.rules)
-    fired, violated = probabilities.new_zeros(count), probabilities.new_zeros(count)
-    if len(boxes) == 0:
-        return Violation(fired, violated)
-    truth = probabilities @ constraints.closure
-    words = soft_words(boxes, temperature)
-    distinct = 1.0 - torch.eye(len(boxes), dtype=truth.dtype, device=truth.device)
-    pairs = constraints.pairs
-    if len(pairs.rule):
-        premise = truth[:, pairs.first].T[:, :, None] * truth[:, pairs.second].T[:, None, :] * distinct
-        premise = premise * words[pairs.body].prod(1)
-        head = words[pairs.head].prod(1)
-        broken = torch.where(pairs.denied[:, None, None], head, 1.0 - head)
-        fired = fired.index_add(0, pairs.rule, premise.sum((1, 2)))
-        violated = violated.index_add(0, pairs.rule, (premise * broken).sum((1, 2)))
-    some = constraints.existentials
-    if len(some.rule):
-        premise = truth[:, some.first].T
-        witness = words[some.head].prod(1) * truth[:, some.second].T[:, None, :] * distinct
-        fired = fired.index_add(0, some.rule, premise.sum(1))
-        violated = violated.index_add(0, some.rule, (premise * (1.0 - witness.amax(2))).sum(1))
+    chosen = semantics_of(semantics)
+    truth = image_truth(constraints, probabilities, boxes, size, masks, temperature, chosen.norm)
+    nothing = truth.probabilities.sum() * 0.0 + boxes.sum().to(truth.probabilities.dtype) * 0.0
+    fired = nothing.expand(len(constraints.rules))
+    violated = fired
+    if truth.count and len(constraints.rules):
+        if threshold > 0.0 or not chosen.bilinear:
+            found = ground_truth(truth, threshold)
+            fired = fired.index_add(0, found.rule, chosen.fired(found.premise))
+            violated = violated.index_add(0, found.rule, chosen.broken(found.premise, found.head))
+        else:
+            fired, violated = _with_unary(truth, chosen, fired, violated)
+            if len(constraints.pairs.rule):
+                fired, violated = _with_pairs(truth, fired, violated)
+        known = ~unknown_size(constraints, size)
+        fired, violated = fired * known, violated * known
     return Violation(fired, violated)
+
+
+def _with_unary(truth: ImageTruth, chosen: Semantics, fired: Tensor, violated: Tensor) -> tuple[Tensor, Tensor]:
+    group = truth.constraints.unary
+    if not len(group.rule):
+        return fired, violated
+    premise, head = truth.columns.index_select(1, group.first), truth.columns.index_select(1, group.head)
+    head = torch.where(group.denied, 1.0 - head, head)
+    once = torch.zeros_like(premise[:, :1])
+    once[0] = 1.0
+    premise = torch.where(group.of_image, premise * once, premise)
+    return (
+        fired.index_add(0, group.rule, chosen.fired(premise).sum(0)),
+        violated.index_add(0, group.rule, chosen.broken(premise, head).sum(0)),
+    )
+
+
+def _with_pairs(truth: ImageTruth, fired: Tensor, violated: Tensor) -> tuple[Tensor, Tensor]:
+    constraints, columns = truth.constraints, truth.columns
+    group = constraints.pairs
+    first, second = columns.index_select(1, group.first), columns.index_select(1, group.second)
+    fired = fired.index_add(0, group.rule, _bilinear(truth, constraints.fired_blocks, first, second))
+    u, v = first, second
+    if bool((group.head_first != 0).any()):
+        kept = columns.index_select(1, group.head_first)
+        u = first * kept
+        lost = torch.where(group.denied, torch.zeros_like(first), first * (1.0 - kept))
+        violated = violated.index_add(0, group.rule, _bilinear(truth, constraints.fired_blocks, lost, second))
+    if bool((group.head_second != 0).any()):
+        kept = columns.index_select(1, group.head_second)
+        v = second * kept
+        lost = torch.where(group.denied, torch.zeros_like(second), second * (1.0 - kept))
+        violated = violated.index_add(0, group.rule, _bilinear(truth, constraints.fired_blocks, u, lost))
+    violated = violated.index_add(0, group.rule, _bilinear(truth, constraints.broken_blocks, u, v))
+    return fired, violated
+
+
+def _bilinear(
+    truth: ImageTruth, blocks: Blocks, first: Float[Tensor, "box row"], second: Float[Tensor, "box row"]
+) -> Float[Tensor, " row"]:
+    """firstᵀ M second of every row, M the matrix of the row's block."""
+    matrix = truth.between(blocks.plus)
+    if bool(blocks.is_minus.any()):
+        lacking = 1.0 - truth.between(blocks.minus)
+        matrix = matrix * torch.where(blocks.is_minus[:, None, None], lacking, torch.ones_like(lacking))
+    left, right = (_in_blocks(side, blocks.rows) for side in (first, second))
+    found = (left * torch.bmm(matrix, right)).sum(1)
+    keep = blocks.rows >= 0
+    return first.new_zeros(first.shape[1]).index_add(0, blocks.rows[keep], found[keep])
+
+
+def _in_blocks(side: Float[Tensor, "box row"], rows: Int[Tensor, "block place"]) -> Float[Tensor, "block box place"]:
+    """The columns of each block side by side; a place that is only filling repeats some column."""
+    found = side.index_select(1, rows.clamp_min(0).reshape(-1))
+    return found.reshape(len(side), *rows.shape).transpose(0, 1)
 
 
 def constraint_loss(
     constraints: ConstraintSet,
-    images: Sequence[tuple[Tensor, Tensor]],
+    images: Sequence[Any],
     temperature: float = 0.1,
     epsilon: float = 1.0,
+    *,
+    semantics: str = "product-log",
+    confidence: Float[Tensor, " rule"] | None = None,
+    threshold: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Violation]:
-    """The loss of a batch of (probabilities, boxes), and the violation summed over it."""
-    parts = [violation(constraints, p, b, temperature) for p, b in images]
+    """The loss of a batch, and the violation summed over it.
+
+    Args:
+        constraints: compiled for the classes behind the probabilities.
+        images: for each image (probabilities, boxes), or an object with `probabilities`, `boxes`, `masks` and `size`.
+        temperature: softness of the geometry.
+        epsilon: in units of premise truth; rules that are less spoken of in the batch weigh little.
+        semantics: a name in `SEMANTICS`.
+        confidence: wᵣ in the place of the rules' own, e.g. learned ones.
+        threshold: see `violation`.
+
+    Raises:
+        ConstraintError: see `violation`.
+    """
+    chosen = semantics_of(semantics)
+    parts = [_of_image(constraints, image, temperature, semantics, threshold) for image in images]
+    weights = constraints.confidence if confidence is None else confidence
+    if weights.shape != constraints.confidence.shape:
+        raise ConstraintError(f"confidence is of {len(weights)} rules; the set has {len(constraints.rules)}")
+    if not parts:
+        none = constraints.confidence * 0.0
+        return none.sum(), Violation(none, none)
     total = Violation(torch.stack([p.fired for p in parts]).sum(0), torch.stack([p.violated for p in parts]).sum(0))
-    allowed = 1.0 - constraints.confidence
-    excess = torch.relu(total.rate(epsilon) - allowed)
-    loss = (constraints.confidence * excess).sum() / constraints.confidence.sum()
+    weights = weights.to(total.fired.dtype)
+    excess = torch.relu(total.rate(epsilon) - (1.0 - weights))
+    loss = (weights * chosen.penalty(excess)).sum() / weights.sum().clamp_min(_TINY)
     return loss, total
+
+
+def _of_image(
+    constraints: ConstraintSet, image: Any, temperature: float, semantics: str, threshold: float
+) -> Violation:
+    if isinstance(image, tuple):
+        probabilities, boxes = image
+        masks = size = None
+    else:
+        probabilities, boxes = image.probabilities, image.boxes
+        masks, size = getattr(image, "masks", None), getattr(image, "size", None)
+    return violation(
+        constraints,
+        probabilities,
+        boxes,
+        temperature,
+        size=size,
+        masks=masks,
+        semantics=semantics,
+        threshold=threshold,
+    )
+
+
+_TINY = 1e-12

@@ -12,6 +12,7 @@ from faster_coco_eval.core import mask as mask_api
 from pydantic import BaseModel, Field, ValidationError
 
 from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, image_id_of, require_file, require_folder
+from neurosym.data.masks import as_text
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 from neurosym.knowledge import Knowledge
 from neurosym.records import Annotation, Box, Scene
@@ -167,8 +168,7 @@ def _mask(segmentation: Any, width: int, height: int, checker: BoxChecker, what:
         if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
             checker.problems.append(Problem(f"{what}: a polygon needs three points, x and y each", checker.file))
             return None
-        merged: dict[str, Any] = mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
-        return merged
+        return as_text(mask_api.merge(mask_api.frPyObjects(segmentation, height, width)))
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
         checker.problems.append(Problem(f"{what}: a mask needs size and counts", checker.file))
         return None
@@ -177,12 +177,12 @@ def _mask(segmentation: Any, width: int, height: int, checker: BoxChecker, what:
         checker.problems.append(Problem(f"{what}: mask is {found}; its image is {width}×{height}", checker.file))
         return None
     if isinstance(segmentation["counts"], list):
-        return dict(mask_api.frPyObjects(segmentation, height, width))
-    return dict(segmentation)
+        return as_text(mask_api.frPyObjects(segmentation, height, width))
+    return as_text(segmentation)
 
 
 def as_coco(scenes: Iterable[Scene], names: Sequence[str]) -> dict[str, Any]:
-    """Annotated scenes as a COCO data set (without masks), what faster-coco-eval compares predictions with."""
+    """Scenes as a COCO data set, what faster-coco-eval compares predictions with; objects keep the masks they have."""
     scenes = list(scenes)
     category = {name: i for i, name in enumerate(names, 1)}
     boxes = [(i, d) for i, s in enumerate(scenes, 1) for d in s.detections if d.name in category]
@@ -200,6 +200,7 @@ def as_coco(scenes: Iterable[Scene], names: Sequence[str]) -> dict[str, Any]:
                 "iscrowd": 0,
                 "score": d.score,
             }
+            | ({"segmentation": as_text(d.mask)} if d.mask is not None else {})
             for k, (i, d) in enumerate(boxes, 1)
         ],
     }

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurosym.data.coco import load_coco
@@ -67,12 +68,23 @@ class PhantomSplit(_Strict):
     shift: bool = False
 
 
+class FewLabels(_Strict):
+    """Of the train split, `count` images drawn by `seed` keep their labels; the rest are the unlabelled split."""
+
+    count: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+
+
 class _Data(_Strict):
     categories: tuple[str, ...] | None = None
     bad_boxes: BadBoxes = "error"
 
 
-class CocoData(_Data):
+class _OnDisk(_Data):
+    few: FewLabels | None = None
+
+
+class CocoData(_OnDisk):
     format: Literal["coco"]
     train: CocoSplit
     val: CocoSplit | None = None
@@ -80,7 +92,7 @@ class CocoData(_Data):
     unlabelled: CocoSplit | None = None
 
 
-class VocData(_Data):
+class VocData(_OnDisk):
     format: Literal["voc"]
     train: VocSplit
     val: VocSplit | None = None
@@ -109,7 +121,9 @@ def open_split(
     Raises:
         ConfigError: the config has no such split. DataError: what is wrong with the files.
     """
-    split = getattr(data, name)
+    few = None if isinstance(data, PhantomData) else data.few
+    rest = few is not None and name == "unlabelled" and data.unlabelled is None
+    split = data.train if rest else getattr(data, name)
     if split is None:
         there = [k for k in ("train", "val", "test", "unlabelled") if getattr(data, k) is not None]
         raise ConfigError(f"data has no split {name!r}; {did_you_mean(name, there)}")
@@ -126,7 +140,16 @@ def open_split(
     else:
         places = (base / split.split, base / split.annotations, base / split.images)
         images = load_voc(*places, knowledge, data.categories, data.bad_boxes, labelled)
-    return images[: split.limit] if split.limit else images
+    images = images[: split.limit] if split.limit else images
+    return _part(images, few, rest) if few is not None and (rest or name == "train") else images
+
+
+def _part(images: ImageSet, few: FewLabels, rest: bool) -> ImageSet:
+    """The images that keep their labels, or the others, each in the order of the file."""
+    if few.count >= len(images):
+        raise ConfigError(f"data.few.count: {few.count} of {len(images)} training images leave none without labels")
+    chosen = set(np.random.default_rng(few.seed).choice(len(images), few.count, replace=False).tolist())
+    return images.select([i for i in range(len(images)) if (i in chosen) != rest])
 
 
 def _check_phantom(knowledge: Knowledge) -> None:

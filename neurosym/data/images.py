@@ -21,7 +21,7 @@ BadBoxes = Literal["error", "drop"]
 CLIP_TOLERANCE = 1.0
 """Pixels a box may leave the image by (rounding in an annotation tool); it is clipped."""
 _MAX_PROBLEMS = 20
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DEEP = ("I;16", "I;16L", "I;16B", "I", "F")
 """Pillow's modes of grey images with more than 8 bits."""
 
@@ -64,6 +64,10 @@ class ImageSet(Sequence[Sample]):
             )
         return Sample(entry.image_id, image, entry.annotations, entry.labels, entry.attributes, str(entry.path))
 
+    def select(self, indices: Sequence[int]) -> ImageSet:
+        """Some of the images, in this order."""
+        return ImageSet([self.entries[i] for i in indices], self.names)
+
 
 def folder_images(folder: Path) -> ImageSet:
     """Every image below a folder, without annotations.
@@ -72,9 +76,9 @@ def folder_images(folder: Path) -> ImageSet:
         DataError: no such folder, or no image in it.
     """
     require_folder(folder, "image")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not paths:
-        raise DataError(Problem(f"no image ({', '.join(_SUFFIXES)}) in the folder", short_path(folder)))
+        raise DataError(Problem(f"no image ({', '.join(IMAGE_SUFFIXES)}) in the folder", short_path(folder)))
     taken: set[str] = set()
     entries = []
     for path in paths:
@@ -85,9 +89,9 @@ def folder_images(folder: Path) -> ImageSet:
 
 
 def annotated_scene(sample: Sample) -> Scene:
-    """What is annotated on a sample, as a scene with scores of 1."""
+    """What is annotated on a sample, as a scene with scores of 1 and the annotations' masks."""
     height, width = sample.image.shape[:2]
-    detections = tuple(Detection(a.name, a.box) for a in sample.annotations if not a.iscrowd)
+    detections = tuple(Detection(a.name, a.box, mask=a.mask) for a in sample.annotations if not a.iscrowd)
     labels = dict.fromkeys(sorted(sample.labels), 1.0)
     return Scene(sample.image_id, width, height, detections, labels, sample.path)
 

@@ -19,16 +19,30 @@ if TYPE_CHECKING:
 
 _X, _Y, _Z = Term("X"), Term("Y"), Term("Z")
 
-MATES: Final = {"left_of": "right_of", "above": "below", "larger_than": "smaller_than", "inside": "encloses"}
+MATES: Final = {
+    "left_of": "right_of",
+    "above": "below",
+    "larger_than": "smaller_than",
+    "inside": "encloses",
+    "patient_left_of": "patient_right_of",
+}
 """Each word with the one of `SWAPPED` that says the same of the two boxes exchanged."""
-ORDERS: Final = ("left_of", "right_of", "above", "below", "larger_than", "smaller_than")
+ORDERS: Final = (
+    *("left_of", "right_of", "above", "below", "larger_than", "smaller_than"),
+    *("patient_left_of", "patient_right_of"),
+)
 """Strict orders: they compare one number of each box."""
-SYMMETRIC: Final = ("overlaps", "near", "same")
+SYMMETRIC: Final = ("overlaps", "near", "same", "adjacent")
 WIDER: Final = {
     "inside": ("overlaps", "near"),
     "encloses": ("overlaps", "near"),
     "same": ("overlaps", "near"),
     "overlaps": ("near",),
+    "adjacent": ("near",),
+    "patient_left_of": ("right_of",),
+    "right_of": ("patient_left_of",),
+    "patient_right_of": ("left_of",),
+    "left_of": ("patient_right_of",),
 }
 """Words that hold of every two boxes that the word on the left holds of."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from neurosym.errors import OntologyError, did_you_mean, short_path
 from neurosym.knowledge.annotations import subject_of, words_of
 from neurosym.knowledge.axioms import Axiom, read_axioms
-from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, ZONES
+from neurosym.knowledge.geometry import MEASURES, PREDICATES, SIDES, SIZES, ZONES
 from neurosym.knowledge.rdf import Source, read_sources
 from neurosym.knowledge.triples import NS, SKOS, Literal, Node, is_blank
 from neurosym.knowledge.vocabulary import Vocabulary
@@ -339,7 +339,10 @@ class _Reader:
                 v.problem(
                     f"ns:predicate {word!r} of class {v.names[iri]!r} is not a zone, side or size", cure, iri, word
                 )
-            elif iri in v.names and iri not in v.classes and word not in PREDICATES:
+            elif iri in v.data and word not in MEASURES:
+                cure = did_you_mean(word, MEASURES)
+                v.problem(f"ns:predicate {word!r} of {v.names[iri]!r} is not a measure of a box", cure, iri, word)
+            elif iri in v.names and iri not in v.classes and iri not in v.data and word not in PREDICATES:
                 cure = did_you_mean(word, PREDICATES)
                 v.problem(f"ns:predicate {word!r} of {v.names[iri]!r} is not a geometric word", cure, iri, word)
 

@@ -10,7 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurosym.models.detector import Target
+from neurosym.data.masks import decode_mask
+from neurosym.errors import DataError, Problem
+from neurosym.models.scene import Target, unknown_masks
 from neurosym.records import Sample
 
 MIN_SIDE = 1.0
@@ -30,15 +32,40 @@ def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Float[Te
     return pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
-def to_target(sample: Sample, names: Sequence[str]) -> Target:
-    """The boxes of the detector's classes; other annotations are not shown to it."""
+def to_target(sample: Sample, names: Sequence[str], masks: bool = False) -> Target:
+    """The boxes, and if asked for the masks, of the model's classes; other annotations are not shown to it.
+
+    The mask of an annotation that has only a box is unknown within the box (see `neurosym.models.scene.Target`).
+    """
     known = [a for a in sample.annotations if a.name in names and not a.iscrowd]
     boxes = torch.tensor([a.box.xyxy for a in known], dtype=torch.float32).reshape(-1, 4)
-    return {"boxes": boxes, "labels": torch.tensor([names.index(a.name) + 1 for a in known], dtype=torch.int64)}
+    target = {"boxes": boxes, "labels": torch.tensor([names.index(a.name) + 1 for a in known], dtype=torch.int64)}
+    if masks:
+        target["masks"] = unknown_masks(boxes, *sample.image.shape[:2])
+        for mask, annotation in zip(target["masks"], known, strict=True):
+            if annotation.mask is not None:
+                mask.copy_(torch.from_numpy(decode_mask(annotation.mask)))
+    return target
+
+
+def require_masks(samples: Sequence[Sample], names: Sequence[str], look_at: int = 32) -> None:
+    """Refuse data that a model which learns from masks could learn nothing from.
+
+    Raises:
+        DataError: none of the first `look_at` images has a mask of a class of `names`.
+    """
+    first = (samples[i] for i in range(min(look_at, len(samples))))
+    if not any(a.mask is not None for s in first for a in s.annotations if a.name in names and not a.iscrowd):
+        message = "the model learns from masks, but the annotations of the first training images are boxes only"
+        cure = "use annotations with segmentations, or model.kind: faster_rcnn or retinanet"
+        raise DataError(Problem(message, cure=cure))
 
 
 def augment(image: Tensor, target: Target, rng: np.random.Generator) -> tuple[Tensor, Target]:
-    """Exposure (gamma), contrast and brightness, then scale and shift about the centre by up to 15% and 8%."""
+    """Exposure (gamma), contrast and brightness, then scale and shift about the centre by up to 15% and 8%.
+
+    Masks move by the same map as the image, each pixel taking its nearest; boxes move by themselves.
+    """
     gamma, contrast, brightness = rng.uniform(0.75, 1.33), rng.uniform(0.8, 1.25), rng.uniform(-0.1, 0.1)
     image = ((image.clamp(1e-3, 1.0) ** gamma - 0.5) * contrast + 0.5 + brightness).clamp(0.0, 1.0)
     scale, shift_x, shift_y = rng.uniform(0.85, 1.15), rng.uniform(-0.08, 0.08), rng.uniform(-0.08, 0.08)
@@ -53,16 +80,24 @@ def augment(image: Tensor, target: Target, rng: np.random.Generator) -> tuple[Te
     boxes = torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height]))
     left = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     big = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE).all(1) & (left >= 0.5 * area)
-    return moved, {"boxes": boxes[big], "labels": target["labels"][big]}
+    result = {"boxes": boxes[big], "labels": target["labels"][big]}
+    if "masks" in target:
+        masks = target["masks"][big][None].to(image.dtype)
+        result["masks"] = F.grid_sample(masks, grid, mode="nearest", align_corners=False)[0].to(torch.uint8)
+    return moved, result
 
 
 def make_batch(
-    samples: Sequence[Sample], names: Sequence[str], device: torch.device, rng: np.random.Generator | None
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    device: torch.device,
+    rng: np.random.Generator | None,
+    masks: bool = False,
 ) -> tuple[list[Tensor], list[Target]]:
-    """Images and targets on a device, augmented if a generator is given."""
+    """Images and targets on a device, augmented if a generator is given, with masks for the models that use them."""
     images, targets = [], []
     for sample in samples:
-        image, target = to_tensor(sample.image), to_target(sample, names)
+        image, target = to_tensor(sample.image), to_target(sample, names, masks)
         if rng is not None:
             image, target = augment(image, target, rng)
         images.append(image.to(device))

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Checkpoint:
     average: dict[str, Tensor]
     optimizer: dict[str, Any]
     random: Tensor
+    guidance: dict[str, Tensor] = field(default_factory=dict)
+    """What knowledge has learned beside the detector (see `neurosym.learning.guidance.Guidance.state`)."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any]) -> Path:
@@ -42,6 +44,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
         save_file(_contiguous(checkpoint.average or checkpoint.model), temporary / "model.safetensors")
         tensors = {f"model.{k}": v for k, v in checkpoint.model.items()}
         tensors["random"] = checkpoint.random
+        if checkpoint.guidance:
+            save_file(_contiguous(checkpoint.guidance), temporary / "guidance.safetensors")
         groups = []
         for index, state in checkpoint.optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
@@ -94,7 +98,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
         average=average,
         optimizer={"state": optimizer, "param_groups": state["param_groups"]},
         random=tensors["random"],
+        guidance=load_guidance(path),
     )
+
+
+def load_guidance(path: Path) -> dict[str, Tensor]:
+    """What knowledge had learned at a checkpoint; empty where it had nothing to learn.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    file = path / "guidance.safetensors"
+    if not file.is_file():
+        return {}
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(Problem(f"what knowledge has learned cannot be read ({error})", short_path(file))) from error
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neurosym.data.config import CocoData, DataConfig, DataPath, PhantomData, VocData
 from neurosym.errors import ConfigError, Problem, short_path
@@ -44,8 +44,64 @@ class ConstraintConfig(_Strict):
     """The weight grows linearly from 0 over these steps, so that a detector that sees nothing yet is not constrained."""
     temperature: float = Field(0.1, gt=0)
     epsilon: float = Field(1.0, gt=0)
+    semantics: str = "product-log"
+    """How truth values are joined and what a violation costs (see `neurosym.constraints.semantics`)."""
+    learn_confidence: bool = False
+    """Learn how far each rule can be trusted from the labelled images and the teacher's sure detections."""
     unlabelled_batch: int = Field(0, ge=0)
     """Unlabelled images a step that the constraints alone are computed on."""
+
+
+class TeacherConfig(_Strict):
+    """Pseudo-labels on unlabelled images (mean teacher: Tarvainen & Valpola 2017; for detectors: Liu et al. 2021).
+
+    The teacher is the weight average of the student (`train.ema`). It sees the plain image; what it finds with at least
+    `threshold` is the target of the student, which sees the image augmented.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    """Of the losses on pseudo-labels; 0 trains without a teacher."""
+    start: int = Field(100, ge=0)
+    """Steps of training on labels alone before the teacher starts (burn-in)."""
+    batch: int = Field(2, ge=1)
+    """Unlabelled images a step."""
+    threshold: float = Field(0.7, gt=0, le=1)
+
+
+class ComposeConfig(_Strict):
+    """Labelled findings laid onto labelled films where the rules let them be (see `neurosym.learning.composed`)."""
+
+    rate: float = Field(0.0, ge=0)
+    """Findings added to a film, on average; 0 adds none."""
+    rules: bool = True
+    """False: anywhere on the film (an ablation)."""
+
+
+class RefinerConfig(_Strict):
+    """The graph network that refines the teacher's scenes (see `neurosym.constraints.graph`); it needs a teacher."""
+
+    enabled: bool = False
+    weight: float = Field(0.5, ge=0)
+    """Of the consistency loss: the student's classes against the refined ones of the teacher."""
+    confidence: float = Field(0.6, gt=0, le=1)
+    """Refined classes less sure than this teach nothing."""
+    threshold: float = Field(0.5, gt=0, le=1)
+    """Refined detections of at least this are pseudo-labels (in the place of `teacher.threshold`)."""
+    warmup_steps: int = Field(20, ge=0)
+    films: int = Field(200, ge=1)
+    """Films composed from labelled ones (see `ComposeConfig`) that show how the detector errs."""
+    scenes: int = Field(800, ge=1)
+    """Scenes sampled from ontology, rules and labelled films to train it on."""
+    steps: int = Field(200, ge=1)
+    batch: int = Field(24, ge=1)
+    hidden: int = Field(64, ge=8)
+    rounds: int = Field(3, ge=1)
+    trust: float = Field(0.5, gt=0, le=1)
+    """Of the network against the detector's own probabilities."""
+    relations: bool = True
+    """False leaves out of graphs and violation whatever relates two detections (an ablation)."""
+    at_test: bool = True
+    """Predictions of the run are refined, too."""
 
 
 class TrainConfig(_Strict):
@@ -64,6 +120,17 @@ class TrainConfig(_Strict):
     model: DetectorConfig = DetectorConfig()
     train: OptimConfig = OptimConfig()
     constraints: ConstraintConfig = ConstraintConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    refiner: RefinerConfig = RefinerConfig()
+    compose: ComposeConfig = ComposeConfig()
+    initial: str = ""
+    """A run folder, relative to the config file, whose averaged weights this run starts from."""
+
+    @model_validator(mode="after")
+    def _refiner_has_a_teacher(self) -> TrainConfig:
+        if self.refiner.enabled and self.teacher.weight == 0:
+            raise ValueError("refiner.enabled: the refiner refines a teacher's scenes; set teacher.weight above 0")
+        return self
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -1,5 +1,7 @@
 """Predictions against annotations: average precision by COCO's definition, and what the rules say of both.
 
+Average precision is of boxes; where every annotated and every predicted object has a mask, it is told of masks too.
+
 Crowd regions are left out of the truth: a detection inside one counts as false, where COCO would ignore it.
 """
 
@@ -7,32 +9,43 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from neurosym.constraints import ConstraintSet, RuleScore, score_rules
 from neurosym.data.coco import as_coco
 from neurosym.errors import TrainingError
+from neurosym.learning.calibration import calibration_error
 from neurosym.records import Scene
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Average precision overall and per class (percent is not used: 1 is perfect), and the rules' scores."""
+    """Average precision overall and per class (percent is not used: 1 is perfect), and the rules' scores.
+
+    `mask_ap` and `mask_ap50` are None where an object, annotated or predicted, has no mask.
+    """
 
     ap: float
     ap50: float
     per_class: dict[str, dict[str, float]]
     rules: tuple[RuleScore, ...]
     images: int
+    mask_ap: float | None = None
+    mask_ap50: float | None = None
+    calibration_error: float | None = None
+    """Of the boxes' scores (see `calibration_error`); None without detections."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         rules = [asdict(r) | {"violation_rate": r.violation_rate, "fired_ratio": r.fired_ratio} for r in self.rules]
-        return {"images": self.images, "ap": self.ap, "ap50": self.ap50, "per_class": self.per_class, "rules": rules}
+        masks = {} if self.mask_ap is None else {"mask_ap": self.mask_ap, "mask_ap50": self.mask_ap50}
+        masks |= {} if self.calibration_error is None else {"calibration_error": self.calibration_error}
+        overall = {"images": self.images, "ap": self.ap, "ap50": self.ap50} | masks
+        return overall | {"per_class": self.per_class, "rules": rules}
 
 
 def evaluate_scenes(
@@ -55,15 +68,24 @@ def evaluate_scenes(
     """
     if [s.image_id for s in predicted] != [s.image_id for s in true]:
         raise TrainingError("predictions and annotations are not of the same images in the same order")
-    per_class = _average_precision(predicted, true, names)
+    per_class = _average_precision(predicted, true, names, "bbox")
     rules: list[RuleScore] = []
     if constraints is not None:
         rules = score_rules(constraints, [above(s, threshold) for s in predicted], true)
     present = list(per_class.values())
     if not present:
         raise TrainingError("nothing is annotated on these images, so nothing can be scored")
-    ap, ap50 = (float(np.mean([c[k] for c in present])) for k in ("ap", "ap50"))
-    return Evaluation(ap, ap50, per_class, tuple(rules), len(true))
+    if _have_masks((*predicted, *true), names):
+        for name, scores in _average_precision(predicted, true, names, "segm").items():
+            per_class[name] |= {f"mask_{k}": v for k, v in scores.items()}
+    mean = {k: float(np.mean([c[k] for c in present])) for k in present[0]}
+    masks = mean.get("mask_ap"), mean.get("mask_ap50")
+    calibration = calibration_error(predicted, true)
+    return Evaluation(mean["ap"], mean["ap50"], per_class, tuple(rules), len(true), *masks, calibration)
+
+
+def _have_masks(scenes: Iterable[Scene], names: Sequence[str]) -> bool:
+    return all(d.mask is not None for s in scenes for d in s.detections if d.name in names)
 
 
 def above(scene: Scene, threshold: float) -> Scene:
@@ -73,7 +95,7 @@ def above(scene: Scene, threshold: float) -> Scene:
 
 
 def _average_precision(
-    predicted: Sequence[Scene], true: Sequence[Scene], names: Sequence[str]
+    predicted: Sequence[Scene], true: Sequence[Scene], names: Sequence[str], of: Literal["bbox", "segm"]
 ) -> dict[str, dict[str, float]]:
     from faster_coco_eval import COCO, COCOeval_faster
 
@@ -84,9 +106,7 @@ def _average_precision(
         return scores
     with contextlib.redirect_stdout(io.StringIO()):
         ground = COCO(truth)
-        run = COCOeval_faster(
-            ground, ground.loadRes(guess["annotations"]), iouType="bbox", print_function=lambda *_: None
-        )
+        run = COCOeval_faster(ground, ground.loadRes(guess["annotations"]), iouType=of, print_function=lambda *_: None)
         run.run()
     precision = run.eval["precision"]  # IoU, recall, class, area, detections per image
     for name in scores:

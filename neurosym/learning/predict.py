@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
+from neurosym.constraints.graph import SceneRefiner
+from neurosym.data.masks import encode_mask
 from neurosym.errors import Problem, TrainingError, short_path
 from neurosym.learning.batches import to_tensor
-from neurosym.learning.checkpoint import latest_checkpoint, load_weights
+from neurosym.learning.checkpoint import latest_checkpoint, load_guidance, load_weights
+from neurosym.learning.guidance import refiner_weights, restored_refiner
 from neurosym.learning.runfolder import OpenRun
+from neurosym.learning.teacher import in_pixels, refine_all, sure_objects
 from neurosym.learning.train import pick_device
-from neurosym.models.detector import Detector
+from neurosym.models.build import build_model
+from neurosym.models.scene import SceneModel
 from neurosym.records import Box, Detection, Sample, Scene
+
+PROPOSALS = 300
+"""Objects of an image that a refiner is asked about at most."""
 
 
 def predict(
     run: OpenRun, images: Sequence[Sample], batch_size: int = 4, progress: Callable[[int, int], None] | None = None
 ) -> list[Scene]:
-    """Detect on images; the scenes carry the images' own study labels, which the detector does not predict.
+    """Detect on images; the scenes carry the images' own study labels, which the model does not predict, and masks if it has.
 
     Raises:
         TrainingError: the run has no finished checkpoint.
@@ -27,22 +36,50 @@ def predict(
     if checkpoint is None:
         raise TrainingError(Problem("the run has no checkpoint yet", short_path(run.path), cure="train it first"))
     device = pick_device(run.config)
-    model = Detector(run.config.model, run.names, load=False).to(device)
+    model = build_model(run.config.model, run.names, load=False).to(device)
     load_weights(checkpoint, model)
+    refiner = _refiner(run, checkpoint, device)
     scenes = []
     for start in range(0, len(images), batch_size):
         samples = [images[i] for i in range(start, min(start + batch_size, len(images)))]
-        found = model.detect([to_tensor(s.image, device) for s in samples])
-        scenes += [_scene(s, f, run.names) for s, f in zip(samples, found, strict=True)]
+        pixels = [to_tensor(s.image, device) for s in samples]
+        found = model.detect(pixels) if refiner is None else detect_refined(model, refiner, pixels)
+        scenes += [scene_of(s, f, run.names) for s, f in zip(samples, found, strict=True)]
         if progress is not None:
             progress(len(scenes), len(images))
     return scenes
 
 
-def _scene(sample: Sample, found: dict[str, torch.Tensor], names: Sequence[str]) -> Scene:
+def _refiner(run: OpenRun, checkpoint: Path, device: torch.device) -> SceneRefiner | None:
+    """The run's refiner, if its predictions are to be refined."""
+    if not (run.config.refiner.enabled and run.config.refiner.at_test):
+        return None
+    weights = refiner_weights(load_guidance(checkpoint))
+    return restored_refiner(run.config, run.names, run.knowledge, weights, device) if weights else None
+
+
+@torch.no_grad()
+def detect_refined(
+    model: SceneModel, refiner: SceneRefiner, images: list[torch.Tensor]
+) -> list[dict[str, torch.Tensor]]:
+    """Detections of the refined scenes: like `SceneModel.detect`, scored by class probability · √(estimated overlap)."""
+    model.eval()
+    scenes = [in_pixels(s, image) for s, image in zip(model.propose(images, PROPOSALS), images, strict=True)]
+    found = []
+    for better in refine_all(refiner, scenes):
+        scores = better.probabilities * better.fit[:, None].sqrt()
+        target, score = sure_objects(better.probabilities, better.boxes, model.config.score_threshold, scores)
+        found.append({"boxes": target["boxes"], "labels": target["labels"], "scores": score})
+    return found
+
+
+def scene_of(sample: Sample, found: dict[str, torch.Tensor], names: Sequence[str]) -> Scene:
+    """What a model's `detect` found on one image, as a scene with masks of the image's size where there are."""
     height, width = sample.image.shape[:2]
+    boxes, labels, scores = (found[k].tolist() for k in ("boxes", "labels", "scores"))
+    masks = [encode_mask(m) for m in found["masks"].cpu().numpy()] if "masks" in found else [None] * len(boxes)
     detections = tuple(
-        Detection(names[label - 1], Box(*(round(v, 2) for v in box)), round(score, 4))
-        for box, label, score in zip(*(found[k].tolist() for k in ("boxes", "labels", "scores")), strict=True)
+        Detection(names[label - 1], Box(*(round(v, 2) for v in box)), round(score, 4), mask)
+        for box, label, score, mask in zip(boxes, labels, scores, masks, strict=True)
     )
     return Scene(sample.image_id, width, height, detections, dict.fromkeys(sorted(sample.labels), 1.0), sample.path)

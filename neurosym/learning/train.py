@@ -1,6 +1,7 @@
 """`train`: a config → a run folder.
 
-The folder holds ``config.yaml`` (resolved), ``knowledge/`` (copies of the files), ``checkpoints/``, ``log.jsonl`` (a line a
+A step learns from labelled images; once the teacher has started, also from what it says of unlabelled ones; and, where the config
+asks for it, from what knowledge says of both (`neurosym.learning.guidance`). The folder holds ``config.yaml`` (resolved), ``knowledge/`` (copies of the files), ``checkpoints/``, ``log.jsonl`` (a line a
 step) and TensorBoard events. The same config and seed give the same weights on a CPU; an interrupted run is resumed from its
 last checkpoint and ends the same.
 """
@@ -23,16 +24,24 @@ import yaml
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from neurosym.constraints import ConstraintSet, compile_constraints, constraint_loss
 from neurosym.data.config import class_names, open_split
 from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
-from neurosym.learning.batches import batch_indices, make_batch
-from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from neurosym.learning.batches import batch_indices, make_batch, require_masks
+from neurosym.learning.checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.guidance import Guidance
 from neurosym.learning.runfolder import copy_of
-from neurosym.models.detector import Detector, SceneProposals
+from neurosym.learning.teacher import Lesson, Teacher, lessons
+from neurosym.models.build import build_model
+from neurosym.models.scene import SceneProposals
 from neurosym.records import Run, Sample
 
 log = logging.getLogger(__name__)
@@ -58,7 +67,7 @@ def train(config: TrainConfig, out: str | Path, resume: bool = False, progress: 
     knowledge = load_knowledge((config.base / p for p in config.knowledge), config.reason)
     images = open_split(config.data, "train", config.base, knowledge)
     unlabelled: Sequence[Sample] = ()
-    if config.constraints.weight > 0 and config.constraints.unlabelled_batch:
+    if config.teacher.weight > 0 or (config.constraints.weight > 0 and config.constraints.unlabelled_batch):
         unlabelled = open_split(config.data, "unlabelled", config.base, knowledge)
     names = class_names(config.data, images, knowledge)
     trainer = _Trainer(config, names, knowledge, images, unlabelled, Path(out))
@@ -98,21 +107,35 @@ class _Trainer:
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
         self.device = pick_device(self.config)
-        self.constraints: ConstraintSet | None = None
-        if self.config.constraints.weight > 0:
-            self.constraints = compile_constraints(self.knowledge, self.names).to(self.device)
+        self.guidance = Guidance(self.config, self.names, self.knowledge, self.images, self.device)
         model = self.config.model
         if model.weights:
             model = model.model_copy(update={"weights": str(self.config.base / model.weights)})
-        self.model = Detector(model, self.names).to(self.device)
+        self.model = build_model(model, self.names).to(self.device)
+        if self.model.uses_masks:
+            require_masks(self.images, self.names)
+        if self.config.initial:
+            self._begin_from(self.config.base / self.config.initial)
         optim = self.config.train
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()} if optim.ema else {}
+        self.teacher: Teacher | None = None
+        if self.config.teacher.weight > 0:
+            if not self.average:
+                raise ConfigError("train.ema: the teacher is the weight average; set it above 0, e.g. 0.98")
+            self.teacher = Teacher(model, self.names, self.device)
         self.step = 0
 
-    def _tell_constraints(self, constraints: ConstraintSet) -> None:
+    def _begin_from(self, run: Path) -> None:
+        """Start from another run's averaged weights."""
+        checkpoint = latest_checkpoint(run / "checkpoints")
+        if checkpoint is None:
+            raise ConfigError(f"initial: {short_path(run)} holds no checkpoint; name a run folder that was trained")
+        load_weights(checkpoint, self.model)
+
+    def _tell_constraints(self) -> None:
         """Say how many rules constrain this detector, and write down which do not, and why."""
-        used, unused = constraints.rules, constraints.unused
+        used, unused = self.guidance.constraints.rules, self.guidance.constraints.unused
         for rule, reason in unused:
             if "add ns:category" in reason:
                 log.warning("%s:%d: %s", rule.file, rule.line, reason)
@@ -137,17 +160,19 @@ class _Trainer:
                 copy_of(self.out, file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy_of(self.out, file))
         write_text_atomically(self.out / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
-        if self.constraints is not None:
-            self._tell_constraints(self.constraints)
+        if self.guidance.active:
+            self._tell_constraints()
 
     def _load(self, checkpoint: Path, resolved: dict[str, Any]) -> None:
         """Take up a checkpoint's state, if it was made with the same settings (but for steps and device) and knowledge."""
         try:
             before = yaml.safe_load((self.out / "config.yaml").read_text(encoding="utf-8"))
+            names = before.pop("names")
+            before = TrainConfig.model_validate(before).model_dump(mode="json") | {"names": names}
             lines = (self.out / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
             copies = {f: copy_of(self.out, f).read_bytes() for f in self.knowledge.files}
             old = before["train"]
-        except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
             raise TrainingError(f"{self.out} cannot be resumed, a file of it is missing or damaged: {error}") from error
         changed = [k for k in sorted({*before, *resolved} - _MAY_CHANGE) if before.get(k) != resolved.get(k)]
         fixed = sorted({*resolved["train"]} - {"steps", "checkpoint_every"})
@@ -167,6 +192,7 @@ class _Trainer:
                 f"{checkpoint}: the checkpoint is of another model; start anew with another --out"
             ) from error
         self.average = {k: v.to(self.device) for k, v in state.average.items()} if self.average else {}
+        self.guidance.load(state.guidance)
         torch.set_rng_state(state.random)
         self.step = state.step
         write_text_atomically(self.out / "log.jsonl", "".join(lines[: self.step]))
@@ -197,15 +223,13 @@ class _Trainer:
         optim, seed = self.config.train, self.config.seed
         rng = np.random.default_rng([seed, self.step, 1]) if optim.augment else None
         chosen = batch_indices(len(self.images), optim.batch_size, self.step, seed)
-        images, targets = make_batch([self.images[i] for i in chosen], self.names, self.device, rng)
+        samples = self.guidance.compose(chosen, self.step)
+        images, targets = make_batch(samples, self.names, self.device, rng, self.model.uses_masks)
         losses, scenes = self.model(images, targets)
-        constraint = self._constraint_loss(scenes, rng)
-        if constraint is not None:
-            losses = {**losses, "loss_constraint": constraint}
+        pseudo, unlabelled, taught = self._unlabelled_step(rng)
+        losses = losses | pseudo | self.guidance.losses(self._taught_steps(), scenes, unlabelled, taught)
         total = sum_terms(losses)
-        if not math.isfinite(float(total.detach())):
-            shown = ", ".join(f"{k}={float(v.detach()):g}" for k, v in losses.items())
-            raise TrainingError(f"step {self.step + 1}: the loss is not finite ({shown}); lower train.lr")
+        self._require_finite(total, losses)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         self.optimizer.zero_grad()
@@ -217,18 +241,42 @@ class _Trainer:
         self._update_average()
         return {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}
 
-    def _constraint_loss(self, scenes: list[SceneProposals], rng: np.random.Generator | None) -> Tensor | None:
+    def _require_finite(self, total: Tensor, losses: dict[str, Tensor]) -> None:
+        if not math.isfinite(float(total.detach())):
+            shown = ", ".join(f"{k}={float(v.detach()):g}" for k, v in losses.items())
+            raise TrainingError(f"step {self.step + 1}: the loss is not finite ({shown}); lower train.lr")
+
+    def _taught_steps(self) -> int:
+        """Steps since the terms of knowledge began: with a teacher they begin with it."""
+        return self.step - self.config.teacher.start if self.config.teacher.weight > 0 else self.step
+
+    def _unlabelled_step(
+        self, rng: np.random.Generator | None
+    ) -> tuple[dict[str, Tensor], list[SceneProposals], list[Lesson]]:
+        """Losses on pseudo-labels (none before the teacher starts), the student's scenes, and what the teacher said."""
+        settings, refiner = self.config.teacher, self.config.refiner
+        if settings.weight == 0:
+            return {}, self._plain_scenes(rng), []
+        if self.step < settings.start or self.teacher is None:
+            return {}, [], []
+        self.teacher.follow(self.average)
+        self.guidance.prepare(self.teacher)
+        chosen = batch_indices(len(self.unlabelled), settings.batch, self.step, self.config.seed + 1)
+        threshold = refiner.threshold if refiner.enabled else settings.threshold
+        taught = lessons(
+            [self.unlabelled[i] for i in chosen], self.teacher, self.guidance.refiner, threshold, rng
+        )
+        losses, scenes = self.model([lesson.image for lesson in taught], [lesson.target for lesson in taught])
+        return {f"pseudo_{k}": settings.weight * v for k, v in losses.items()}, scenes, taught
+
+    def _plain_scenes(self, rng: np.random.Generator | None) -> list[SceneProposals]:
+        """Without a teacher: the student's scenes of unlabelled images, for the constraints alone."""
         settings = self.config.constraints
-        weight = settings.weight * min(1.0, self.step / max(1, settings.warmup_steps))
-        if self.constraints is None or weight == 0.0:
-            return None
-        if self.unlabelled:
-            chosen = batch_indices(len(self.unlabelled), settings.unlabelled_batch, self.step, self.config.seed + 1)
-            images, _ = make_batch([self.unlabelled[i] for i in chosen], self.names, self.device, rng)
-            scenes = [*scenes, *self.model.propose(images)]
-        pairs = [(s.probabilities, s.boxes) for s in scenes]
-        loss, _ = constraint_loss(self.constraints, pairs, settings.temperature, settings.epsilon)
-        return weight * loss
+        if not self.unlabelled or self.step == 0:
+            return []
+        chosen = batch_indices(len(self.unlabelled), settings.unlabelled_batch, self.step, self.config.seed + 1)
+        images, _ = make_batch([self.unlabelled[i] for i in chosen], self.names, self.device, rng)
+        return self.model.propose(images)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -242,8 +290,14 @@ class _Trainer:
 
     def _save(self) -> None:
         state = Checkpoint(
-            self.step, self.model.state_dict(), self.average, self.optimizer.state_dict(), torch.get_rng_state()
+            self.step,
+            self.model.state_dict(),
+            self.average,
+            self.optimizer.state_dict(),
+            torch.get_rng_state(),
+            self.guidance.state(),
         )
+        self.guidance.save_reports(self.out)
         save_checkpoint(self.out / "checkpoints", state, {"name": self.config.name, "seed": self.config.seed})
 
 

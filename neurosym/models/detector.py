@@ -10,43 +10,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import AnchorGenerator
-from torchvision.ops import nms
 
 from neurosym.models.backbones import build_backbone
 from neurosym.models.config import DetectorConfig
+from neurosym.models.scene import SceneModel, SceneProposals, Target, distinct, with_extent
 
-Target = dict[str, Tensor]
-"""`boxes` (n, 4) XYXY pixels and `labels` (n,) from 1; label 0 is the background."""
+__all__ = ["BoxHeads", "Detector", "SceneProposals", "Target"]
 
 
 @dataclass(frozen=True)
-class SceneProposals:
-    """The objects that a detector proposes on one image, duplicates suppressed, with gradients.
+class RoIPass:
+    """What the heads computed in their last forward pass; `sampled` are the ground-truth index and label of each proposal."""
 
-    `probabilities` are the box head's softmax, background first; `boxes` are in pixels of the scaled image.
-    """
+    logits: Tensor
+    regression: Tensor
+    proposals: list[Tensor]
+    sizes: list[tuple[int, int]]
+    features: dict[str, Tensor]
+    sampled: tuple[list[Tensor], list[Tensor]] | None
 
-    probabilities: Float[Tensor, "box leaf"]
-    boxes: Float[Tensor, "box 4"]
 
-
-class _RoIHeads(RoIHeads):  # type: ignore[misc]
+class BoxHeads(RoIHeads):  # type: ignore[misc]
     """torchvision's box branch, with the raw predictions of the last forward pass kept for `Detector`."""
 
-    last: tuple[Tensor, Tensor, list[Tensor]]
+    last: RoIPass
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
+        sampled = None
         if targets is not None and self.training:
-            proposals, _, labels, regression_targets = self.select_training_samples(proposals, targets)
+            proposals, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
+            sampled = matched, labels
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         logits, regression = self.box_predictor(self.box_head(pooled))
-        self.last = (logits, regression, proposals)
+        self.last = RoIPass(logits, regression, proposals, image_shapes, features, sampled)
         if targets is not None and self.training:
             classifier, box = fastrcnn_loss(logits, regression, labels, regression_targets)
             return [], {"loss_classifier": classifier, "loss_box_reg": box}
@@ -57,12 +58,13 @@ class _RoIHeads(RoIHeads):  # type: ignore[misc]
         return result, {}
 
 
-class Detector(nn.Module):
-    """A detector of `len(names)` classes; class i of the config's order has label i + 1."""
+class Detector(SceneModel):
+    """Faster R-CNN (Ren et al., NeurIPS 2015); its scene is the box head's softmax and the box of the likeliest class."""
+
+    heads: type[BoxHeads] = BoxHeads
 
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
-        super().__init__()
-        self.config, self.names = config, tuple(names)
+        super().__init__(config, names, load)
         backbone = build_backbone(config, load)
         strides = (4, 8, 16, 32, 64)
         anchors = AnchorGenerator(
@@ -83,7 +85,7 @@ class Detector(nn.Module):
             rpn_post_nms_top_n_test=config.proposals,
         )
         heads = self.net.roi_heads
-        self.net.roi_heads = _RoIHeads(
+        self.net.roi_heads = self.heads(
             box_roi_pool=heads.box_roi_pool,
             box_head=heads.box_head,
             box_predictor=heads.box_predictor,
@@ -98,13 +100,8 @@ class Detector(nn.Module):
         )
 
     def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
-        """Training losses by torchvision's names, and the proposals of each image.
-
-        Args:
-            images: (3, height, width) in [0, 1] each.
-            targets: one per image; `boxes` may be empty (an image known to show nothing).
-        """
-        losses = self.net(images, targets)
+        """Training losses by torchvision's names, and the proposals of each image."""
+        losses = self.net(images, with_extent(targets))
         return losses, self._scenes()
 
     def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:
@@ -129,16 +126,24 @@ class Detector(nn.Module):
         self.train(training)
         return found
 
-    def _scenes(self, keep: int = 32, threshold: float = 0.6) -> list[SceneProposals]:
-        """Each proposal as the box of its likeliest class; near-duplicates are suppressed, the `keep` surest stay."""
-        logits, regression, proposals = self.net.roi_heads.last
-        decoded = self.net.roi_heads.box_coder.decode(regression, proposals)
+    def _scenes(self) -> list[SceneProposals]:
+        """Each proposal as the box of its likeliest class; near-duplicates are suppressed, the surest stay."""
+        last = self.net.roi_heads.last
+        decoded = self.net.roi_heads.box_coder.decode(last.regression, last.proposals)
+        decoded = decoded.reshape(*last.logits.shape, 4)  # torchvision's is flat where no image has a proposal
         scenes = []
-        counts = [len(p) for p in proposals]
-        for scores, boxes in zip(logits.split(counts), decoded.split(counts), strict=True):
+        counts = [len(p) for p in last.proposals]
+        parts = zip(last.logits.split(counts), decoded.split(counts), last.sizes, strict=True)
+        for scores, boxes, (height, width) in parts:
             probabilities = scores.softmax(-1)
-            label = probabilities.detach()[:, 1:].argmax(1) + 1 if len(scores) else scores.new_zeros(0).long()
-            box = boxes[torch.arange(len(boxes), device=boxes.device), label]
-            kept = nms(box.detach(), 1.0 - probabilities.detach()[:, 0], threshold)[:keep]
-            scenes.append(SceneProposals(probabilities[kept], box[kept]))
+            box = boxes[torch.arange(len(boxes), device=boxes.device), likeliest(probabilities)]
+            kept = distinct(probabilities, box)
+            scenes.append(SceneProposals(probabilities[kept], box[kept], None, (float(width), float(height))))
         return scenes
+
+
+def likeliest(probabilities: Tensor) -> Tensor:
+    """The label of the likeliest class that is not the background."""
+    if not len(probabilities):
+        return torch.zeros(0, dtype=torch.int64, device=probabilities.device)
+    return probabilities.detach()[:, 1:].argmax(1) + 1

@@ -1,15 +1,19 @@
-"""Scenes as pictures: the image with its detections outlined and named, and contact sheets of several."""
+"""Scenes as pictures: the image with its detections, boxes and masks, outlined and named, and contact sheets."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import binary_erosion
 
 from neurosym.data.images import annotated_scene
+from neurosym.data.masks import decode_mask
+from neurosym.errors import DataError, Problem, short_path
 from neurosym.records import Sample, Scene
 
 _PALETTE = ("#4cc9f0", "#f9c74f", "#f94144", "#90be6d", "#f8961e", "#b388eb", "#43aa8b", "#ff70a6")
@@ -23,7 +27,10 @@ def colour_of(name: str) -> str:
 def draw_scene(
     image: np.ndarray, scene: Scene, threshold: float = 0.5, width: int = 384, highlight: Collection[int] | None = None
 ) -> Image.Image:
-    """The image scaled to `width` pixels, with boxes; objects outside `highlight` (detection indices) are thin and grey."""
+    """The image scaled to `width` pixels, with boxes and masks.
+
+    Objects outside `highlight` (detection indices) are thin and grey.
+    """
     picture = Image.fromarray(image).convert("RGB")
     scale = width / picture.width
     picture = picture.resize((width, max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
@@ -35,13 +42,23 @@ def draw_scene(
         lit = highlight is None or index in highlight
         colour = colour_of(d.name) if lit else "#8a8f98"
         x1, y1, x2, y2 = (v * scale for v in d.box.xyxy)
-        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2 if lit else 1)
+        if d.mask is not None:
+            pen.bitmap((0, 0), mask_outline(d.mask, picture.size), fill=colour)
+        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2 if lit and d.mask is None else 1)
         if lit:
             text = d.name.replace("_", " ") + (f" {d.score:.2f}" if d.score < 1 else "")
             box = pen.textbbox((x1 + 3, max(0, y1 + 2)), text, font=font)
             pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill="#000000")
             pen.text((x1 + 3, max(0, y1 + 2)), text, fill=colour, font=font)
     return picture
+
+
+def mask_outline(mask: Mapping[str, Any], size: tuple[int, int]) -> Image.Image:
+    """The mask's own pixels that touch its outside, two pixels wide, in a picture of the given (width, height)."""
+    scaled = Image.fromarray(decode_mask(mask) * 255).resize(size, Image.Resampling.NEAREST)
+    inside = np.asarray(scaled) > 0
+    core = binary_erosion(inside, iterations=2)
+    return Image.fromarray((inside & ~core).astype(np.uint8) * 255)
 
 
 def contact_sheet(pictures: Sequence[Image.Image], columns: int = 4, gap: int = 6) -> Image.Image:
@@ -52,6 +69,21 @@ def contact_sheet(pictures: Sequence[Image.Image], columns: int = 4, gap: int = 
     for i, picture in enumerate(pictures):
         sheet.paste(picture, ((i % columns) * (width + gap), (i // columns) * (height + gap)))
     return sheet
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture as PNG or JPEG; the file is replaced as a whole.
+
+    Raises:
+        DataError: another kind of file.
+    """
+    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(Problem(f"a picture cannot be written as {path.suffix!r}", short_path(path), cure="use .png"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    picture.save(unfinished, kind)
+    unfinished.replace(path)
 
 
 def save_overlays(

@@ -4,7 +4,9 @@ Each detection becomes an entity named ``image/number``, the image itself the en
 
 - the detection's class and every class above it (except the vocabulary's own roots, which say nothing);
 - every geometric relation of the ontology that holds between two detections (the crisp predicates of
-  `neurosym.knowledge.geometry`), each once: of a word and its inverse (`inside`, `encloses`) only the plain one is written;
+  `neurosym.knowledge.geometry`), each once: of a word and its inverse (`inside`, `encloses`) only the plain one is written,
+  and the core's derived words (`adjacent`, the patient's sides), which repeat the others, only where a rule of the
+  knowledge speaks of them;
 - where the ontology names a frame (``ns:zoned``, e.g. a lung): the third of the frame and the side, for each detection that is
   no frame itself; the frame is the smallest that holds the detection's centre, else the nearest, and the side is seen from
   the midline between the classes of frames (a lung that is seen twice counts once);
@@ -20,7 +22,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from neurosym.knowledge import Knowledge
-from neurosym.knowledge.geometry import PREDICATES, SWAPPED, side_of, size_of, zone_of
+from neurosym.knowledge.geometry import DERIVED, PREDICATES, SWAPPED, places_of
 from neurosym.knowledge.triples import NS
 from neurosym.records import Detection, Fact, FactStore, Scene
 
@@ -39,10 +41,12 @@ class _Vocabulary:
         self.classes = {n: sorted(({n} | ontology.ancestors(n)) - core) for n in ontology.classes}
         self.declared = set(ontology.classes)
         self.relations: list[tuple[str, str]] = []
+        spoken_of = {a.predicate for rule in knowledge.rules for a in rule.atoms}
         by_preference = sorted(ontology.relations.items(), key=lambda r: (r[1].predicate in SWAPPED, r[0]))
         for name, relation in by_preference:
             written_as_inverse = any(relation.inverse == done for done, _ in self.relations)
-            if relation.predicate and not written_as_inverse:
+            repeats = relation.predicate in DERIVED and relation.iri.startswith(NS) and name not in spoken_of
+            if relation.predicate in PREDICATES and not written_as_inverse and not repeats:
                 self.relations.append((name, relation.predicate))
         self.frames = {n for n in ontology.classes if any(ontology.is_a(n, z) for z in ontology.zoned)}
 
@@ -67,27 +71,11 @@ class _Vocabulary:
                 yield Fact(name, (entities[n], entities[m]), weight, scene.image_id)
 
     def _places(self, detection: Detection, seen: list[Detection], scene: Scene) -> Iterator[str]:
-        box = np.array(detection.box.xyxy)
-        size = size_of(box, scene.width, scene.height)
-        if size in self.declared:
-            yield size
         by_class: dict[str, list[np.ndarray]] = {}
         for d in seen:
             if d.name in self.frames:
                 by_class.setdefault(d.name, []).append(np.array(d.box.xyxy))
-        frames = [frame for several in by_class.values() for frame in several]
-        if detection.name in self.frames or not frames:
-            return
-        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-
-        def distance(frame: np.ndarray) -> tuple[float, float]:
-            dx = max(frame[0] - x, 0.0, x - frame[2])
-            dy = max(frame[1] - y, 0.0, y - frame[3])
-            return (dx * dx + dy * dy, (frame[2] - frame[0]) * (frame[3] - frame[1]))
-
-        frame = min(frames, key=distance)
-        centres = [np.mean([(f[0] + f[2]) / 2 for f in several]) for several in by_class.values()]
-        midline = float(np.mean(centres)) if len(centres) > 1 else scene.width / 2
-        for place in (zone_of(box, frame), side_of(box, frame, midline)):
+        box, placed = np.array(detection.box.xyxy), detection.name not in self.frames
+        for place in places_of(box, by_class, scene.width, scene.height, np, placed):
             if place in self.declared:
                 yield place

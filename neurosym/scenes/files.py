@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from neurosym.errors import DataError, Problem, short_path
 from neurosym.knowledge.rules import write_text_atomically
@@ -14,8 +15,8 @@ from neurosym.records import Box, Detection, Fact, FactStore, Scene
 
 
 def save_scenes(path: Path, scenes: Iterable[Scene], origin: str = "") -> None:
-    """Write scenes as JSON; `origin` names the checkpoint that they were predicted with."""
-    value = {"origin": origin, "scenes": [asdict(s) for s in scenes]}
+    """Write scenes as JSON; `origin` names the checkpoint that they were predicted with. Masks are written where there are."""
+    value = {"origin": origin, "scenes": [_plain(s) for s in scenes]}
     write_text_atomically(Path(path), json.dumps(value, indent=1) + "\n")
 
 
@@ -34,13 +35,31 @@ def load_scenes(path: Path) -> tuple[list[Scene], str]:
         raise DataError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error
     except json.JSONDecodeError as error:
         raise DataError(Problem(f"not JSON: {error.msg}", shown, error.lineno, error.colno)) from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(Problem(f"not a file of scenes: {error}", shown)) from error
+
+
+def _plain(scene: Scene) -> dict[str, Any]:
+    value = asdict(scene)
+    for detection in value["detections"]:
+        if detection["mask"] is None:
+            del detection["mask"]
+    return value
+
+
+def _mask(code: Any) -> dict[str, Any] | None:
+    """A run-length code as it was written; anything else is refused before a library decodes it."""
+    if code is None:
+        return None
+    height, width = code["size"]
+    if not (isinstance(height, int) and isinstance(width, int) and isinstance(code["counts"], str)):
+        raise TypeError("a mask needs a size of two whole numbers and counts as text")
+    return {"size": [height, width], "counts": code["counts"]}
 
 
 def _scene(v: dict[str, object]) -> Scene:
     detections = tuple(
-        Detection(d["name"], Box(**d["box"]), d["score"])
+        Detection(d["name"], Box(**d["box"]), d["score"], _mask(d.get("mask")))
         for d in v["detections"]  # type: ignore[attr-defined]
     )
     known = {k: v[k] for k in ("image_id", "width", "height", "labels", "image_path")}

@@ -166,7 +166,7 @@ BROKEN: dict[str, tuple[str | bytes, list[str]]] = {
     "unknown relation": (
         "locted_in(X, Y) :- heart(X), lung(Y).",
         [
-            "x.rules:1: unknown relation 'locted_in'; known: above, below, encloses, inside, larger_than, left_of, near, overlaps, right_of, smaller_than (declared in ontologies/neurosym.ttl, ontologies/thorax.ttl)"
+            "x.rules:1: unknown relation 'locted_in'; known: above, adjacent, area_share, aspect, below, centre_x, centre_y, encloses, height_share, inside, larger_than, left_of, … (declared in ontologies/neurosym.ttl, ontologies/thorax.ttl)"
         ],
     ),
     "unknown class in a negation": (

@@ -9,7 +9,7 @@ from rdflib.collection import Collection
 from rdflib.namespace import SH
 
 from neurosym.errors import OntologyError, Problem
-from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, ZONES
+from neurosym.knowledge.geometry import MEASURES, PREDICATES, SIDES, SIZES, ZONES
 from neurosym.knowledge.ontology import load_ontology
 from neurosym.knowledge.shapes import check_shapes, profile
 
@@ -71,7 +71,8 @@ def test_the_profile_knows_the_words_of_geometry() -> None:
     head = shapes.value(shape, SH["in"])
     assert head is not None
     listed = Collection(shapes, head)
-    assert {str(word) for word in listed if isinstance(word, Literal)} == {*PREDICATES, *ZONES, *SIDES, *SIZES}
+    words = {*PREDICATES, *MEASURES, *ZONES, *SIDES, *SIZES}
+    assert {str(word) for word in listed if isinstance(word, Literal)} == words
 
 
 def test_every_shape_of_the_profile_says_what_is_wrong_and_how_to_cure_it() -> None:

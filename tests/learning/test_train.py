@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import ConfigError, TrainingError
-from neurosym.learning import train as train_module
+from neurosym.learning import guidance as guidance_module
 from neurosym.learning.batches import augment, batch_indices, to_target, to_tensor
 from neurosym.learning.checkpoint import latest_checkpoint
 from neurosym.learning.config import TrainConfig, load_config
@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_names_every_term_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = train_module.constraint_loss
+    real = guidance_module.constraint_loss
     calls = []
 
     def poisoned(*args, **kwargs):  # type: ignore[no-untyped-def]
@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_names_every_term_and_keeps_the_last_checkpoin
         loss, found = real(*args, **kwargs)
         return (loss * float("nan") if len(calls) == 3 else loss), found
 
-    monkeypatch.setattr(train_module, "constraint_loss", poisoned)
+    monkeypatch.setattr(guidance_module, "constraint_loss", poisoned)
     with pytest.raises(
         TrainingError, match=r"step 4: the loss is not finite \(.*loss_classifier=.*loss_constraint=nan\)"
     ):

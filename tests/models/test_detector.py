@@ -98,7 +98,8 @@ def test_features_with_imagenet_weights_equal_another_implementation() -> None:
     image = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         taps = ours(image)
-        torch.testing.assert_close(other._swish(other._bn1(other._conv_head(taps["3"]))), other.extract_features(image))
+        ours_last = other._swish(other._bn1(other._conv_head(taps["3"])))
+        torch.testing.assert_close(ours_last, other.extract_features(image), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

@@ -9,7 +9,7 @@ import pytest
 from neurosym.data.images import annotated_scene
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import DataError
-from neurosym.knowledge import Knowledge
+from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.records import Box, Detection, Fact, FactStore, Scene
 from neurosym.scenes import facts_from, load_facts, load_scenes, save_facts, save_scenes
 from tests.oracles.spatial import holds
@@ -58,6 +58,22 @@ def test_relations_are_those_that_the_definitions_give_for_every_pair(thorax: Kn
         if holds(word, s.detections[n].box, s.detections[m].box)
     }
     assert written == expected
+
+
+def test_words_that_repeat_others_are_written_only_where_a_rule_speaks_of_them(
+    thorax: Knowledge, tmp_path: Path
+) -> None:
+    ontologies = [f for f in thorax.files if f.suffix == ".ttl"]
+    relations = {}
+    for text in (
+        "near(L, H) :- lung(L), heart(H).",
+        "adjacent(L, H) :- left_lung(L), heart(H), patient_left_of(L, H).",
+    ):
+        (tmp_path / "x.rules").write_text(text)
+        found = facts_from([SCENE], load_knowledge([*ontologies, tmp_path / "x.rules"])).facts
+        relations[text[:4]] = {f.relation for f in found if len(f.args) == 2}
+    assert relations["near"] == {f.relation for f in facts_from([SCENE], thorax).facts if len(f.args) == 2}
+    assert relations["adja"] - relations["near"] == {"adjacent", "patient_left_of"}
 
 
 def test_zones_and_relations_of_findings_agree_with_the_phantoms_own(thorax: Knowledge) -> None:

@@ -100,10 +100,11 @@ def _definition(iri: str, ontology: Ontology) -> str:
 
 
 def geometric_meaning(word: str) -> str:
-    """What a geometric word says of two boxes, from the definition that is computed with; "" for no such word."""
-    if word not in geometry.PREDICATES:
+    """What a geometric word says of two boxes, or a measure of one, from the definition that is computed with; else ""."""
+    meaning = geometry.PREDICATES.get(word) or geometry.MEASURES.get(word)
+    if meaning is None:
         return ""
-    text = " ".join((geometry.PREDICATES[word].__doc__ or "").split())
+    text = " ".join((meaning.__doc__ or "").split())
     text = _SETTING.sub(lambda m: str(getattr(geometry, m[1], m[1])), text)
     return f"`{word}`: {text}" if text else f"`{word}`, computed from the two boxes"
 

@@ -32,8 +32,8 @@ KINDS: Final = {
 """The kinds of rules that the constraint graph tells apart by colour, and what a reader is told they are."""
 
 _WORDS: Final = {
-    **dict.fromkeys(("left_of", "right_of", "above", "below"), "ordering"),
-    **dict.fromkeys(("inside", "encloses", "overlaps", "near"), "containment"),
+    **dict.fromkeys(("left_of", "right_of", "above", "below", "patient_left_of", "patient_right_of"), "ordering"),
+    **dict.fromkeys(("inside", "encloses", "overlaps", "near", "adjacent"), "containment"),
     **dict.fromkeys(("larger_than", "smaller_than", *SIZES), "size"),
     "same": "count",
 }

@@ -1,0 +1,113 @@
+"""How fast constraints are evaluated beside LTNtorch and PiShield, sparsely, and repaired: three runs of `peers.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import HERE, Figure, figure, record
+
+FOLDER = HERE / "constraint-speed"
+ROOT = HERE.parent
+ENVIRONMENT = ROOT / ".venv-bench"
+SEEDS = (0, 1, 2)
+LAYERS = ("pishield layer, iterative", "pishield layer, tensor")
+
+
+def figures() -> list[Figure]:
+    """Medians of CPU time in ms, and ratios of systems that took turns in one process."""
+    python = environment()
+    labels, pairs, sparse, repair = (
+        [record("constraint-speed", f"{kind}-{seed}", settings(seed), measured(python, kind, seed)) for seed in SEEDS]
+        for kind in ("labels", "pairs", "sparse", "repair")
+    )
+    found = []
+    for count in ("100", "1000"):
+        case = f"64 × 50 labels, {count} clauses"
+        found.append(figure(f"{case}: ours, ms", labels, at(count, "ours", "first")))
+        found += ratios(f"{case}: LTNtorch / ours", labels, count, ("ltn",), ">= 20")
+        found += ratios(f"{case}: PiShield layer / ours", labels, count, LAYERS, ">= 5")
+        if all("pishield loss" in r[count] for r in labels):
+            found += ratios(f"{case}: PiShield product loss / ours", labels, count, ("pishield loss",), ">= 5")
+    for count in ("20", "100", "1000"):
+        case = f"100 detections, {count} pair rules"
+        found.append(figure(f"{case}: ours, ms", pairs, at(count, "ours", "first")))
+        if count != "1000":
+            found += ratios(f"{case}: LTNtorch / ours", pairs, count, ("ltn",), ">= 20")
+    return [
+        *found,
+        figure("300 detections, 5000 pair rules, sparse: forward, ms", sparse, at("forward"), "<= 10"),
+        figure("300 detections, 5000 pair rules, sparse: forward and backward, ms", sparse, at("forward and backward")),
+        figure("50 detections, 100 hard rules: repair, ms", repair, at("repair"), "<= 20"),
+    ]
+
+
+def training_step_share(seed: int) -> dict[str, Any]:
+    """What the whole constraint term adds to a training step of a ResNet-18-FPN detector at 320 px, as a share of the step.
+
+    Not measured yet, so no figure shows it.
+    """
+    raise NotImplementedError("the training step is measured once the whole constraint term is in it")
+
+
+def at(*keys: str) -> Callable[[dict[str, Any]], float]:
+    def value(run: dict[str, Any]) -> float:
+        inner: Any = run
+        for key in keys:
+            inner = inner[key]
+        return float(inner)
+
+    return value
+
+
+def ratios(name: str, runs: Sequence[dict[str, Any]], count: str, peers: tuple[str, ...], goal: str) -> list[Figure]:
+    """How many times slower the peer is, in the fastest of its forms: in turns (which the goal is for), and in a row."""
+
+    def slower(run: dict[str, Any], turn: str) -> float:
+        times = run[count]
+        return float(min(times[peer][turn] for peer in peers) / times["ours"][turn])
+
+    return [
+        figure(name, runs, lambda run: slower(run, "first"), goal),
+        figure(f"{name}, a second time in a row", runs, lambda run: slower(run, "again")),
+    ]
+
+
+def settings(seed: int) -> dict[str, Any]:
+    return {"seed": seed, "peers": (FOLDER / "requirements.txt").read_text(), "pishield": "PISHIELD" in os.environ}
+
+
+def measured(python: Path, kind: str, seed: int) -> Callable[[], dict[str, Any]]:
+    def run() -> dict[str, Any]:
+        path = os.pathsep.join(filter(None, (os.environ.get("PISHIELD", ""), str(ROOT))))
+        variables = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        command = [str(python), str(FOLDER / "peers.py"), kind, str(seed)]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return found
+
+    return run
+
+
+def environment() -> Path:
+    """The interpreter of `.venv-bench`: this environment's packages, and the peers beside them."""
+    python = ENVIRONMENT / "bin" / "python"
+    if not python.exists():
+        commands = (
+            [sys.executable, "-m", "venv", str(ENVIRONMENT)],
+            [str(python), "-m", "pip", "install", "-q", "--no-deps", "-r", str(FOLDER / "requirements.txt")],
+        )
+        for command in commands:
+            subprocess.run(command, check=True)  # noqa: S603
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        link = ENVIRONMENT / "lib" / version / "site-packages" / "neurosym-packages.pth"
+        link.write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return python

@@ -1,0 +1,31 @@
+"""Masks as COCO run-length codes, the form in which annotations and detections carry them: plain values that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from faster_coco_eval.core import mask as mask_api
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    """A (height, width) mask, true where it is not 0, as ``{"size": [height, width], "counts": text}``.
+
+    >>> code = encode_mask(np.eye(3))
+    >>> code["size"], decode_mask(code).diagonal().tolist()
+    ([3, 3], [1, 1, 1])
+    """
+    return as_text(mask_api.encode(np.asfortranarray(mask != 0, dtype=np.uint8)))
+
+
+def decode_mask(code: Mapping[str, Any]) -> np.ndarray:
+    """The (height, width) mask of a compressed code, 1 inside and 0 outside, as bytes."""
+    return np.asarray(mask_api.decode(as_text(code)), dtype=np.uint8)
+
+
+def as_text(code: Mapping[str, Any]) -> dict[str, Any]:
+    """The code with its size as plain whole numbers and its counts as text; libraries write bytes."""
+    counts = code["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(v) for v in code["size"]], "counts": text}

@@ -1,0 +1,57 @@
+"""Whether a detection's score is the share of such detections that are right.
+
+The expected calibration error of detections (Küppers et al. 2020, D-ECE in confidence alone): detections are sorted into bins by
+score; in each, mean score and precision at IoU 0.5 are compared,
+
+    ECE = Σ_bins |bin| / N · |precision(bin) − mean score(bin)|.
+
+A detection is right if it is matched, highest score first, to an object of its class that no surer one has taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from neurosym.records import Box, Scene
+
+BINS = 10
+
+
+def calibration_error(predicted: Sequence[Scene], true: Sequence[Scene], overlap: float = 0.5) -> float | None:
+    """The error in [0, 1] over all detections of all images, None if there are none."""
+    pairs = [pair for p, t in zip(predicted, true, strict=True) for pair in _judged(p, t, overlap)]
+    if not pairs:
+        return None
+    scores, right = np.array([s for s, _ in pairs]), np.array([r for _, r in pairs])
+    return expected_calibration_error(scores, right)
+
+
+def expected_calibration_error(
+    scores: Float[np.ndarray, " detection"], right: Bool[np.ndarray, " detection"], bins: int = BINS
+) -> float:
+    """Over equal-width bins; a score of exactly 1 belongs to the last."""
+    which = np.minimum((scores * bins).astype(int), bins - 1)
+    gaps = [abs(right[which == b].mean() - scores[which == b].mean()) * (which == b).mean() for b in np.unique(which)]
+    return float(sum(gaps))
+
+
+def _judged(predicted: Scene, true: Scene, overlap: float) -> list[tuple[float, bool]]:
+    taken: set[int] = set()
+    judged = []
+    for d in sorted(predicted.detections, key=lambda d: -d.score):
+        free = [(_iou(d.box, t.box), k) for k, t in enumerate(true.detections) if t.name == d.name and k not in taken]
+        best, which = max(free, default=(0.0, -1))
+        if best >= overlap:
+            taken.add(which)
+        judged.append((d.score, best >= overlap))
+    return judged
+
+
+def _iou(a: Box, b: Box) -> float:
+    width, height = min(a.x2, b.x2) - max(a.x1, b.x1), min(a.y2, b.y2) - max(a.y1, b.y1)
+    if width <= 0 or height <= 0:
+        return 0.0
+    return width * height / (a.width * a.height + b.width * b.height - width * height)

@@ -1,0 +1,253 @@
+"""What knowledge adds to a training step: violation, refiner, consistency and learned confidences, behind one object.
+
+    compose    every step: lay labelled findings onto labelled films where the rules let them be
+    prepare    when the teacher starts: see how it errs on composed films, sample scenes from ontology, rules and labelled films,
+               and train the refiner to undo such errors
+    losses     every step: named terms from the detector's scenes on labelled and unlabelled images
+
+Each term grows linearly from 0 over its warm-up. Everything that a resumed run needs is in `state`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurosym.constraints import compile_constraints, constraint_loss, ground
+from neurosym.constraints.confidence import RuleConfidences
+from neurosym.constraints.graph import (
+    ErrorModel,
+    GraphSettings,
+    ObjectScene,
+    RefinerSettings,
+    SamplerSettings,
+    SceneRefiner,
+    SceneSampler,
+    consistency_loss,
+    ontology_graph,
+    train_refiner,
+)
+from neurosym.data.images import annotated_scene
+from neurosym.errors import ConfigError
+from neurosym.knowledge import Knowledge
+from neurosym.learning.batches import make_batch
+from neurosym.learning.composed import Composer
+from neurosym.learning.config import RefinerConfig, TrainConfig
+from neurosym.learning.teacher import Lesson, Teacher, in_pixels
+from neurosym.models.scene import SceneProposals
+from neurosym.records import Sample
+
+log = logging.getLogger(__name__)
+_REFINER, _CONFIDENCES = "refiner.", "confidences."
+COMPOSED = SamplerSettings(free=0.3, move=0.08)
+"""A pasted finding's look belongs to its place more than its box does, so it is moved less."""
+WATCH, WATCH_RATE = 4, 2.0
+"""Composed films that are looked at together, and the findings laid onto each, on average."""
+SURE = 0.5
+"""Premises truer than this are evidence for or against a rule's confidence."""
+
+
+def refiner_settings(config: RefinerConfig) -> RefinerSettings:
+    """The network's settings from the config's section."""
+    graph = GraphSettings(relations=config.relations)
+    return RefinerSettings(
+        config.scenes, config.steps, config.batch, hidden=config.hidden, rounds=config.rounds, trust=config.trust, graph=graph
+    )
+
+
+class Guidance:
+    """The knowledge of one run at work; without weights for it, it does nothing and costs nothing."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        names: tuple[str, ...],
+        knowledge: Knowledge,
+        images: Sequence[Sample],
+        device: torch.device,
+    ) -> None:
+        self.config, self.names, self.images, self.device = config, names, images, device
+        self.knowledge = knowledge
+        self.active = config.constraints.weight > 0 or config.refiner.enabled or config.compose.rate > 0
+        self.constraints = compile_constraints(knowledge, names, required=self.active).to(device)
+        self.refiner: SceneRefiner | None = None
+        needed = config.refiner.enabled or config.compose.rate > 0
+        self.scenes = [object_scene(sample, names) for sample in images] if needed else []
+        self.composer: Composer | None = None
+        if any(map(len, self.scenes)):
+            self.composer = Composer(images, self.scenes, names, self._sampler(COMPOSED))
+        self.confidences: RuleConfidences | None = None
+        if config.constraints.learn_confidence and self.active:
+            self.confidences = RuleConfidences(self.constraints)
+            self.confidences.observe_annotations(annotated_scene(sample) for sample in images)
+
+    def _sampler(self, settings: SamplerSettings | None = None) -> SceneSampler:
+        constraints = self.constraints.to("cpu")
+        if not self.config.compose.rules:
+            constraints = replace(constraints, confidence=torch.zeros_like(constraints.confidence))
+        return SceneSampler(self.scenes, constraints, settings)
+
+    def compose(self, chosen: Sequence[int], step: int) -> list[Sample]:
+        """The labelled images of a step, with findings laid onto them if the config asks for it."""
+        rate = self.config.compose.rate
+        samples = [self.images[i] for i in chosen]
+        if self.composer is None or rate == 0:
+            return samples
+        rng = np.random.default_rng([self.config.seed, step, 2])
+        return [self.composer.compose(s, self.scenes[i], rate, rng) for i, s in zip(chosen, samples, strict=True)]
+
+    def _errors(self, teacher: Teacher) -> ErrorModel:
+        """How the teacher errs on films it has not seen: labelled ones, augmented, with findings laid onto them."""
+        assert self.composer is not None
+        errors = ErrorModel(self.names, self.knowledge.ontology, self.composer.sampler.permanent)
+        rng = np.random.default_rng([self.config.seed, 3])
+        for first in range(0, self.config.refiner.films, WATCH):
+            chosen = [k % len(self.images) for k in range(first, first + WATCH)]
+            films = [self.composer.compose(self.images[i], self.scenes[i], WATCH_RATE, rng) for i in chosen]
+            images, targets = make_batch(films, self.names, self.device, rng)
+            for image, target, seen in zip(images, targets, teacher.look(images), strict=True):
+                height, width = image.shape[-2:]
+                labels, boxes = (target[k].cpu().numpy() for k in ("labels", "boxes"))
+                scene = ObjectScene(labels, boxes.astype(float), (float(width), float(height)))
+                errors.observe(scene, *(v.double().cpu().numpy() for v in (seen.probabilities, seen.boxes)))
+        return errors
+
+    def prepare(self, teacher: Teacher, progress: Callable[[int, int, float], None] | None = None) -> None:
+        """Train the refiner on the teacher's errors, once."""
+        if not self.config.refiner.enabled or self.refiner is not None:
+            return
+        if self.composer is None:
+            raise ConfigError("refiner.enabled: no training image has an object of the detector's classes; label some")
+        graph = ontology_graph(self.constraints.to("cpu"), self.knowledge.ontology)
+        log.info("training the refiner on %d sampled scenes", self.config.refiner.scenes)
+        self.refiner = train_refiner(
+            self.constraints,
+            graph,
+            self.scenes,
+            self._errors(teacher),
+            refiner_settings(self.config.refiner),
+            self.config.seed,
+            progress,
+            self.device,
+        )
+
+    def losses(
+        self,
+        step: int,
+        labelled: Sequence[SceneProposals],
+        unlabelled: Sequence[SceneProposals],
+        lessons: Sequence[Lesson],
+    ) -> dict[str, Tensor]:
+        """The terms of one step.
+
+        Args:
+            step: since the terms began.
+            labelled: the student's scenes of labelled images.
+            unlabelled: its scenes of unlabelled ones, in the order of `lessons`.
+            lessons: what the teacher said of them (empty without a teacher).
+        """
+        found: dict[str, Tensor] = {}
+        settings, refiner = self.config.constraints, self.config.refiner
+        weight = settings.weight * min(1.0, step / max(1, settings.warmup_steps))
+        if weight > 0:
+            scenes = [*labelled, *unlabelled]
+            if not refiner.relations and refiner.enabled:
+                scenes = [_without_geometry(s) for s in scenes]
+            confidence = self.confidences.confidences() if self.confidences is not None else None
+            loss, _ = constraint_loss(
+                self.constraints,
+                scenes,
+                settings.temperature,
+                settings.epsilon,
+                semantics=settings.semantics,
+                confidence=confidence,
+            )
+            found["loss_constraint"] = weight * loss
+        weight = refiner.weight * min(1.0, step / max(1, refiner.warmup_steps))
+        if self.refiner is not None and lessons and weight > 0:
+            student = [(s.probabilities, p.boxes) for s, p in zip(unlabelled, self._pixels(unlabelled, lessons), strict=True)]
+            targets = [(lesson.probabilities, lesson.boxes) for lesson in lessons]
+            found["loss_consistency"] = weight * consistency_loss(student, targets, refiner.confidence)
+        return found
+
+    def _pixels(self, scenes: Sequence[SceneProposals], lessons: Sequence[Lesson]) -> list[SceneProposals]:
+        return [in_pixels(scene, lesson.image) for scene, lesson in zip(scenes, lessons, strict=True)]
+
+    @torch.no_grad()
+    def learn_from(self, scenes: Sequence[SceneProposals]) -> None:
+        """Take the teacher's sure detections as evidence for or against the rules."""
+        if self.confidences is None:
+            return
+        count = len(self.constraints.rules)
+        fired, violated = torch.zeros(count, device=self.device), torch.zeros(count, device=self.device)
+        for scene in scenes:
+            found = ground(self.constraints, scene.probabilities, scene.boxes, size=scene.size, threshold=SURE)
+            fired.index_add_(0, found.rule, found.premise)
+            violated.index_add_(0, found.rule, found.premise * (1.0 - found.head))
+        self.confidences.observe(fired, violated, "predictions")
+
+    def save_reports(self, folder: Path) -> None:
+        """Write what was learned of the rules' confidences."""
+        if self.confidences is not None:
+            self.confidences.save_report(folder / "confidences.json")
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to go on from."""
+        found: dict[str, Tensor] = {}
+        if self.refiner is not None:
+            found |= {f"{_REFINER}{k}": v for k, v in self.refiner.network.state_dict().items()}
+        if self.confidences is not None:
+            found |= {f"{_CONFIDENCES}{k}": v for k, v in self.confidences.state_dict().items()}
+        return found
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up tensors that `state` gave."""
+        weights = {k.removeprefix(_REFINER): v for k, v in state.items() if k.startswith(_REFINER)}
+        if weights and self.config.refiner.enabled:
+            self.refiner = restored_refiner(self.config, self.names, self.knowledge, weights, self.device)
+        learned = {k.removeprefix(_CONFIDENCES): v for k, v in state.items() if k.startswith(_CONFIDENCES)}
+        if learned and self.confidences is not None:
+            self.confidences.load_state_dict(learned)
+
+
+def restored_refiner(
+    config: TrainConfig,
+    names: tuple[str, ...],
+    knowledge: Knowledge,
+    weights: dict[str, Tensor],
+    device: torch.device,
+) -> SceneRefiner:
+    """A run's refiner from its weights."""
+    constraints = compile_constraints(knowledge, names, required=False)
+    graph = ontology_graph(constraints, knowledge.ontology)
+    refiner = SceneRefiner(constraints, graph, refiner_settings(config.refiner), device)
+    refiner.network.load_state_dict(weights)
+    refiner.network.eval()
+    return refiner
+
+
+def refiner_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The refiner's part of a run's saved tensors."""
+    return {k.removeprefix(_REFINER): v for k, v in state.items() if k.startswith(_REFINER)}
+
+
+def object_scene(sample: Sample, names: Sequence[str]) -> ObjectScene:
+    """What is annotated on a sample, as labels and boxes."""
+    known = [a for a in sample.annotations if a.name in names and not a.iscrowd]
+    labels = np.array([names.index(a.name) + 1 for a in known], dtype=np.int64)
+    boxes = np.array([a.box.xyxy for a in known], dtype=float).reshape(-1, 4)
+    height, width = sample.image.shape[:2]
+    return ObjectScene(labels, boxes, (float(width), float(height)))
+
+
+def _without_geometry(scene: SceneProposals) -> SceneProposals:
+    """The same probabilities with every box the same: no relation tells anything (the ablation of relations)."""
+    width, height = scene.size or (1.0, 1.0)
+    boxes = scene.boxes.new_tensor([0.0, 0.0, width, height]).expand(len(scene.boxes), 4)
+    return SceneProposals(scene.probabilities, boxes, None, scene.size)

@@ -1,0 +1,115 @@
+"""RetinaNet (Lin et al., ICCV 2017; torchvision's) that also shows its surest anchors as a differentiable scene.
+
+RetinaNet scores each class of each anchor by a sigmoid of its own; a constraint needs one distribution over the classes and
+the background. We take the sigmoids σₖ as independent events and condition on at most one of them being true:
+
+    p₀ ∝ Π_j (1 − σ_j),     pₖ ∝ σₖ Π_{j≠k} (1 − σ_j),     that is     p = softmax(0, z₁, …, z_K)   of the logits z
+
+so rows sum to 1, two classes share what they contest, and one class alone has exactly its σ. As in the paper the pyramid is
+used from stride 8 on; its pooled level is the last (images here have a few hundred pixels, not a thousand). The head's towers
+are group-normalised, as in torchvision's second version, which a training of a few hundred steps needs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
+
+from neurosym.models.backbones import Pyramid, build_backbone, group_norm
+from neurosym.models.config import DetectorConfig
+from neurosym.models.scene import KEEP, SceneModel, SceneProposals, Target, distinct, with_extent
+
+_SUBSCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+_STRIDES = (4, 8, 16, 32, 64)
+
+
+def exclusive(logits: Float[Tensor, "box class"]) -> Float[Tensor, "box leaf"]:
+    """Independent sigmoids, conditioned on at most one being true: background first, rows sum to 1."""
+    return F.pad(logits, (1, 0)).softmax(1)
+
+
+class _UpperLevels(nn.Module):
+    """A pyramid without the levels below `finest`."""
+
+    def __init__(self, pyramid: Pyramid, finest: int) -> None:
+        super().__init__()
+        self.pyramid, self.skipped, self.out_channels = pyramid, finest - 2, pyramid.out_channels
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        return OrderedDict(list(self.pyramid(x).items())[self.skipped :])
+
+
+class RetinaDetector(SceneModel):
+    """RetinaNet with three anchor sizes within each octave, in every aspect ratio of the config."""
+
+    def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
+        super().__init__(config, names, load)
+        strides = _STRIDES[config.finest_level - 2 :]
+        anchors = AnchorGenerator(
+            sizes=tuple(tuple(config.anchor_scale * s * k for k in _SUBSCALES) for s in strides),
+            aspect_ratios=(config.aspect_ratios,) * len(strides),
+        )
+        count = anchors.num_anchors_per_location()[0]
+        self.net = RetinaNet(
+            _UpperLevels(build_backbone(config, load), config.finest_level),
+            head=RetinaNetHead(config.fpn_channels, count, len(names), norm_layer=group_norm),
+            num_classes=len(names),
+            min_size=config.image_size,
+            max_size=config.max_size,
+            anchor_generator=anchors,
+            score_thresh=config.score_threshold,
+            nms_thresh=config.nms_threshold,
+            detections_per_img=config.max_detections,
+            topk_candidates=config.proposals,
+        )
+
+    def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
+        """Training losses by torchvision's names, and the scene of each image."""
+        # torchvision's head counts classes from 0 and has no background
+        moved = [t | {"labels": t["labels"] - 1} for t in with_extent(targets)]
+        batch, scaled = self.net.transform(images, moved)
+        outputs, anchors = self._head(batch)
+        losses: dict[str, Tensor] = self.net.compute_loss(scaled, outputs, anchors)
+        return losses, self._scenes(outputs, anchors, batch.image_sizes, KEEP)
+
+    def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:
+        """The surest anchors of unlabelled images, with gradients through head and pyramid."""
+        batch, _ = self.net.transform(images, None)
+        return self._scenes(*self._head(batch), batch.image_sizes, min(limit, KEEP))
+
+    @torch.no_grad()
+    def detect(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        """Final detections in pixels of the given images: `boxes`, `labels`, `scores`."""
+        training = self.training
+        found: list[dict[str, Tensor]] = self.eval().net(images)
+        self.train(training)
+        return [f | {"labels": f["labels"] + 1} for f in found]
+
+    def _head(self, batch: ImageList) -> tuple[dict[str, Tensor], list[Tensor]]:
+        features = list(self.net.backbone(batch.tensors).values())
+        return self.net.head(features), self.net.anchor_generator(batch, features)
+
+    def _scenes(
+        self, outputs: dict[str, Tensor], anchors: list[Tensor], sizes: list[tuple[int, int]], keep: int
+    ) -> list[SceneProposals]:
+        """The anchors least like background, decoded; near-duplicates are suppressed, the surest stay."""
+        scenes = []
+        for logits, regression, places, (height, width) in zip(
+            outputs["cls_logits"], outputs["bbox_regression"], anchors, sizes, strict=True
+        ):
+            sure = logits.detach().logsumexp(1)  # monotone in 1 − p₀
+            best = sure.topk(min(self.config.proposals, len(sure))).indices
+            probabilities = exclusive(logits[best])
+            boxes = self.net.box_coder.decode_single(regression[best], places[best])
+            kept = distinct(probabilities, boxes, keep)
+            scenes.append(SceneProposals(probabilities[kept], boxes[kept], None, (float(width), float(height))))
+        return scenes

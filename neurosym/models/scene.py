@@ -1,0 +1,110 @@
+"""What every model gives to constraints: its objects as tensors with gradients, whatever kind of network found them.
+
+A two-stage detector shows its proposals, a one-stage detector its surest anchors, a segmenter the regions of its probability
+maps. All become `SceneProposals`, so that a constraint never asks which network it trains. `SceneModel` is the contract that
+`tests/contracts/test_models.py` holds every kind to.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from neurosym.models.config import DetectorConfig
+
+Target = dict[str, Tensor]
+"""`boxes` (n, 4) XYXY pixels and `labels` (n,) from 1, label 0 is the background; for models that learn from masks also
+`masks` (n, height, width) uint8: 1 inside, 0 outside, `UNKNOWN` where it was not annotated."""
+UNKNOWN = 255
+"""In a target's mask: these pixels may or may not belong to the object; nothing is learned from them."""
+KEEP, SUPPRESS = 32, 0.6
+"""Objects that a scene keeps, and the intersection over union above which two of them are one."""
+
+
+@dataclass(frozen=True)
+class SceneProposals:
+    """The objects that a model proposes on one image, duplicates suppressed, with gradients.
+
+    `probabilities` have the background first, rows sum to 1; `boxes` are XYXY in pixels of the scaled image, whose (width,
+    height) is `size`; `masks` are each object's soft mask over the whole image, in [0, 1] and at a low resolution: cell (i, j)
+    of h×w covers the pixels from (j·width/w, i·height/h) to ((j+1)·width/w, (i+1)·height/h). None: the model has only boxes.
+    """
+
+    probabilities: Float[Tensor, "box leaf"]
+    boxes: Float[Tensor, "box 4"]
+    masks: Float[Tensor, "box height width"] | None = None
+    size: tuple[float, float] | None = None
+
+
+class SceneModel(nn.Module, ABC):
+    """A model of `len(names)` classes; class i of the config's order has label i + 1."""
+
+    uses_masks: ClassVar[bool] = False
+    """Whether its targets carry `masks` and its detections have them."""
+
+    def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
+        """`load` reads the backbone's initial weights, which a checkpoint would replace anyway."""
+        super().__init__()
+        self.config, self.names = config, tuple(names)
+
+    @abstractmethod
+    def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
+        """Named training losses, and the scene of each image, from one pass.
+
+        Args:
+            images: (3, height, width) in [0, 1] each.
+            targets: one per image; `boxes` may be empty (an image known to show nothing). Boxes without extent are left out;
+                where a model learns from masks and a target has none, only what its boxes say is learned.
+        """
+
+    @abstractmethod
+    def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:
+        """The scenes of unlabelled images, with gradients; at most `limit` objects each."""
+
+    @abstractmethod
+    def detect(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        """Final detections in pixels of the given images: `boxes`, `labels`, `scores`, for some `masks` (bool, image size)."""
+
+
+def with_extent(targets: Sequence[Target]) -> list[Target]:
+    """The targets without boxes of no width or height, which have no logarithm and no anchor."""
+    kept = []
+    for target in targets:
+        big = (target["boxes"][:, 2:] > target["boxes"][:, :2]).all(1)
+        kept.append({k: v[big] for k, v in target.items()})
+    return kept
+
+
+def with_masks(images: Sequence[Tensor], targets: Sequence[Target]) -> list[Target]:
+    """The targets, with the masks that boxes alone allow (unknown within, outside elsewhere) where there are none."""
+    return [
+        target if "masks" in target else target | {"masks": unknown_masks(target["boxes"], *image.shape[-2:])}
+        for image, target in zip(images, targets, strict=True)
+    ]
+
+
+def unknown_masks(boxes: Tensor, height: int, width: int) -> Tensor:
+    """(n, height, width) uint8: `UNKNOWN` for pixels whose centre lies in the box, else 0."""
+    x = torch.arange(width, device=boxes.device) + 0.5
+    y = torch.arange(height, device=boxes.device) + 0.5
+    within_x = (x >= boxes[:, :1]) & (x <= boxes[:, 2:3])
+    within_y = (y >= boxes[:, 1:2]) & (y <= boxes[:, 3:])
+    return (within_y[:, :, None] & within_x[:, None, :]).to(torch.uint8) * UNKNOWN
+
+
+def distinct(
+    probabilities: Float[Tensor, "box leaf"],
+    boxes: Float[Tensor, "box 4"],
+    keep: int = KEEP,
+    threshold: float = SUPPRESS,
+) -> Tensor:
+    """Indices of the objects to keep, surest first: near-duplicates are suppressed whatever their class."""
+    kept: Tensor = nms(boxes.detach(), 1.0 - probabilities.detach()[:, 0], threshold)[:keep]
+    return kept

@@ -1,0 +1,220 @@
+"""What a constraint may expect of any model, whatever its kind: one suite for all of `MODELS`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from neurosym.constraints import compile_constraints, violation
+from neurosym.data.phantom import Phantom, PhantomConfig
+from neurosym.errors import ConfigError, TrainingError
+from neurosym.knowledge import Knowledge
+from neurosym.learning.batches import make_batch, to_tensor
+from neurosym.learning.checkpoint import Checkpoint, load_weights, save_checkpoint
+from neurosym.models.build import MODELS, build_model
+from neurosym.models.config import DetectorConfig
+from neurosym.models.scene import SceneModel, SceneProposals
+
+NAMES = ("right_lung", "heart", "left_lung")
+FILMS = list(Phantom(0, 2, PhantomConfig(size=96)))
+KINDS = sorted(MODELS)
+WITH_MASKS = [k for k in KINDS if MODELS[k].uses_masks]
+
+
+def small(kind: str, **more: object) -> SceneModel:
+    torch.manual_seed(0)
+    settings = {"image_size": 64, "max_size": 96, "fpn_channels": 16, "head_features": 16, "pretrained": False}
+    config = DetectorConfig(kind=kind, proposals=40, sampled_boxes=16, **settings | more)  # type: ignore[arg-type]
+    return build_model(config, NAMES)
+
+
+def batch(model: SceneModel) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    return make_batch(FILMS, NAMES, torch.device("cpu"), None, model.uses_masks)
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+def of_the_trunk(model: nn.Module) -> list[Tensor]:
+    return [p.grad for n, p in model.named_parameters() if ".trunk." in n and p.grad is not None]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scene_is_distributions_and_boxes_of_the_scaled_image(kind: str) -> None:
+    model = small(kind).train()
+    images, targets = batch(model)
+    images[1] = images[1][:, :72]  # 96 wide, 72 high: scaled to 85 by 64
+    targets[1] = {k: v[:, :72] if k == "masks" else v for k, v in targets[1].items()}
+    _, labelled = model(images, targets)
+    for scenes in (labelled, model.propose(images)):
+        assert [s.size for s in scenes] == [(64, 64), (85, 64)]
+        for scene in scenes:
+            assert_valid(scene, len(NAMES) + 1)
+    assert all(0 < len(s.boxes) <= 2 for s in model.propose(images, limit=2))
+
+
+def assert_valid(scene: SceneProposals, leaves: int) -> None:
+    assert scene.size is not None
+    count = len(scene.boxes)
+    assert 0 < count <= 32
+    assert scene.probabilities.shape == (count, leaves)
+    torch.testing.assert_close(scene.probabilities.sum(1), torch.ones(count))
+    assert scene.probabilities.min() >= 0
+    assert torch.isfinite(scene.boxes).all()
+    assert (scene.boxes[:, 2:] > scene.boxes[:, :2]).all()
+    assert (scene.probabilities.detach()[:, 0].diff() >= -1e-6).all(), "the surest first"
+    if scene.masks is not None:
+        height, width = scene.masks.shape[1:]
+        assert len(scene.masks) == count
+        assert abs(width / height - scene.size[0] / scene.size[1]) < 0.1, "cells are about square"
+        assert scene.masks.min() >= 0
+        assert scene.masks.max() <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_models_that_learn_from_masks_show_and_detect_masks(kind: str) -> None:
+    model = small(kind, score_threshold=0.0)
+    images, _ = batch(model)
+    found = model.detect(images)
+    assert all(("masks" in f) == model.uses_masks for f in found)
+    assert all((s.masks is not None) == model.uses_masks for s in model.propose(images))
+
+
+@pytest.mark.parametrize("source", ["labelled", "unlabelled"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_of_a_broken_rule_reaches_the_trunk(kind: str, source: str, thorax: Knowledge) -> None:
+    constraints = compile_constraints(thorax, NAMES)
+    model = small(kind).train()
+    images, targets = batch(model)
+    scenes = model(images, targets)[1] if source == "labelled" else model.propose(images)
+    found = [violation(constraints, s.probabilities, s.boxes, size=s.size, masks=s.masks) for s in scenes]
+    violated = torch.stack([f.violated.sum() for f in found]).sum()
+    assert violated > 0
+    violated.backward()
+    gradients = of_the_trunk(model)
+    assert all(torch.isfinite(g).all() for g in gradients)
+    assert max(float(g.abs().max()) for g in gradients) > 0
+
+
+@pytest.mark.parametrize("kind", WITH_MASKS)
+def test_the_gradient_of_a_mask_reaches_the_trunk(kind: str) -> None:
+    model = small(kind).train()
+    scenes = model.propose(batch(model)[0])
+    torch.stack([s.masks.square().mean() for s in scenes if s.masks is not None]).sum().backward()
+    assert max(float(g.abs().max()) for g in of_the_trunk(model)) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_that_show_nothing_have_finite_losses_and_gradients(kind: str) -> None:
+    model = small(kind).train()
+    images, targets = batch(model)
+    nothing = {k: v[:0] for k, v in targets[0].items()}
+    for given in ([nothing, nothing], [targets[0], nothing]):
+        model.zero_grad()
+        losses, _ = model(images, given)
+        total(losses).backward()
+        assert all(torch.isfinite(v) for v in losses.values())
+        assert all(torch.isfinite(g).all() for g in of_the_trunk(model))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_box_without_extent_is_as_no_box(kind: str) -> None:
+    model = small(kind).train()
+    images, targets = batch(model)
+    flat = torch.tensor([[20.0, 30.0, 20.0, 60.0], [5.0, 5.0, 5.0, 5.0]])
+    spoilt = [
+        t | {"boxes": torch.cat([t["boxes"], flat]), "labels": torch.cat([t["labels"], t["labels"][:2]])}
+        for t in targets
+    ]
+    if model.uses_masks:
+        spoilt = [t | {"masks": torch.cat([t["masks"], t["masks"][:2]])} for t in spoilt]
+    results = []
+    for given in (targets, spoilt):
+        torch.manual_seed(3)
+        results.append(model(images, given)[0])
+    for name in results[0]:
+        torch.testing.assert_close(results[0][name], results[1][name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_image_on_which_nothing_is_sure_has_no_detections(kind: str) -> None:
+    model = small(kind, score_threshold=1.0)
+    [found] = model.detect([to_tensor(FILMS[0].image)[:, :50, :40]])
+    shapes = {"boxes": (0, 4), "labels": (0,), "scores": (0,)} | ({"masks": (0, 50, 40)} if model.uses_masks else {})
+    assert {k: tuple(v.shape) for k, v in found.items()} == shapes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_detections_lie_in_their_images_and_leave_the_model_in_training(kind: str) -> None:
+    model = small(kind, score_threshold=0.0, min_area=1)
+    images = [to_tensor(FILMS[0].image), to_tensor(FILMS[1].image)[:, :60]]
+    if kind == "fpn_segmenter":  # what is untrained sees nothing; let it see about half of the image
+        nn.init.zeros_(model.branch.predictor.bias)
+    found = model.train().detect(images)
+    assert model.training
+    for image, one in zip(images, found, strict=True):
+        height, width = image.shape[1:]
+        boxes = one["boxes"]
+        assert 0 < len(boxes) == len(one["labels"]) == len(one["scores"]) <= 100
+        assert boxes.min() >= 0
+        assert boxes[:, 2].max() <= width
+        assert boxes[:, 3].max() <= height
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert set(one["labels"].tolist()) <= {1, 2, 3}
+        assert ((one["scores"] >= 0) & (one["scores"] <= 1)).all()
+        assert (one["scores"].diff() <= 0).all(), "the surest first"
+        if model.uses_masks:
+            assert one["masks"].dtype == torch.bool
+            assert one["masks"].shape == (len(boxes), height, width)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_survive_a_checkpoint_and_fit_no_other_kind(kind: str, tmp_path: Path) -> None:
+    model = small(kind, score_threshold=0.0)
+    images, _ = batch(model)
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    path = save_checkpoint(
+        tmp_path, Checkpoint(1, state, {}, {"state": {}, "param_groups": []}, torch.get_rng_state()), {}
+    )
+    other = small(kind, score_threshold=0.0)
+    nn.init.normal_(next(p for p in other.parameters() if p.requires_grad))
+    load_weights(path, other)
+    for one, two in zip(model.detect(images), other.detect(images), strict=True):
+        assert all(torch.equal(one[k], two[k]) for k in one)
+    stranger = small(next(k for k in KINDS if k != kind))
+    with pytest.raises(TrainingError, match="the weights are of another model"):
+        load_weights(path, stranger)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_losses_and_scenes(kind: str) -> None:
+    runs = []
+    for _ in range(2):
+        model = small(kind).train()
+        torch.manual_seed(7)
+        runs.append(model(*batch(model)))
+    (one, first), (two, second) = runs
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("kind", WITH_MASKS)
+def test_targets_without_masks_teach_what_boxes_say(kind: str) -> None:
+    model = small(kind).train()
+    images, targets = batch(model)
+    losses, _ = model(images, [{k: t[k] for k in ("boxes", "labels")} for t in targets])
+    total(losses).backward()
+    assert all(torch.isfinite(v) for v in losses.values())
+    shape = "loss_mask" if kind == "mask_rcnn" else "loss_dice"
+    assert float(losses[shape].detach()) == 0.0, "no shape is known, so none is taught"
+    assert max(float(g.abs().max()) for g in of_the_trunk(model)) > 0
+
+
+def test_an_unknown_kind_names_the_known_ones() -> None:
+    config = DetectorConfig().model_copy(update={"kind": "retinanett"})
+    with pytest.raises(ConfigError, match=r"model.kind: unknown kind 'retinanett'; did you mean 'retinanet'\?"):
+        build_model(config, NAMES)

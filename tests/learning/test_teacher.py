@@ -1,0 +1,167 @@
+"""Learning from unlabelled images: the teacher's lessons, the refiner in a training run, and runs that start from others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from neurosym.data.phantom import Phantom, PhantomConfig
+from neurosym.errors import ConfigError, TrainingError
+from neurosym.learning.batches import to_tensor
+from neurosym.learning.checkpoint import latest_checkpoint
+from neurosym.learning.config import load_config
+from neurosym.learning.predict import predict
+from neurosym.learning.runfolder import open_run
+from neurosym.learning.teacher import Teacher, in_pixels, lessons, sure_objects
+from neurosym.learning.train import train
+from neurosym.models.build import build_model
+from neurosym.models.scene import SceneProposals
+from tests.learning.test_train import Killed, config_of, weights
+
+TAUGHT = ("teacher.weight=1", "teacher.start=2", "teacher.batch=1", "teacher.threshold=0.05", "constraints.unlabelled_batch=0")
+REFINED = (
+    *TAUGHT,
+    "refiner.enabled=true",
+    "refiner.films=4",
+    "refiner.scenes=6",
+    "refiner.steps=2",
+    "refiner.hidden=8",
+    "refiner.rounds=1",
+    "refiner.warmup_steps=1",
+    "refiner.confidence=0.1",
+    "refiner.threshold=0.05",
+    "constraints.learn_confidence=true",
+)
+
+
+def test_a_killed_run_with_teacher_refiner_and_learned_confidences_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    config = config_of(tmp_path, *REFINED, "train.steps=5", "train.checkpoint_every=3")
+
+    def kill(step: int, steps: int, terms: dict[str, float]) -> None:
+        if step == 4:
+            raise Killed
+
+    whole = train(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(config, tmp_path / "parts", progress=kill)
+    train(config, tmp_path / "parts", resume=True)
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(one[k], other[k]) for k in one)
+    assert {"loss_constraint", "loss_consistency", "pseudo_loss_classifier"} <= set(whole.metrics)
+    learned = [load_file(latest_checkpoint(tmp_path / n / "checkpoints") / "guidance.safetensors") for n in ("whole", "parts")]  # type: ignore[operator]
+    assert learned[0].keys() == learned[1].keys()
+    assert all(torch.equal(learned[0][k], learned[1][k]) for k in learned[0])
+    assert {k.split(".")[0] for k in learned[0]} == {"refiner", "confidences"}
+    assert (tmp_path / "whole/confidences.json").is_file()
+
+
+def test_predictions_of_a_refined_run_are_refined_unless_the_config_says_not(tmp_path: Path) -> None:
+    run = train(config_of(tmp_path, *REFINED, "train.steps=3", "model.score_threshold=0"), tmp_path / "run")
+    opened = open_run(run)
+    assert opened.config.refiner.at_test
+    images = opened.images("test")
+    refined = predict(opened, images)
+    off = opened.config.model_copy(update={"refiner": opened.config.refiner.model_copy(update={"at_test": False})})
+    plain = predict(type(opened)(opened.path, off, opened.names, opened.knowledge), images)
+    assert [s.image_id for s in refined] == [s.image_id for s in plain]
+    assert any(a.detections != b.detections for a, b in zip(refined, plain, strict=True))
+    assert all(0 <= d.score <= 1 for s in refined for d in s.detections)
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
+    first = train(config_of(tmp_path, "constraints.weight=0"), tmp_path / "first")
+    overrides = (*REFINED, "teacher.start=0", f"initial={tmp_path / 'first'}", "train.steps=1", "train.lr=1e-9")
+    second = train(config_of(tmp_path, *overrides), tmp_path / "second")
+    begun = load_file(latest_checkpoint(first.path / "checkpoints") / "model.safetensors")  # type: ignore[operator]
+    key = "net.roi_heads.box_predictor.cls_score.weight"
+    torch.testing.assert_close(weights(second.path)[f"model.{key}"], begun[key], atol=1e-6, rtol=0)
+
+
+def test_a_run_cannot_start_from_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="initial: .*nothing holds no checkpoint"):
+        train(config_of(tmp_path, f"initial={tmp_path / 'nothing'}"), tmp_path / "run")
+
+
+def test_a_teacher_without_an_average_or_a_refiner_without_a_teacher_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.ema: the teacher is the weight average"):
+        train(config_of(tmp_path, *TAUGHT, "train.ema=0"), tmp_path / "run")
+    with pytest.raises(ConfigError, match="the refiner refines a teacher's scenes; set teacher.weight above 0"):
+        config_of(tmp_path, "refiner.enabled=true")
+
+
+def test_a_teacher_without_unlabelled_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="data has no split 'unlabelled'"):
+        train(config_of(tmp_path, *TAUGHT, "data.unlabelled=null"), tmp_path / "run")
+
+
+def test_the_student_is_shown_the_boxes_where_the_augmentation_has_moved_them(tmp_path: Path) -> None:
+    """A model that finds the bright square; augmented with its boxes, the square stays under its box."""
+    config = config_of(tmp_path)
+    film = Phantom(0, 1, PhantomConfig(size=128))[0]
+    dark = np.zeros((128, 128), dtype=np.uint8)
+    dark[40:80, 30:60] = 255
+
+    class Sees:
+        device = torch.device("cpu")
+
+        def look(self, images: list[torch.Tensor]) -> list[SceneProposals]:
+            p = torch.tensor([[0.1, 0.9, 0.0, 0.0, 0.0]])
+            return [SceneProposals(p, torch.tensor([[30.0, 40.0, 60.0, 80.0]]), None, (128.0, 128.0)) for _ in images]
+
+    del config
+    sample = type(film)("square", dark)
+    for seed in range(6):
+        (lesson,) = lessons([sample], Sees(), None, 0.5, np.random.default_rng(seed))  # type: ignore[arg-type]
+        bright = (lesson.image[0] > (lesson.image[0].max() + lesson.image[0].min()) / 2).nonzero().float()
+        y1, x1 = bright.min(0).values.tolist()
+        y2, x2 = (bright.max(0).values + 1).tolist()
+        assert lesson.target["boxes"][0].tolist() == pytest.approx([x1, y1, x2, y2], abs=2.5)
+        assert lesson.target["labels"].tolist() == [1]
+        assert len(lesson.probabilities) == 0  # nothing was refined
+
+
+def test_the_teacher_sees_boxes_in_pixels_of_the_image_it_was_given(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    names = ("left_lung", "right_lung", "heart", "ground_glass_opacity")
+    torch.manual_seed(0)
+    model = build_model(config.model, names, load=False)
+    teacher = Teacher(config.model, names, torch.device("cpu"))
+    teacher.follow(model.state_dict())
+    image = to_tensor(Phantom(0, 1, PhantomConfig(size=192))[0].image)
+    (seen,) = teacher.look([image])
+    assert seen.size == (192.0, 192.0)
+    with torch.no_grad():
+        (raw,) = model.eval().propose([image])
+    assert raw.size == (96.0, 96.0)
+    torch.testing.assert_close(seen.boxes, raw.boxes * 2, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(in_pixels(raw, image).boxes, seen.boxes, atol=1e-3, rtol=1e-4)
+
+
+def test_of_duplicates_the_surest_is_a_pseudo_label_and_the_unsure_are_none() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [50.0, 0.0, 60.0, 10.0]])
+    p = torch.tensor([[0.2, 0.8, 0.0], [0.1, 0.9, 0.0], [0.6, 0.1, 0.3]])
+    target, scores = sure_objects(p, boxes, 0.5)
+    assert target["boxes"].tolist() == [[1.0, 0.0, 11.0, 10.0]]
+    assert target["labels"].tolist() == [1]
+    assert scores.tolist() == pytest.approx([0.9])
+
+
+def test_a_damaged_file_of_what_knowledge_learned_is_named(tmp_path: Path) -> None:
+    run = train(config_of(tmp_path, *REFINED, "train.steps=3"), tmp_path / "run")
+    path = latest_checkpoint(run.path / "checkpoints")
+    assert path is not None
+    (path / "guidance.safetensors").write_bytes(b"torn")
+    with pytest.raises(TrainingError, match="what knowledge has learned cannot be read"):
+        predict(open_run(run), open_run(run).images("test"))
+
+
+def test_an_unknown_setting_of_the_refiner_is_told_with_the_nearest_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    config_of(tmp_path)
+    path.write_text(path.read_text() + "refiner: {enabledd: true}\n")
+    with pytest.raises(ConfigError, match=r"refiner\.enabledd: unknown setting; did you mean 'enabled'"):
+        load_config(path)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurosym.data.masks import decode_mask, encode_mask
+from neurosym.errors import DataError
+from neurosym.records import Box, Detection, Scene
+from neurosym.scenes import load_scenes, save_scenes
+from neurosym.scenes.draw import colour_of, draw_scene
+
+MASK = np.zeros((40, 60), dtype=np.uint8)
+MASK[10:30, 20:50] = 1
+MASK[10:20, 20:35] = 0
+BARE = Scene("film", 60, 40, (Detection("heart", Box(20, 10, 50, 30), 0.9),), {"large": 1.0})
+SCENE = replace(BARE, detections=(replace(BARE.detections[0], mask=encode_mask(MASK)),))
+
+
+def test_a_mask_survives_its_code() -> None:
+    assert np.array_equal(decode_mask(encode_mask(MASK)), MASK)
+    assert np.array_equal(decode_mask(encode_mask(MASK > 0)), MASK)
+    assert json.loads(json.dumps(encode_mask(MASK))) == encode_mask(MASK)
+
+
+def test_masks_survive_a_file_of_scenes(tmp_path: Path) -> None:
+    save_scenes(tmp_path / "s.json", [SCENE, BARE])
+    assert load_scenes(tmp_path / "s.json")[0] == [SCENE, BARE]
+
+
+def test_a_scene_without_masks_is_written_as_before_there_were_masks(tmp_path: Path) -> None:
+    save_scenes(tmp_path / "s.json", [BARE], "step-000001")
+    box = {"x1": 20, "y1": 10, "x2": 50, "y2": 30}
+    detection = {"name": "heart", "box": box, "score": 0.9}
+    scene = {"image_id": "film", "width": 60, "height": 40, "detections": [detection]}
+    value = {"origin": "step-000001", "scenes": [scene | {"labels": {"large": 1.0}, "image_path": ""}]}
+    assert (tmp_path / "s.json").read_text() == json.dumps(value, indent=1) + "\n"
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [{"size": [40], "counts": "x"}, {"size": ["a", "b"], "counts": "x"}, {"size": [4, 4], "counts": [1]}, "text"],
+)
+def test_a_mask_that_is_no_run_length_code_is_refused(mask: object, tmp_path: Path) -> None:
+    save_scenes(tmp_path / "s.json", [SCENE])
+    value = json.loads((tmp_path / "s.json").read_text())
+    value["scenes"][0]["detections"][0]["mask"] = mask
+    (tmp_path / "s.json").write_text(json.dumps(value))
+    with pytest.raises(DataError, match="not a file of scenes"):
+        load_scenes(tmp_path / "s.json")
+
+
+def test_a_picture_shows_the_outline_of_a_mask_and_not_its_inside() -> None:
+    image = np.full((40, 60), 100, dtype=np.uint8)
+    colour = tuple(int(colour_of("heart")[i : i + 2], 16) for i in (1, 3, 5))
+    pictures = {s: np.asarray(draw_scene(image, scene, width=240)) for s, scene in (("mask", SCENE), ("bare", BARE))}
+    painted = {s: (p == colour).all(2) for s, p in pictures.items()}
+    # four picture pixels to a pixel: the mask's left part begins at row 80, below what is cut out of it
+    assert painted["mask"][80:82, 84:136].all()
+    assert not painted["mask"][76:80, 84:136].any()
+    assert not painted["mask"][90:110, 100:180].any()
+    assert not painted["bare"][80:82, 84:136].any()
