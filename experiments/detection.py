@@ -11,7 +11,7 @@ from rich.console import Console
 
 from neurosym.induction import InductionConfig
 from neurosym.knowledge import load_knowledge
-from neurosym.learning.config import load_config
+from neurosym.learning.config import ConstraintConfig, TrainConfig, load_config
 from neurosym.learning.train import train
 from neurosym.loop import Stages
 from neurosym.models.config import DetectorConfig
@@ -19,6 +19,8 @@ from neurosym.models.config import DetectorConfig
 RUNS = HERE.parent / "runs"
 LATER = ("kind", "finest_level", "mask_cells", "min_area")
 """Model settings that came after the first records; their defaults are what those records mean."""
+LATER_SECTIONS = ("teacher", "refiner", "compose", "initial")
+"""Sections that came later; off by default, as they were for those records."""
 
 
 def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str = "") -> dict[str, Any]:
@@ -30,6 +32,12 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
     settings = config.model_dump(mode="json", exclude={"base", "knowledge", "data", "threads"})
     if not config.reason:
         del settings["reason"]  # what was measured before there was a reasoner stays valid
+    for section in LATER_SECTIONS:
+        if getattr(config, section) == TrainConfig.model_fields[section].default:
+            del settings[section]
+    for later in ("semantics", "learn_confidence"):
+        if settings["constraints"][later] == ConstraintConfig.model_fields[later].default:
+            del settings["constraints"][later]
     for later in LATER:
         if settings["model"][later] == DetectorConfig.model_fields[later].default:
             del settings["model"][later]

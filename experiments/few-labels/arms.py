@@ -41,7 +41,13 @@ ARMS: dict[str, tuple[str, ...]] = {
     "refiner": (*_PSEUDO, *_REFINER),
     "both": (*_PSEUDO, *_REFINER, "constraints.weight={violation}"),
     "both, placebo ontology": (*_PSEUDO, *_REFINER, "constraints.weight={violation}", "knowledge={placebo}"),
-    "both, relations zeroed": (*_PSEUDO, *_REFINER, "constraints.weight={violation}", "refiner.relations=false", "compose.rules=false"),
+    "both, relations zeroed": (
+        *_PSEUDO,
+        *_REFINER,
+        "constraints.weight={violation}",
+        "refiner.relations=false",
+        "compose.rules=false",
+    ),
 }
 CHOSEN = {
     "teacher": "0.3",

@@ -1,7 +1,7 @@
 """Does knowledge raise accuracy where labels are few? Arms paired by seed, on the phantom and on real films.
 
-The grid is long (hours on two cores) and resumes where it was stopped; with ``RECORDED=1`` in the environment nothing is computed
-and the figures are those of the runs recorded so far.
+The grid is long (hours on two cores) and resumes where it was stopped; with ``RECORDED=1`` in the environment nothing
+is computed and the figures are those of the runs recorded so far.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def _gains(data: str, count: int, title: str) -> list[Figure]:
         found += [
             figure(f"{title}: AP50, both + repair", repaired, lambda r: r["repaired"]["ap50"]),
             figure(f"{title}: hard violations, both", repaired, lambda r: r["repaired"]["hard_violations_before"]),
-            figure(f"{title}: hard violations, both + repair", repaired, lambda r: r["repaired"]["hard_violations"], "<= 0"),
+            figure(
+                f"{title}: hard violations, both + repair", repaired, lambda r: r["repaired"]["hard_violations"], "<= 0"
+            ),
         ]
     return found
 
@@ -135,7 +137,9 @@ def findings(record: Record, data: str) -> float:
 def _paired(ones: list[Record], others: list[Record]) -> list[Record]:
     by_seed = {r["seed"]: r for r in others}
     return [
-        {"commit": r["commit"], "seconds": r["seconds"], "pair": (r, by_seed[r["seed"]])} for r in ones if r["seed"] in by_seed
+        {"commit": r["commit"], "seconds": r["seconds"], "pair": (r, by_seed[r["seed"]])}
+        for r in ones
+        if r["seed"] in by_seed
     ]
 
 

@@ -94,17 +94,20 @@ class SceneFacts:
 
     def matches(self, atoms: Sequence[Atom], theta: Theta) -> Iterator[Theta]:
         """Every way to give the atoms' free variables detections and values so that all of them hold."""
-        if not atoms:
-            yield theta
-            return
-        ordered, known = [], set(theta)
+        return self._matched(self._ordered(atoms, theta), 0, theta)
+
+    def _ordered(self, atoms: Sequence[Atom], bound: Iterable[str]) -> list[tuple[Atom, str]]:
+        """Atoms with their words, the fewest free variables first, classes before relations: it prunes most."""
+        ordered, known = [], set(bound)
         ahead = list(atoms)
-        while ahead:  # the fewest free variables first, classes before relations: it prunes most
-            best = min(ahead, key=lambda a: (sum(v.name not in known for v in a.variables), len(a.args)))
+        while ahead:
+            best = ahead[0]
+            if len(ahead) > 1:
+                best = min(ahead, key=lambda a: (sum(v.name not in known for v in a.variables), len(a.args)))
+                known |= {v.name for v in best.variables}
             ahead.remove(best)
-            known |= {v.name for v in best.variables}
             ordered.append((best, self.word(best)))
-        yield from self._matched(ordered, 0, theta)
+        return ordered
 
     def _matched(self, atoms: Sequence[tuple[Atom, str]], step: int, theta: Theta) -> Iterator[Theta]:
         if step == len(atoms):
@@ -182,27 +185,45 @@ class SceneFacts:
         if any(len(a.args) == 1 and a.predicate not in self.members for a in rule.body):
             return
         objects = list(dict.fromkeys(v for a in rule.body for v in self._objects(a)))
+        head: _Head | None = None
         for theta in self.matches(rule.body, {}):
             if rule.distinct and any(theta[a] == theta[b] for a, b in combinations(objects, 2)):
                 continue
-            full = self.satisfied(rule.conditions, theta)
-            if full is not None and not self._headed(rule, full, objects):
+            full = self.satisfied(rule.conditions, theta) if rule.conditions else theta
+            if full is None:
+                continue
+            head = head or self._head(rule, full, objects)  # which variables are bound, no choice of objects changes
+            if not self._headed(head, full):
                 yield tuple(full[v] for v in objects)
 
     def _objects(self, atom: Atom) -> tuple[str, ...]:
         return tuple(v.name for v in atom.args[: 1 if self.word(atom) in MEASURES else 2] if v.is_variable)
 
-    def _headed(self, rule: Rule, theta: Theta, objects: Sequence[str]) -> bool:
-        if not rule.head:
+    def _head(self, rule: Rule, theta: Theta, objects: Sequence[str]) -> _Head:
+        equal = tuple((a.args[0].name, a.args[1].name) for a in rule.head if a.predicate == "=")
+        atoms = self._ordered([a for a in rule.head if a.predicate != "="], theta)
+        existential = rule.existential if rule.distinct else ()
+        different = [*objects, *(v.name for v in existential)] if existential else []
+        return _Head(not rule.head, equal, atoms, list(combinations(different, 2)))
+
+    def _headed(self, head: _Head, theta: Theta) -> bool:
+        if head.never:
             return False
-        for atom in rule.head:
-            if atom.predicate == "=":
-                a, b = (theta[t.name] for t in atom.args)
-                if a != b and not self.relation("same")[a][b]:
-                    return False
-        atoms = [a for a in rule.head if a.predicate != "="]
-        different = [*objects, *(v.name for v in rule.existential)] if rule.existential and rule.distinct else []
-        return any(all(t[a] != t[b] for a, b in combinations(different, 2)) for t in self.matches(atoms, theta))
+        for one, other in head.equal:
+            a, b = theta[one], theta[other]
+            if a != b and not self.relation("same")[a][b]:
+                return False
+        return any(all(t[a] != t[b] for a, b in head.different) for t in self._matched(head.atoms, 0, theta))
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a rule's head asks for: `never` nothing that could hold, else equalities, atoms, variables that differ."""
+
+    never: bool
+    equal: tuple[tuple[str, str], ...]
+    atoms: list[tuple[Atom, str]]
+    different: list[tuple[str, str]]
 
 
 def _bound(theta: Theta, name: str, value: Any) -> Theta:

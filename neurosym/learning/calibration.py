@@ -1,7 +1,7 @@
 """Whether a detection's score is the share of such detections that are right.
 
-The expected calibration error of detections (Küppers et al. 2020, D-ECE in confidence alone): detections are sorted into bins by
-score; in each, mean score and precision at IoU 0.5 are compared,
+The expected calibration error of detections (Küppers et al. 2020, D-ECE in confidence alone): detections are sorted
+into bins by score; in each, mean score and precision at IoU 0.5 are compared,
 
     ECE = Σ_bins |bin| / N · |precision(bin) − mean score(bin)|.
 
@@ -42,7 +42,7 @@ def _judged(predicted: Scene, true: Scene, overlap: float) -> list[tuple[float, 
     taken: set[int] = set()
     judged = []
     for d in sorted(predicted.detections, key=lambda d: -d.score):
-        free = [(_iou(d.box, t.box), k) for k, t in enumerate(true.detections) if t.name == d.name and k not in taken]
+        free = [(overlap_of(d.box, t.box), k) for k, t in enumerate(true.detections) if t.name == d.name and k not in taken]
         best, which = max(free, default=(0.0, -1))
         if best >= overlap:
             taken.add(which)
@@ -50,7 +50,8 @@ def _judged(predicted: Scene, true: Scene, overlap: float) -> list[tuple[float, 
     return judged
 
 
-def _iou(a: Box, b: Box) -> float:
+def overlap_of(a: Box, b: Box) -> float:
+    """The intersection over union of two boxes."""
     width, height = min(a.x2, b.x2) - max(a.x1, b.x1), min(a.y2, b.y2) - max(a.y1, b.y1)
     if width <= 0 or height <= 0:
         return 0.0

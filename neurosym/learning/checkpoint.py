@@ -114,7 +114,9 @@ def load_guidance(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise TrainingError(Problem(f"what knowledge has learned cannot be read ({error})", short_path(file))) from error
+        raise TrainingError(
+            Problem(f"what knowledge has learned cannot be read ({error})", short_path(file))
+        ) from error
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

@@ -1,16 +1,18 @@
 """Films composed by the rules: labelled findings laid onto other films, where the ontology lets them be.
 
-Sixteen films show a handful of findings in a handful of places. The sampler of the refiner (`neurosym.constraints.graph.sampler`)
-draws where else they may lie, given the anatomy that is there and the rules; here such a scene is painted. A finding is cut from its
-film and laid over the new place (Simple Copy-Paste, Ghiasi et al. 2021; for lesions Cut-Paste-Blend, Dwibedi et al. 2017): scaled to
-the new box, mirrored if it changes sides, its brightness matched at the rim, faded out towards the border of its mask or, where it has only a box,
-of an ellipse. The target is exact, for it is known what was pasted. That knowledge chooses the place is ours.
+Sixteen films show a handful of findings in a handful of places. The sampler of the refiner
+(`neurosym.constraints.graph.sampler`) draws where else they may lie, given the anatomy that is there and the rules;
+here such a scene is painted. A finding is cut from its film and laid over the new place (Simple Copy-Paste, Ghiasi et
+al. 2021; for lesions Cut-Paste-Blend, Dwibedi et al. 2017): scaled to the new box, mirrored if it changes sides, its
+brightness matched at the rim, faded out towards the border of its mask or, where it has only a box, of an ellipse.
+The target is exact, for it is known what was pasted. That knowledge chooses the place is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +22,7 @@ from neurosym.constraints.graph import ObjectScene, SceneSampler
 from neurosym.data.masks import decode_mask
 from neurosym.records import Annotation, Box, Sample
 
-Array = np.ndarray
+Array: TypeAlias = np.ndarray[Any, Any]
 MAX_COVER = 0.3
 """A pasted finding that another finding's box would cover, or that would cover it, by more than this share is left out."""
 
@@ -33,7 +35,7 @@ class Cutting:
     name: str
     pixels: Float[Array, "height width"]
     alpha: Float[Array, "height width"]
-    box: Float[Array, "4"]
+    box: Float[Array, " border"]
     source: ObjectScene
 
 
@@ -109,7 +111,14 @@ def _cut(sample: Sample, annotation: Annotation, label: int, scene: ObjectScene)
             np.float32
         )
     alpha = ndimage.gaussian_filter(inside, 0.04 * max(x2 - x1, y2 - y1) + 0.5)
-    return Cutting(label, annotation.name, grey[top:bottom, left:right].astype(np.float32), alpha, np.array(annotation.box.xyxy, dtype=float), scene)
+    return Cutting(
+        label,
+        annotation.name,
+        grey[top:bottom, left:right].astype(np.float32),
+        alpha,
+        np.array(annotation.box.xyxy, dtype=float),
+        scene,
+    )
 
 
 def _paste(image: Array, cutting: Cutting, box: Array, mirrored: bool) -> Box | None:
@@ -118,7 +127,10 @@ def _paste(image: Array, cutting: Cutting, box: Array, mirrored: bool) -> Box | 
     pixels, alpha = cutting.pixels, cutting.alpha
     if mirrored:
         pixels, alpha = pixels[:, ::-1], alpha[:, ::-1]
-    zoom = (max(2, round(alpha.shape[0] * scale[1])) / alpha.shape[0], max(2, round(alpha.shape[1] * scale[0])) / alpha.shape[1])
+    zoom = (
+        max(2, round(alpha.shape[0] * scale[1])) / alpha.shape[0],
+        max(2, round(alpha.shape[1] * scale[0])) / alpha.shape[1],
+    )
     pixels, alpha = ndimage.zoom(pixels, zoom, order=1), np.clip(ndimage.zoom(alpha, zoom, order=1), 0, 1)
     high, wide = alpha.shape
     centre = (box[:2] + box[2:]) / 2

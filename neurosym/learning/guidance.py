@@ -1,8 +1,8 @@
 """What knowledge adds to a training step: violation, refiner, consistency and learned confidences, behind one object.
 
     compose    every step: lay labelled findings onto labelled films where the rules let them be
-    prepare    when the teacher starts: see how it errs on composed films, sample scenes from ontology, rules and labelled films,
-               and train the refiner to undo such errors
+    prepare    when the teacher starts: see how it errs on composed films, sample scenes from ontology, rules and labelled
+               films, and train the refiner to undo such errors
     losses     every step: named terms from the detector's scenes on labelled and unlabelled images
 
 Each term grows linearly from 0 over its warm-up. Everything that a resumed run needs is in `state`.
@@ -57,7 +57,13 @@ def refiner_settings(config: RefinerConfig) -> RefinerSettings:
     """The network's settings from the config's section."""
     graph = GraphSettings(relations=config.relations)
     return RefinerSettings(
-        config.scenes, config.steps, config.batch, hidden=config.hidden, rounds=config.rounds, trust=config.trust, graph=graph
+        config.scenes,
+        config.steps,
+        config.batch,
+        hidden=config.hidden,
+        rounds=config.rounds,
+        trust=config.trust,
+        graph=graph,
     )
 
 
@@ -171,7 +177,9 @@ class Guidance:
             found["loss_constraint"] = weight * loss
         weight = refiner.weight * min(1.0, step / max(1, refiner.warmup_steps))
         if self.refiner is not None and lessons and weight > 0:
-            student = [(s.probabilities, p.boxes) for s, p in zip(unlabelled, self._pixels(unlabelled, lessons), strict=True)]
+            student = [
+                (s.probabilities, p.boxes) for s, p in zip(unlabelled, self._pixels(unlabelled, lessons), strict=True)
+            ]
             targets = [(lesson.probabilities, lesson.boxes) for lesson in lessons]
             found["loss_consistency"] = weight * consistency_loss(student, targets, refiner.confidence)
         return found

@@ -103,7 +103,9 @@ def lessons(
     refined = refine_all(refiner, scenes) if refiner is not None else [None] * len(scenes)
     found = []
     for image, scene, better in zip(images, scenes, refined, strict=True):
-        probabilities, boxes = (scene.probabilities, scene.boxes) if better is None else (better.probabilities, better.boxes)
+        probabilities, boxes = (
+            (scene.probabilities, scene.boxes) if better is None else (better.probabilities, better.boxes)
+        )
         target, _ = sure_objects(probabilities, boxes, threshold)
         soft = {"boxes": boxes, "labels": torch.arange(len(boxes), device=boxes.device)}
         if rng is not None:

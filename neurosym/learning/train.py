@@ -1,7 +1,9 @@
 """`train`: a config → a run folder.
 
-A step learns from labelled images; once the teacher has started, also from what it says of unlabelled ones; and, where the config
-asks for it, from what knowledge says of both (`neurosym.learning.guidance`). The folder holds ``config.yaml`` (resolved), ``knowledge/`` (copies of the files), ``checkpoints/``, ``log.jsonl`` (a line a
+A step learns from labelled images; once the teacher has started, also from what it says of unlabelled ones; and, where the
+config asks for it, from what knowledge says of both (`neurosym.learning.guidance`).
+
+The folder holds ``config.yaml`` (resolved), ``knowledge/`` (copies of the files), ``checkpoints/``, ``log.jsonl`` (a line a
 step) and TensorBoard events. The same config and seed give the same weights on a CPU; an interrupted run is resumed from its
 last checkpoint and ends the same.
 """
@@ -263,9 +265,7 @@ class _Trainer:
         self.guidance.prepare(self.teacher)
         chosen = batch_indices(len(self.unlabelled), settings.batch, self.step, self.config.seed + 1)
         threshold = refiner.threshold if refiner.enabled else settings.threshold
-        taught = lessons(
-            [self.unlabelled[i] for i in chosen], self.teacher, self.guidance.refiner, threshold, rng
-        )
+        taught = lessons([self.unlabelled[i] for i in chosen], self.teacher, self.guidance.refiner, threshold, rng)
         losses, scenes = self.model([lesson.image for lesson in taught], [lesson.target for lesson in taught])
         return {f"pseudo_{k}": settings.weight * v for k, v in losses.items()}, scenes, taught
 

@@ -22,7 +22,13 @@ from neurosym.models.build import build_model
 from neurosym.models.scene import SceneProposals
 from tests.learning.test_train import Killed, config_of, weights
 
-TAUGHT = ("teacher.weight=1", "teacher.start=2", "teacher.batch=1", "teacher.threshold=0.05", "constraints.unlabelled_batch=0")
+TAUGHT = (
+    "teacher.weight=1",
+    "teacher.start=2",
+    "teacher.batch=1",
+    "teacher.threshold=0.05",
+    "constraints.unlabelled_batch=0",
+)
 REFINED = (
     *TAUGHT,
     "refiner.enabled=true",
@@ -52,7 +58,9 @@ def test_a_killed_run_with_teacher_refiner_and_learned_confidences_resumes_to_th
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(one[k], other[k]) for k in one)
     assert {"loss_constraint", "loss_consistency", "pseudo_loss_classifier"} <= set(whole.metrics)
-    learned = [load_file(latest_checkpoint(tmp_path / n / "checkpoints") / "guidance.safetensors") for n in ("whole", "parts")]  # type: ignore[operator]
+    learned = [
+        load_file(latest_checkpoint(tmp_path / n / "checkpoints") / "guidance.safetensors") for n in ("whole", "parts")
+    ]  # type: ignore[operator]
     assert learned[0].keys() == learned[1].keys()
     assert all(torch.equal(learned[0][k], learned[1][k]) for k in learned[0])
     assert {k.split(".")[0] for k in learned[0]} == {"refiner", "confidences"}

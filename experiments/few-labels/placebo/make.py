@@ -27,6 +27,7 @@ EXCHANGED = {
         "nodule": "lung",
     },
 }
+PLACES = {"small_object", "large_object", "lower_zone", "peripheral"}
 SOURCES = {"phantom": "phantom.rules", "jsrt": "thorax.rules"}
 
 
@@ -37,7 +38,7 @@ def placebo(text: str, names: dict[str, str]) -> str:
         rule, _, meta = line.partition("%!")
         if not rule.strip() or rule.lstrip().startswith("%"):
             continue
-        used = set(re.findall(r"\b([a-z_]+)\([A-Z]\w*\)", rule)) - {"small_object", "large_object", "lower_zone", "peripheral"}
+        used = set(re.findall(r"\b([a-z_]+)\([A-Z]\w*\)", rule)) - PLACES
         if not used <= set(names):
             continue
         wrong = re.sub(r"\b([a-z_]+)\(([A-Z]\w*)\)", lambda m: f"{names.get(m[1], m[1])}({m[2]})", rule)
@@ -49,5 +50,5 @@ def placebo(text: str, names: dict[str, str]) -> str:
 if __name__ == "__main__":
     for name, source in SOURCES.items():
         text = placebo((RULES / source).read_text(encoding="utf-8"), EXCHANGED[name])
-        head = f"% Wrong on purpose: {source} with class names exchanged (placebo/make.py). An experiment's control, not knowledge.\n"
+        head = f"% Wrong on purpose: {source} with class names exchanged (placebo/make.py). A control, not knowledge.\n"
         (HERE / f"{name}.rules").write_text(head + text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Scenes as graphs: a network that refines a detector's scenes under an ontology and rules, and what it teaches the detector."""
+"""Scenes as graphs: a network that refines them under an ontology and rules, and what it teaches the detector."""
 
 from neurosym.constraints.graph.error_model import ErrorModel
 from neurosym.constraints.graph.ontology_graph import OntologyGraph, ontology_graph

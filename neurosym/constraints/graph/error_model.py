@@ -140,4 +140,4 @@ def intersection_over_union(a: Float[Array, "first 4"], b: Float[Array, "second 
     sides = np.clip(np.minimum(a[:, None, 2:], b[None, :, 2:]) - low, 0.0, None)
     common = sides.prod(2)
     area_a, area_b = ((x[:, 2:] - x[:, :2]).prod(1) for x in (a, b))
-    return common / np.maximum(area_a[:, None] + area_b[None] - common, 1e-9)
+    return np.asarray(common / np.maximum(area_a[:, None] + area_b[None] - common, 1e-9))

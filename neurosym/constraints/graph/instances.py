@@ -28,7 +28,7 @@ class RefineSettings:
     iterations: int = 3
     branching: int = 2
     tried: int = 40
-    gain: float = 0.02
+    gain: float = 0.05
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,14 @@ class GatedEdges(MessagePassing):  # type: ignore[misc]
     def forward(self, x: Tensor | tuple[Tensor, Tensor], edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         source, target = x if isinstance(x, tuple) else (x, x)
         found: Tensor = self.propagate(
-            edge_index, s=self.source(source), t=self.target(target), e=self.edge(edge_attr), size=(len(source), len(target))
+            edge_index,
+            s=self.source(source),
+            t=self.target(target),
+            e=self.edge(edge_attr),
+            size=(len(source), len(target)),
         )
-        return self.out(found)
+        out: Tensor = self.out(found)
+        return out
 
     def message(self, s_j: Tensor, t_i: Tensor, e: Tensor) -> Tensor:
         value, gate = (s_j + t_i + e).chunk(2, 1)
@@ -99,6 +104,7 @@ class SceneNetwork(nn.Module):
         leaves = ontology.leaves + 1
         self.leaves = leaves
         self.classes = nn.Embedding(len(ontology.classes), hidden)
+        self.membership: Tensor
         self.register_buffer("membership", ontology.membership, persistent=False)
         self.detection = nn.Linear(2 * leaves + GEOMETRY, hidden)
         self.atom = nn.Linear(2, hidden)
@@ -107,9 +113,9 @@ class SceneNetwork(nn.Module):
         self.logits = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, leaves))
         self.box = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4))
         self.fit = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 1))
-        for head in (self.logits, self.box):
-            nn.init.zeros_(head[1].weight)
-            nn.init.zeros_(head[1].bias)
+        for head in (self.logits[1], self.box[1]):
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
 
     def states(self, graph: HeteroData) -> dict[str, Tensor]:
         """The node states after the last round."""

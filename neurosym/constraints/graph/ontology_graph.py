@@ -9,6 +9,7 @@ with the two class nodes it speaks of. Nothing here depends on an image.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -46,7 +47,8 @@ class OntologyGraph:
 
     def to(self, device: torch.device | str) -> OntologyGraph:
         """The same graph with its tensors on a device."""
-        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
 def ontology_graph(constraints: ConstraintSet, ontology: Ontology) -> OntologyGraph:
@@ -63,7 +65,10 @@ def ontology_graph(constraints: ConstraintSet, ontology: Ontology) -> OntologyGr
         for name in known:
             membership[i, index[name]] = float(ontology.is_a(leaf, name))
     subclass = [
-        (index[a], index[p]) for a in known for p in sorted(ontology.classes[a].parents | ontology.classes[a].entailed) if p in index
+        (index[a], index[p])
+        for a in known
+        for p in sorted(ontology.classes[a].parents | ontology.classes[a].entailed)
+        if p in index
     ]
     disjoint = [(index[a], index[b]) for a in known for b in known if a != b and ontology.are_disjoint(a, b)]
     features = torch.tensor([_features(rule, ontology) for rule in constraints.rules]).reshape(-1, RULE_FEATURES)
@@ -71,7 +76,15 @@ def ontology_graph(constraints: ConstraintSet, ontology: Ontology) -> OntologyGr
     pairs = [_roles(rule, ontology) for rule in constraints.rules]
     rule_class = torch.tensor([[index[a], index[b]] for a, b in pairs], dtype=torch.long).reshape(-1, 2)
     return OntologyGraph(
-        classes, len(leaves), membership, _edges(subclass), _edges(disjoint), rule_class.T.contiguous(), features, rule_class, features
+        classes,
+        len(leaves),
+        membership,
+        _edges(subclass),
+        _edges(disjoint),
+        rule_class.T.contiguous(),
+        features,
+        rule_class,
+        features,
     )
 
 

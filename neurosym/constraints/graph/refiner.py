@@ -1,20 +1,21 @@
 """The refiner: a graph network that takes a spoilt scene back to one that the rules allow, and its loss on the detector.
 
-Trained on pairs (sampled scene, the same scene as the detector might see it): cross-entropy of every proposal's class, a smooth L1
-of its borders where it falls to an object, and the overlap it reaches. Used, its output on a film is a *target*: confident,
-without gradient, for the detector itself to agree with (denoising, Vincent et al. 2008; targets without gradient as in mean
-teachers, Tarvainen & Valpola 2017),
+Trained on pairs (sampled scene, the same scene as the detector might see it): cross-entropy of every proposal's
+class, a smooth L1 of its borders where it falls to an object, and the overlap it reaches. Used, its output on a film
+is a *target*: confident, without gradient, for the detector itself to agree with (denoising, Vincent et al. 2008;
+targets without gradient as in mean teachers, Tarvainen & Valpola 2017),
 
     L = Σₙ 1[max qₙ ≥ τ] · CE(qₙ, pₘ₍ₙ₎) / Σₙ 1[max qₙ ≥ τ],      m(n): the student's object that overlaps refined object n most.
 
-The detector's confusions are the noise, the rules and the ontology are what makes the clean scene likely. From a few films the
-noise is only roughly known; so the network's opinion q is pooled with the detector's own p (logarithmic pool, Genest & Zidek 1986).
+The detector's confusions are the noise, the rules and the ontology are what makes the clean scene likely. From a few
+films the noise is only roughly known; so the network's opinion q is pooled with the detector's own p (logarithmic
+pool, Genest & Zidek 1986).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -48,9 +49,9 @@ class RefinerSettings:
     hidden: int = 64
     rounds: int = 3
     trust: float = 0.5
-    """α: refined probabilities are ∝ p^(1−α) q^α, of the detector's p and the network's q (a logarithmic opinion pool); boxes are
-    moved by a share α of the way that the network says."""
-    graph: GraphSettings = GraphSettings()
+    """α: refined probabilities are ∝ p^(1−α) q^α, of the detector's p and the network's q (a logarithmic opinion pool);
+    boxes are moved by a share α of the way that the network says."""
+    graph: GraphSettings = field(default_factory=GraphSettings)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ class SceneRefiner:
     """A trained network with the constraints and the ontology that its graphs are made from."""
 
     def __init__(
-        self, constraints: ConstraintSet, ontology: OntologyGraph, settings: RefinerSettings, device: torch.device | str = "cpu"
+        self,
+        constraints: ConstraintSet,
+        ontology: OntologyGraph,
+        settings: RefinerSettings,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.constraints, self.ontology = constraints.to(device), ontology.to(device)
         self.settings, self.device = settings, torch.device(device)
@@ -89,9 +94,12 @@ class SceneRefiner:
         pooled = pooled + (1 - self.settings.trust) * torch.cat([(p + 1e-4).log() for p, _, _ in images])
         moved = torch.cat([boxes for _, boxes, _ in images])
         moved = moved + self.settings.trust * (out.boxes - moved)
-        parts = zip(pooled.log_softmax(1).split(counts), moved.split(counts), out.fit.split(counts), images, strict=True)
+        parts = zip(
+            pooled.log_softmax(1).split(counts), moved.split(counts), out.fit.split(counts), images, strict=True
+        )
         return [
-            RefinedScene(log.exp(), _within(boxes, size), torch.sigmoid(fit), size) for log, boxes, fit, (_, _, size) in parts
+            RefinedScene(log.exp(), _within(boxes, size), torch.sigmoid(fit), size)
+            for log, boxes, fit, (_, _, size) in parts
         ]
 
 
@@ -135,7 +143,9 @@ def train_refiner(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         refiner = SceneRefiner(constraints, ontology, settings, device)
-        examples = [e for e in (_example(refiner, sampler, errors, rng) for _ in range(settings.scenes)) if e is not None]
+        examples = [
+            e for e in (_example(refiner, sampler, errors, rng) for _ in range(settings.scenes)) if e is not None
+        ]
         if not examples:
             raise ConstraintError("no sampled scene shows the detector an object; label more films")
         _fit(refiner, examples, rng, progress)
@@ -204,7 +214,7 @@ def consistency_loss(
     refined: Sequence[tuple[Tensor, Tensor]],
     threshold: float = 0.6,
 ) -> Float[Tensor, ""]:
-    """How far the detector's (probabilities, boxes), (n, leaf) and (n, 4), are from the confident refined ones of the same images.
+    """How far the detector's (probabilities, boxes), (n, leaf) and (n, 4), are from the confident refined ones of these images.
 
     Both are in the same pixels; a film's two lists need not be of one length.
 

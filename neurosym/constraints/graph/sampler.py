@@ -1,14 +1,14 @@
 """Scenes that might be: drawn from a few labelled ones and bent to what the rules say.
 
-A refiner that has seen sixteen films knows sixteen scenes. The rules know more: a nodule may lie anywhere in either lung, a
-heart lies between them. So a scene is built from parts of labelled ones and from chance, and each object's place is chosen among
-`proposals` candidates with probability ∝ exp(−β E),
+A refiner that has seen sixteen films knows sixteen scenes. The rules know more: a nodule may lie anywhere in either
+lung, a heart lies between them. So a scene is built from parts of labelled ones and from chance, and each object's
+place is chosen among `proposals` candidates with probability ∝ exp(−β E),
 
     E = Σᵣ cᵣ Σ_groundings of r with the candidate  premise (1 − head),      cᵣ = min(−log(1 − wᵣ), cap)
 
-a Gibbs step per object in the Markov network that the weighted rules span (Richardson & Domingos 2006). What is in every scene
-(the anatomy) comes from one labelled scene, the rest from another, moved by the map that takes the one's anatomy to the other's,
-or is scattered by chance; how many there are of each class follows the labelled scenes.
+a Gibbs step per object in the Markov network that the weighted rules span (Richardson & Domingos 2006). What is in
+every scene (the anatomy) comes from one labelled scene, the rest from another, moved by the map that takes the one's
+anatomy to the other's, or is scattered by chance; how many there are of each class follows the labelled scenes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from neurosym.constraints.grounding import ground
 from neurosym.constraints.shapes import ConstraintSet
 from neurosym.errors import ConstraintError
 
-Array = np.ndarray
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,11 @@ class SceneSampler:
         labels: Sequence[int],
         boxes: Sequence[Array],
         label: int,
-        box: Float[Array, "4"],
-        frame: Float[Array, "4"],
+        box: Float[Array, " border"],
+        frame: Float[Array, " border"],
         size: tuple[float, float],
         rng: np.random.Generator,
-    ) -> Float[Array, "4"] | None:
+    ) -> Float[Array, " border"] | None:
         """Where an object of about this box goes beside the objects that are there: one of the candidates, by what they break.
 
         None if it may be nowhere on this image, as far as the candidates tell.
@@ -121,12 +122,14 @@ class SceneSampler:
         chance = np.exp(-self.settings.sharpness * (energy - energy.min()))
         return np.asarray(options[int(rng.choice(len(options), p=chance / chance.sum()))])
 
-    def frame_of(self, scene: ObjectScene) -> Float[Array, "4"]:
+    def frame_of(self, scene: ObjectScene) -> Float[Array, " border"]:
         """The box around what is in every scene; the image where nothing is."""
         stays = np.isin(scene.labels, list(self.permanent))
         return _frame(scene.boxes[stays] if stays.any() else None, scene.size)
 
-    def carried(self, box: Float[Array, "4"], source: ObjectScene, frame: Float[Array, "4"]) -> Float[Array, "4"]:
+    def carried(
+        self, box: Float[Array, " border"], source: ObjectScene, frame: Float[Array, " border"]
+    ) -> Float[Array, " border"]:
         """A box of another scene, moved by the map that takes that scene's anatomy to the frame."""
         return _mapped(box, self.frame_of(source), frame)
 
@@ -148,7 +151,7 @@ class SceneSampler:
 
     def _jittered(self, box: Array, share: float, rng: np.random.Generator) -> Array:
         sides = np.tile(box[2:] - box[:2], 2)
-        return box + rng.normal(0.0, share, 4) * sides
+        return np.asarray(box + rng.normal(0.0, share, 4) * sides)
 
     def _placed(self, box: Array, frame: Array, size: tuple[float, float], rng: np.random.Generator) -> Array:
         """The box with another size, near its place or anywhere in the frame, cut off at the image's borders."""
@@ -158,7 +161,7 @@ class SceneSampler:
             centre = rng.uniform(frame[:2], frame[2:])
         else:
             centre = centre + rng.normal(0.0, self.settings.move, 2) * (frame[2:] - frame[:2])
-        return np.clip(np.concatenate([centre - half, centre + half]), 0.0, np.tile(size, 2))
+        return np.asarray(np.clip(np.concatenate([centre - half, centre + half]), 0.0, np.tile(size, 2)))
 
     def _energy(
         self, labels: list[int], boxes: list[Array], label: int, options: Array, size: tuple[float, float]
@@ -188,11 +191,12 @@ def _frame(boxes: Array | None, size: tuple[float, float]) -> Array:
 def _mapped(box: Array, before: Array, after: Array) -> Array:
     """The box carried along by the map from one frame to another."""
     scale = np.tile((after[2:] - after[:2]) / np.maximum(before[2:] - before[:2], 1e-6), 2)
-    return np.tile(after[:2], 2) + (box - np.tile(before[:2], 2)) * scale
+    return np.asarray(np.tile(after[:2], 2) + (box - np.tile(before[:2], 2)) * scale)
 
 
 def _warped(boxes: Array, size: tuple[float, float], rng: np.random.Generator) -> Array:
     """All boxes scaled and shifted together, as by another pose."""
     middle = np.tile(size, 2) / 2
     shift = np.tile(rng.normal(0.0, 0.03, 2) * size, 2)
-    return np.clip((boxes - middle) * np.exp(rng.normal(0.0, 0.06)) + middle + shift, 0.0, np.tile(size, 2))
+    posed = (boxes - middle) * np.exp(rng.normal(0.0, 0.06)) + middle + shift
+    return np.asarray(np.clip(posed, 0.0, np.tile(size, 2)))

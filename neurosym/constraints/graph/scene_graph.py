@@ -57,7 +57,7 @@ def scene_graph(
     probabilities: Float[Tensor, "box leaf"],
     boxes: Float[Tensor, "box 4"],
     size: tuple[float, float],
-    settings: GraphSettings = GraphSettings(),  # noqa: B008  (frozen)
+    settings: GraphSettings = GraphSettings(),
 ) -> HeteroData:
     """The graph of one image; no gradient flows through it.
 

@@ -311,7 +311,9 @@ def test_the_consistency_loss_is_the_cross_entropy_with_the_confident_targets_th
     targets = torch.tensor([[0.1, 0.9], [0.45, 0.55], [0.95, 0.05]])
     places = torch.tensor([[0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0], [200.0, 0.0, 210.0, 10.0]])
     loss = consistency_loss([(p, boxes)], [(targets, places)], threshold=0.6)
-    expected = -(0.1 * torch.log(torch.tensor(0.5)) + 0.9 * torch.log(torch.tensor(0.5)))  # the other is unsure, or elsewhere
+    expected = -(
+        0.1 * torch.log(torch.tensor(0.5)) + 0.9 * torch.log(torch.tensor(0.5))
+    )  # the other is unsure, or elsewhere
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     loss.backward()
     assert p.grad is not None
