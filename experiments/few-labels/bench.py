@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ def _gains(data: str, count: int, title: str) -> list[Figure]:
         if len(pairs) < 2:
             continue
         name = f"{title}: AP50 gain, {arm} over {other}"
-        found.append(figure(name, pairs, _difference(lambda r: r["ap50"]), goals.get((arm, other), "")))
+        gain = figure(name, pairs, _difference(lambda r: r["ap50"]), goals.get((arm, other), ""))
+        found.append(replace(gain, met=gain.met and (not gain.goal or gain.low > 0)))  # the interval counts, too
         found.append(figure(name.replace("AP50", "AP50 of findings"), pairs, _difference(lambda r: findings(r, data))))
         if (arm, other) == ("both", "pseudo-labels"):
             alone = _difference(lambda r: r.get("detector_alone", r)["ap50"])

@@ -189,13 +189,17 @@ class _Book:
 
     def pair_literals(self) -> PairLiterals:
         late = [w for p in self.witnesses for w in p.words] + [w for p in self.counts for w in p.words]
-        words = sorted({w % len(WORDS) for w in (*self.between_words, *late)})
-        place = {
-            w + side: 1 + i + side * len(words) // len(WORDS) for i, w in enumerate(words) for side in (0, len(WORDS))
-        }
-        further = range(1 + 2 * len(words), 1 + 2 * len(words) + len(self.pair_index) - TRUE)
+        used = {w for w in (*self.between_words, *late) if w != TRUE}
+        words = sorted({w % len(WORDS) for w in used})
+        swapped = [i for i, w in enumerate(words) if w + len(WORDS) in used]
+        place = {w: i for i, w in enumerate(words, 1)}
+        place |= {words[i] + len(WORDS): k for k, i in enumerate(swapped, 1 + len(words))}
+        start = 1 + len(words) + len(swapped)
+        further = range(start, start + len(self.pair_index) - TRUE)
         row = [*(place.get(w, 0) for w in range(TRUE + 1)), *further]
-        return PairLiterals(tuple(words), _vector(row), _vector(self.negated_words), self.pair_forms)
+        return PairLiterals(
+            tuple(words), tuple(swapped), _vector(row), _vector(self.negated_words), self.pair_forms
+        )
 
     def unary(self, rows: Sequence[tuple[int, Shape]]) -> UnaryGroup:
         return UnaryGroup(

@@ -8,7 +8,8 @@ order that is itself soft, of those objects that are frames, as if whether each 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float
@@ -60,10 +61,129 @@ def soft_words(
         ConstraintError: masks that do not fit the boxes, a temperature that is not positive.
     """
     _check(temperature)
-    truth = torch.sigmoid(
-        pair_margins(boxes, None if masks is None else checked_masks(boxes, masks), torch) / temperature
-    )
+    if masks is None:
+        margins = box_margins(boxes, WORDS)
+    else:
+        margins = pair_margins(boxes, checked_masks(boxes, masks), torch)
+    truth = torch.sigmoid(margins / temperature)
     return torch.cat([truth, truth.transpose(1, 2), torch.ones_like(truth[:1])])
+
+
+def box_margins(boxes: Float[Tensor, "box 4"], words: Sequence[str]) -> Float[Tensor, "word box box"]:
+    """The margins of some words for every ordered pair of boxes; what words have in common is computed once.
+
+    Each word is evaluated by its own definition (`PREDICATES`), on operands that remember every intermediate result: sides,
+    centres and overlaps are one tensor each, for all words and for both boxes of a pair.
+    """
+    known: dict[Any, _Shared] = {}
+    first = _Shared(boxes[:, None], known, side=1)
+    second = first.mirrored()
+    margins = torch.stack([PREDICATES[word](first, second, _SharedModule).value for word in words])
+    for shared in (first, *known.values()):
+        shared.twin = None  # a circle would keep the tensors until garbage is collected
+    known.clear()
+    return margins
+
+
+class _Shared:
+    """A tensor in an expression whose parts are computed once: the same operation on the same operands is the same object.
+
+    `side` is 1 for what the first box alone decides, "box 1", 2 for the second one's "1 box" (the transpose of the first's), 0
+    for what the pair decides.
+    """
+
+    __slots__ = ("known", "side", "twin", "value")
+
+    def __init__(self, value: Tensor, known: dict[Any, _Shared], side: int, twin: _Shared | None = None) -> None:
+        self.value, self.known, self.side, self.twin = value, known, side, twin
+
+    def mirrored(self) -> _Shared:
+        """The same of the second box."""
+        if self.twin is None:
+            self.twin = _Shared(self.value.transpose(0, 1), self.known, 2, self)
+        return self.twin
+
+    def _made(self, operation: Any, other: Any, commutes: bool = False, reverse: bool = False) -> _Shared:
+        shared = isinstance(other, _Shared)
+        if self.side == 2 and (not shared or other.side == 2):
+            assert self.twin is not None
+            return self.twin._made(operation, other.twin if shared else other, commutes, reverse).mirrored()
+        key = (operation, id(self), id(other) if shared else ("number", other), reverse)
+        found = self.known.get(key)
+        if found is None and commutes and shared:
+            found = self.known.get((operation, id(other), id(self), reverse))
+        if found is None:
+            value = other.value if shared else other
+            side = self.side if not shared or other.side == self.side else 0
+            found = _Shared(operation(value, self.value) if reverse else operation(self.value, value), self.known, side)
+            self.known[key] = found
+        return found
+
+    def __getitem__(self, index: Any) -> _Shared:
+        return self._made(_item, index)
+
+    def __add__(self, other: Any) -> _Shared:
+        return self._made(torch.add, other, commutes=True)
+
+    def __sub__(self, other: Any) -> _Shared:
+        return self._made(torch.sub, other)
+
+    def __mul__(self, other: Any) -> _Shared:
+        return self._made(torch.mul, other, commutes=True)
+
+    def __truediv__(self, other: Any) -> _Shared:
+        return self._made(torch.div, other)
+
+    def __pow__(self, other: Any) -> _Shared:
+        return self._made(torch.pow, other)
+
+    def __rsub__(self, other: Any) -> _Shared:
+        return self._made(_minus, other, reverse=True)
+
+    def __neg__(self) -> _Shared:
+        return self._made(_negative, None)
+
+    def __abs__(self) -> _Shared:
+        return self._made(_absolute, None)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _item(value: Tensor, index: Any) -> Tensor:
+    found: Tensor = value[index]
+    return found
+
+
+def _minus(a: Any, b: Any) -> Any:
+    return a - b
+
+
+def _negative(value: Tensor, nothing: None) -> Tensor:
+    return -value
+
+
+def _absolute(value: Tensor, nothing: None) -> Tensor:
+    return value.abs()
+
+
+def _logarithm(value: Tensor, nothing: None) -> Tensor:
+    return value.log()
+
+
+class _SharedModule:
+    """What the words' definitions ask of NumPy or torch, on shared operands."""
+
+    @staticmethod
+    def minimum(a: _Shared, b: _Shared) -> _Shared:
+        return a._made(torch.minimum, b, commutes=True)
+
+    @staticmethod
+    def maximum(a: _Shared, b: _Shared) -> _Shared:
+        return a._made(torch.maximum, b, commutes=True)
+
+    @staticmethod
+    def log(a: _Shared) -> _Shared:
+        return a._made(_logarithm, None)
 
 
 def pair_functions(boxes: Float[Tensor, "box 4"]) -> Float[Tensor, "function box box"]:

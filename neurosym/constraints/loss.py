@@ -30,7 +30,7 @@ from torch import Tensor
 
 from neurosym.constraints.grounding import ground_truth
 from neurosym.constraints.semantics import Semantics, semantics_of
-from neurosym.constraints.shapes import Blocks, ConstraintSet
+from neurosym.constraints.shapes import Blocks, ConstraintSet, Grid
 from neurosym.constraints.truth import ImageTruth, Size, image_truth, unknown_size
 from neurosym.errors import ConstraintError
 
@@ -89,8 +89,9 @@ def violation(
             fired, violated = _with_unary(truth, chosen, fired, violated)
             if len(constraints.pairs.rule):
                 fired, violated = _with_pairs(truth, fired, violated)
-        known = ~unknown_size(constraints, size)
-        fired, violated = fired * known, violated * known
+        if size is None and constraints.facts.needs_size:
+            known = ~unknown_size(constraints, size)
+            fired, violated = fired * known, violated * known
     return Violation(fired, violated)
 
 
@@ -99,19 +100,26 @@ def _with_unary(truth: ImageTruth, chosen: Semantics, fired: Tensor, violated: T
     if not len(group.rule):
         return fired, violated
     premise, head = truth.columns.index_select(1, group.first), truth.columns.index_select(1, group.head)
-    head = torch.where(group.denied, 1.0 - head, head)
-    once = torch.zeros_like(premise[:, :1])
-    once[0] = 1.0
-    premise = torch.where(group.of_image, premise * once, premise)
-    return (
-        fired.index_add(0, group.rule, chosen.fired(premise).sum(0)),
-        violated.index_add(0, group.rule, chosen.broken(premise, head).sum(0)),
-    )
+    facts = truth.constraints.facts
+    if facts.denied:
+        head = torch.where(group.denied, 1.0 - head, head)
+    if facts.of_image:
+        once = torch.zeros_like(premise[:, :1])
+        once[0] = 1.0
+        premise = torch.where(group.of_image, premise * once, premise)
+    most, lost = chosen.fired(premise).sum(0), chosen.broken(premise, head).sum(0)
+    if facts.unary_is_all:
+        return fired + most, violated + lost
+    return fired.index_add(0, group.rule, most), violated.index_add(0, group.rule, lost)
 
 
 def _with_pairs(truth: ImageTruth, fired: Tensor, violated: Tensor) -> tuple[Tensor, Tensor]:
     constraints, columns = truth.constraints, truth.columns
-    group = constraints.pairs
+    group, facts = constraints.pairs, constraints.facts
+    assert facts.fired is not None and facts.broken is not None
+    if not facts.head_columns and all(_is_small(truth, grid) for grid in (facts.fired, facts.broken)):
+        fired = fired.index_add(0, group.rule, on_grid(truth, facts.fired, columns))
+        return fired, violated.index_add(0, group.rule, on_grid(truth, facts.broken, columns))
     first, second = columns.index_select(1, group.first), columns.index_select(1, group.second)
     fired = fired.index_add(0, group.rule, _bilinear(truth, constraints.fired_blocks, first, second))
     u, v = first, second
@@ -127,6 +135,26 @@ def _with_pairs(truth: ImageTruth, fired: Tensor, violated: Tensor) -> tuple[Ten
         violated = violated.index_add(0, group.rule, _bilinear(truth, constraints.fired_blocks, u, lost))
     violated = violated.index_add(0, group.rule, _bilinear(truth, constraints.broken_blocks, u, v))
     return fired, violated
+
+
+def _is_small(truth: ImageTruth, grid: Grid) -> bool:
+    """Whether the grid costs less than the rules one by one: its products are cheap, theirs are moved about in memory."""
+    count = truth.count
+    return len(grid.plus) * len(grid.second) * (count + len(grid.first)) <= _GRID * len(grid.place) * count
+
+
+def on_grid(truth: ImageTruth, grid: Grid, columns: Float[Tensor, "box column"]) -> Float[Tensor, " row"]:
+    """firstᵀ M second of every row, from the products of all columns that occur."""
+    if grid.span is not None:
+        matrix = truth.distinct * (1.0 - truth.rows[slice(*grid.span)])
+    else:
+        matrix = truth.between(grid.plus) if grid.has_plus else truth.distinct[None].expand(len(grid.plus), -1, -1)
+        if grid.has_minus:
+            lacking = 1.0 - truth.between(grid.minus)
+            matrix = matrix * torch.where(grid.is_minus[:, None, None], lacking, torch.ones_like(lacking))
+    left, right = columns.index_select(1, grid.first), columns.index_select(1, grid.second)
+    related = (matrix.reshape(-1, truth.count) @ right).reshape(len(matrix), truth.count, -1)
+    return (left.T @ related).reshape(-1).index_select(0, grid.place)
 
 
 def _bilinear(
@@ -210,3 +238,5 @@ def _of_image(
 
 
 _TINY = 1e-12
+_GRID = 8
+"""How many multiplications of a matrix product cost what one takes whose operand is looked up."""

@@ -69,6 +69,8 @@ class Semantics:
 
     def fired(self, premise: Tensor) -> Tensor:
         """The most that groundings could violate: with a head that fails."""
+        if self.bilinear:
+            return premise  # T(a, 1) = a
         return self.broken(premise, torch.zeros_like(premise))
 
 

@@ -15,12 +15,14 @@ so that rules that say the same of an object share the number, and a thousand ru
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from neurosym.constraints.geometry import TRUE
 from neurosym.constraints.numeric import InequalityGroup
 from neurosym.records import Rule
 
@@ -87,16 +89,23 @@ class LiteralTable:
         numbers = sum(len(g.strict) for g in self.inequalities)
         return 2 + self.classes.shape[1] + len(self.given) + len(self.places) + numbers
 
+    @property
+    def total(self) -> int:
+        """How many literals there are."""
+        return self.early + 2 * len(self.witnesses.column) + len(self.counts.column)
+
 
 @dataclass(frozen=True)
 class PairLiterals:
     """What holds between two objects: words by their index (`TRUE` holds always), then negations, then comparisons.
 
     `words` are those that some rule speaks of, as indices into `WORDS`; only these are computed. `row` is where a literal lies
-    in the table of computed ones: first "two objects", then the words of (X, Y), of (Y, X), negations, comparisons.
+    in the table of computed ones: first "two objects", then the words of (X, Y), those of (Y, X) (`swapped`, by their place
+    among `words`), negations, comparisons.
     """
 
     words: tuple[int, ...]
+    swapped: tuple[int, ...]
     row: Int[Tensor, " literal"]
     negated: Int[Tensor, " negated"]
     inequalities: tuple[InequalityGroup, ...]
@@ -147,6 +156,75 @@ class Blocks:
     plus: Int[Tensor, "block word"]
     minus: Int[Tensor, "block lacking_word"]
     is_minus: Bool[Tensor, " block"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pair rules by their matrices and their distinct columns, for sums over all pairs at once.
+
+    With M a block's matrix, C₁ and C₂ the columns `first` and `second`, all sums tᵀ M t of the rules are entries of C₁ᵀ M C₂;
+    `place` is where each rule's lies in the table "block first second". `plus`, `minus` and `is_minus` are those of `Blocks`;
+    where each has one `minus` literal, and they lie side by side among the computed ones, `span` is where.
+    """
+
+    first: Int[Tensor, " first"]
+    second: Int[Tensor, " second"]
+    place: Int[Tensor, " rule"]
+    plus: Int[Tensor, "block word"]
+    minus: Int[Tensor, "block lacking_word"]
+    is_minus: Bool[Tensor, " block"]
+    has_plus: bool
+    has_minus: bool
+    span: tuple[int, int] | None
+
+    @staticmethod
+    def of(
+        blocks: Blocks, first: Int[Tensor, " rule"], second: Int[Tensor, " rule"], row: Int[Tensor, " literal"]
+    ) -> Grid:
+        """The grid of rules with these columns."""
+        plus, minus = blocks.plus.tolist(), blocks.minus.tolist()
+        number: dict[Any, int] = {}
+        where: dict[int, int] = {}
+        kept = []
+        order = sorted(range(len(plus)), key=lambda b: (plus[b], minus[b]))
+        for block in order:
+            key = (*plus[block], -1, *minus[block], bool(blocks.is_minus[block]))
+            if key not in number:
+                number[key] = len(number)
+                kept.append(block)
+            where |= {row: number[key] for row in blocks.rows[block].tolist() if row >= 0}
+        (left, i), (right, j) = (c.unique(return_inverse=True) for c in (first, second))
+        block_of = torch.tensor([where[r] for r in range(len(first))], dtype=torch.long, device=first.device)
+        place = (block_of * len(left) + i) * len(right) + j
+        rows = row[blocks.minus[kept]]
+        start = int(rows[0, 0])
+        dense = bool(blocks.is_minus[kept].all()) and rows.tolist() == [[start + i] for i in range(len(rows))]
+        return Grid(
+            left,
+            right,
+            place,
+            blocks.plus[kept],
+            blocks.minus[kept],
+            blocks.is_minus[kept],
+            bool((blocks.plus[kept] != TRUE).any()),
+            bool(blocks.is_minus[kept].any()),
+            (start, start + len(rows)) if dense else None,
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What holds of a rule set once and for all, so that no step asks its tensors again."""
+
+    needs_size: bool
+    late: bool
+    denied: bool
+    of_image: bool
+    unary_is_all: bool
+    head_columns: bool
+    fired: Grid | None
+    broken: Grid | None
+    wordless: Bool[Tensor, " rule"]
 
 
 @dataclass(frozen=True)
@@ -209,6 +287,29 @@ class ConstraintSet:
         return ExistentialGroup(
             self.unary.rule[rows], self.unary.first[rows], witnesses.column[chosen], witnesses.words[chosen]
         )
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What holds of the set, computed once."""
+        unary, pairs = self.unary, self.pairs
+        some = len(pairs.rule) > 0
+        return Facts(
+            needs_size=bool(self.needs_size.any()),
+            late=len(self.literals.witnesses.column) + len(self.literals.counts.column) > 0,
+            denied=bool(unary.denied.any()),
+            of_image=bool(unary.of_image.any()),
+            unary_is_all=unary.rule.tolist() == list(range(len(self.rules))),
+            head_columns=bool((pairs.head_first != 0).any() or (pairs.head_second != 0).any()),
+            fired=Grid.of(self.fired_blocks, pairs.first, pairs.second, self.pair_literals.row) if some else None,
+            broken=Grid.of(self.broken_blocks, pairs.first, pairs.second, self.pair_literals.row) if some else None,
+            wordless=(pairs.body == TRUE).all(1) & (pairs.head_first == 0) & (pairs.head_second == 0),
+        )
+
+    @cached_property
+    def wide(self) -> tuple[Int[Tensor, " wide"], Int[Tensor, "wide literal"]]:
+        """The columns of more than one literal, and their literals."""
+        wide = (self.columns[:, 1:] != TRUE_LITERAL).any(1).nonzero()[:, 0]
+        return wide, self.columns[wide]
 
     def to(self, device: torch.device | str) -> ConstraintSet:
         """The same constraints with their tensors on a device."""

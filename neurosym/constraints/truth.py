@@ -11,6 +11,7 @@ objects and pairs only that can matter.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -20,12 +21,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neurosym.constraints.counting import count_distribution
-from neurosym.constraints.geometry import TRUE, WORDS, soft_measures, soft_places, soft_words
+from neurosym.constraints.geometry import TRUE, WORDS, box_margins, soft_measures, soft_places, soft_words
 from neurosym.constraints.numeric import InequalityGroup, margin
 from neurosym.constraints.semantics import Norm
 from neurosym.constraints.shapes import ConstraintSet
 from neurosym.errors import ConstraintError
-from neurosym.knowledge.geometry import PREDICATES
 
 Size: TypeAlias = tuple[float | int, float | int]
 """Width and height of an image, in the unit of the boxes."""
@@ -88,7 +88,12 @@ class ImageTruth:
         if not len(table.members):
             return p[:, :0]
         leaves = torch.cat([torch.zeros_like(p[:, :1]), p[:, 1:]], 1)
-        found = 1.0 - (1.0 - leaves[:, table.members]).prod(2)
+        if table.members.shape[1] == 1:
+            found = leaves.index_select(1, table.members[:, 0])
+        else:
+            found = 1.0 - (1.0 - leaves[:, table.members]).prod(2)
+        if not table.negated_classes:
+            return found
         first = len(table.members) - table.negated_classes
         return torch.cat([found[:, :first], 1.0 - found[:, first:]], 1)
 
@@ -112,7 +117,11 @@ class ImageTruth:
         """What rules say of two objects, false of an object and itself; the rows are those of `PairLiterals.row`."""
         literals = self.constraints.pair_literals
         words = self._words().to(self.probabilities.dtype) * self.distinct
-        table = torch.cat([self.distinct[None], words, words.transpose(1, 2)])
+        table = [self.distinct[None], words]
+        if literals.swapped:
+            some = words if len(literals.swapped) == len(words) else words[list(literals.swapped)]
+            table.append(some.transpose(1, 2))
+        table = torch.cat(table)
         parts = [table]
         if len(literals.negated):
             parts.append((1.0 - table[literals.row[literals.negated]]) * self.distinct)
@@ -142,9 +151,7 @@ class ImageTruth:
             return soft_words(self.boxes, self.temperature, self.masks)[list(words)]
         if not words:
             return self.boxes.new_zeros(0, self.count, self.count)
-        first, second = self.boxes[:, None], self.boxes[None]
-        margins = torch.stack([PREDICATES[WORDS[w]](first, second, torch) for w in words])
-        return torch.sigmoid(margins / self.temperature)
+        return torch.sigmoid(box_margins(self.boxes, [WORDS[w] for w in words]) / self.temperature)
 
     def between(self, literals: Int[Tensor, "row literal"]) -> Float[Tensor, "row box box"]:
         """The conjunction of each row's pair literals for every two objects."""
@@ -189,11 +196,18 @@ class ImageTruth:
 def columns_of(constraints: ConstraintSet, literals: Tensor, norm: Norm, first: int | None = None) -> Tensor:
     """The (first) columns; literals that are not known yet count as true, so that the result is an upper bound."""
     index = constraints.columns[:first]
-    index = torch.where(index < literals.shape[1], index, 0)
+    wide, parts = constraints.wide
+    if first is not None:
+        within = wide < first
+        wide, parts = wide[within], parts[within]
+    if literals.shape[1] < constraints.literals.total:
+        index = torch.where(index < literals.shape[1], index, 0)
+        parts = torch.where(parts < literals.shape[1], parts, 0)
     found = literals.index_select(1, index[:, 0])
-    wide = (index[:, 1:] != 0).any(1).nonzero()[:, 0]
     if len(wide):
-        found = found.index_copy(1, wide, norm.all(literals[:, index[wide]], 2))
+        each = [literals.index_select(1, part) for part in parts.unbind(1)]
+        joined = norm.two(*each) if len(each) == 2 else norm.all(torch.stack(each, 2), 2)
+        found = joined if len(wide) == found.shape[1] else found.index_copy(1, wide, joined)
     return found
 
 
@@ -216,6 +230,8 @@ def image_truth(
     _check(constraints, probabilities, boxes, masks)
     if probabilities.dtype in (torch.float16, torch.bfloat16):
         probabilities = probabilities.float()
+    if size is None and not constraints.facts.needs_size:
+        size = (1.0, 1.0)
     if size is None:
         edges = boxes.detach()[:, 2:].amax(0).clamp_min(1.0) if len(boxes) else boxes.new_ones(2)
         size = (float(edges[0]), float(edges[1]))
@@ -230,15 +246,17 @@ def _check(constraints: ConstraintSet, probabilities: Tensor, boxes: Tensor, mas
     for found, what in ((boxes, "boxes"), (masks, "masks")):
         if found is not None and len(found) != len(probabilities):
             raise ConstraintError(f"there are {len(probabilities)} objects, but {len(found)} {what}")
+    if not len(probabilities):
+        return
     parts = [probabilities, boxes] if masks is None else [probabilities, boxes, masks]
-    if not all(bool(torch.isfinite(part).all()) for part in parts):
+    ranges = [[float(v) for v in torch.aminmax(part.detach())] for part in parts if part.numel()]
+    if not all(math.isfinite(v) for bounds in ranges for v in bounds):  # the least and the most of NaN are NaN
         raise ConstraintError("the detector's probabilities, boxes or masks are not finite; lower the learning rate")
-    if len(probabilities):
-        least, most = (float(v) for v in torch.aminmax(probabilities.detach()))
-        if least < -_ROUNDING or most > 1.0 + _ROUNDING:
-            raise ConstraintError(
-                f"probabilities lie between {least:g} and {most:g}; expected [0, 1]: take the softmax (or sigmoid) of logits"
-            )
+    least, most = ranges[0]
+    if least < -_ROUNDING or most > 1.0 + _ROUNDING:
+        raise ConstraintError(
+            f"probabilities lie between {least:g} and {most:g}; expected [0, 1]: take the softmax (or sigmoid) of logits"
+        )
 
 
 def unknown_size(constraints: ConstraintSet, size: Size | None) -> Bool[Tensor, " rule"]:

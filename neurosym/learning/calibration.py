@@ -42,7 +42,9 @@ def _judged(predicted: Scene, true: Scene, overlap: float) -> list[tuple[float, 
     taken: set[int] = set()
     judged = []
     for d in sorted(predicted.detections, key=lambda d: -d.score):
-        free = [(overlap_of(d.box, t.box), k) for k, t in enumerate(true.detections) if t.name == d.name and k not in taken]
+        free = [
+            (overlap_of(d.box, t.box), k) for k, t in enumerate(true.detections) if t.name == d.name and k not in taken
+        ]
         best, which = max(free, default=(0.0, -1))
         if best >= overlap:
             taken.add(which)

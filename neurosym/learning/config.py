@@ -15,6 +15,8 @@ from neurosym.data.config import CocoData, DataConfig, DataPath, PhantomData, Vo
 from neurosym.errors import ConfigError, Problem, short_path
 from neurosym.models.config import DetectorConfig
 
+Semantics = Literal["product-log", "product", "lukasiewicz", "goedel", "sigmoidal", "exact"]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,8 +46,9 @@ class ConstraintConfig(_Strict):
     """The weight grows linearly from 0 over these steps, so that a detector that sees nothing yet is not constrained."""
     temperature: float = Field(0.1, gt=0)
     epsilon: float = Field(1.0, gt=0)
-    semantics: str = "product-log"
-    """How truth values are joined and what a violation costs (see `neurosym.constraints.semantics`)."""
+    semantics: Semantics = "product-log"
+    """How truth values are joined and what a violation costs (see `neurosym.constraints.semantics`); `exact` is weighted model
+    counting (`neurosym.constraints.exact`)."""
     learn_confidence: bool = False
     """Learn how far each rule can be trusted from the labelled images and the teacher's sure detections."""
     unlabelled_batch: int = Field(0, ge=0)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from neurosym.constraints import compile_constraints, constraint_loss, ground
 from neurosym.constraints.confidence import RuleConfidences
+from neurosym.constraints.exact import exact_loss
 from neurosym.constraints.graph import (
     ErrorModel,
     GraphSettings,
@@ -165,16 +166,7 @@ class Guidance:
             scenes = [*labelled, *unlabelled]
             if not refiner.relations and refiner.enabled:
                 scenes = [_without_geometry(s) for s in scenes]
-            confidence = self.confidences.confidences() if self.confidences is not None else None
-            loss, _ = constraint_loss(
-                self.constraints,
-                scenes,
-                settings.temperature,
-                settings.epsilon,
-                semantics=settings.semantics,
-                confidence=confidence,
-            )
-            found["loss_constraint"] = weight * loss
+            found["loss_constraint"] = weight * self._violation(scenes)
         weight = refiner.weight * min(1.0, step / max(1, refiner.warmup_steps))
         if self.refiner is not None and lessons and weight > 0:
             student = [
@@ -183,6 +175,34 @@ class Guidance:
             targets = [(lesson.probabilities, lesson.boxes) for lesson in lessons]
             found["loss_consistency"] = weight * consistency_loss(student, targets, refiner.confidence)
         return found
+
+    def _violation(self, scenes: Sequence[SceneProposals]) -> Tensor:
+        """How far the scenes break the rules, by the semantics that the config names."""
+        settings = self.config.constraints
+        confidence = self.confidences.confidences() if self.confidences is not None else None
+        if settings.semantics == "exact":
+            terms = [
+                exact_loss(
+                    self.constraints,
+                    s.probabilities,
+                    s.boxes,
+                    size=s.size,
+                    masks=s.masks,
+                    temperature=settings.temperature,
+                    confidence=confidence,
+                ).loss
+                for s in scenes
+            ]
+            return torch.stack(terms).mean()
+        loss, _ = constraint_loss(
+            self.constraints,
+            scenes,
+            settings.temperature,
+            settings.epsilon,
+            semantics=settings.semantics,
+            confidence=confidence,
+        )
+        return loss
 
     def _pixels(self, scenes: Sequence[SceneProposals], lessons: Sequence[Lesson]) -> list[SceneProposals]:
         return [in_pixels(scene, lesson.image) for scene, lesson in zip(scenes, lessons, strict=True)]

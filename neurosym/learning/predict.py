@@ -51,7 +51,9 @@ def predict(
 
 
 def _refiner(run: OpenRun, checkpoint: Path, device: torch.device) -> SceneRefiner | None:
-    """The run's refiner, if its predictions are to be refined."""
+    """The run's refiner, if its predictions are to be refined; it knows boxes only, so masks are predicted without it."""
+    if run.config.model.kind in ("mask_rcnn", "fpn_segmenter"):
+        return None
     if not (run.config.refiner.enabled and run.config.refiner.at_test):
         return None
     weights = refiner_weights(load_guidance(checkpoint))

@@ -31,13 +31,15 @@ SUPPRESS = 0.5
 class Lesson:
     """One unlabelled image as the student is shown it, with what the teacher said of it, in the same pixels.
 
-    `target` are the sure objects; `probabilities` and `boxes` everything that was refined (empty without a refiner).
+    `target` are the sure objects; `probabilities` and `boxes` everything that was refined (empty without a refiner); `seen` is
+    the teacher's own scene, in pixels of the plain image.
     """
 
     image: Float[Tensor, "3 height width"]
     target: Target
-    probabilities: Float[Tensor, "box leaf"]
-    boxes: Float[Tensor, "box 4"]
+    probabilities: Float[Tensor, "refined leaf"]
+    boxes: Float[Tensor, "refined 4"]
+    seen: SceneProposals
 
 
 class Teacher:
@@ -115,7 +117,7 @@ def lessons(
             image, soft = _moved(image, soft, rng)
         if better is None:
             soft = {k: v[:0] for k, v in soft.items()}
-        found.append(Lesson(image, target, probabilities[soft["labels"]], soft["boxes"]))
+        found.append(Lesson(image, target, probabilities[soft["labels"]], soft["boxes"], scene))
     return found
 
 

@@ -266,6 +266,7 @@ class _Trainer:
         chosen = batch_indices(len(self.unlabelled), settings.batch, self.step, self.config.seed + 1)
         threshold = refiner.threshold if refiner.enabled else settings.threshold
         taught = lessons([self.unlabelled[i] for i in chosen], self.teacher, self.guidance.refiner, threshold, rng)
+        self.guidance.learn_from([lesson.seen for lesson in taught])
         losses, scenes = self.model([lesson.image for lesson in taught], [lesson.target for lesson in taught])
         return {f"pseudo_{k}": settings.weight * v for k, v in losses.items()}, scenes, taught
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,34 @@ def test_an_unknown_setting_of_the_refiner_is_told_with_the_nearest_one(tmp_path
     path.write_text(path.read_text() + "refiner: {enabledd: true}\n")
     with pytest.raises(ConfigError, match=r"refiner\.enabledd: unknown setting; did you mean 'enabled'"):
         load_config(path)
+
+
+def test_exact_counting_trains_a_detector_and_an_unknown_semantics_lists_the_known_ones(tmp_path: Path) -> None:
+    terms = train(config_of(tmp_path, "constraints.semantics=exact", "train.steps=3"), tmp_path / "run").metrics
+    assert terms["loss_constraint"] > 0
+    with pytest.raises(
+        ConfigError, match=r"constraints\.semantics: .*'product-log', 'product', 'lukasiewicz'.*'exact'"
+    ):
+        config_of(tmp_path, "constraints.semantics=prodct")
+
+
+def test_learned_confidences_are_told_in_the_run_folder_and_a_wrong_rule_loses_weight(tmp_path: Path) -> None:
+    rules = tmp_path / "wrong.rules"
+    rules.write_text(
+        "left_of(R, H) :- right_lung(R), heart(H).  %! id=right\n"
+        "0.95 :: left_of(L, H) :- left_lung(L), heart(H).  %! id=wrong\n"
+    )
+    root = Path(__file__).parents[2]
+    overrides = (
+        f"knowledge=[{root}/ontologies/thorax.ttl, {rules}]",
+        "constraints.learn_confidence=true",
+        "data.train.count=16",
+        "train.steps=1",
+    )
+    run = train(config_of(tmp_path, *overrides), tmp_path / "run")
+    told = {e["rule"]: e for e in json.loads((run.path / "confidences.json").read_text())}
+    assert told["right"]["learned"] > 0.95
+    assert told["wrong"]["learned"] < 0.2
+    assert "down-weighted: broken in 16 of 16" in told["wrong"]["verdict"]
+    assert told["wrong"]["file"].endswith("wrong.rules")
+    assert told["wrong"]["line"] == 2

@@ -31,8 +31,8 @@ from neurosym.records import Box, Detection, Scene
 from tests.conftest import CLASSES
 
 SIDE = 64
-SMALL = ScorerSettings(groups=3, steps=130, hidden=24, lr=5e-3)
-QUICK = RefineSettings(iterations=2, branching=1, tried=24)
+SMALL = ScorerSettings(groups=3, steps=110, batch=4, hidden=24, lr=5e-3)
+QUICK = RefineSettings(iterations=2, branching=1, tried=16)
 Spoiler = Callable[[Scene, np.random.Generator], tuple[Scene, tuple[Detection, ...]]]
 
 
@@ -125,16 +125,16 @@ def test_refinement_mends_new_films(scorer: InstanceScorer, first: int) -> None:
                 assert d.box.xyxy == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         scores = [refined.steps[0].before, *(s.after for s in refined.steps)] if refined.steps else []
         assert scores == sorted(scores)
-    assert np.mean(after) > np.mean(before) + 0.05
+    assert 1 - np.mean(after) < 0.6 * (1 - np.mean(before))
     assert np.mean(after) > 0.92
 
 
 def test_what_is_right_is_left_alone(scorer: InstanceScorer) -> None:
-    scenes = [film(i) for i in range(1100, 1108)]
+    scenes = [film(i) for i in range(1100, 1105)]
     refined = [refine_instances(s, scorer, QUICK) for s in scenes]
     assert np.mean([quality(r.scene, s) for r, s in zip(refined, scenes, strict=True)]) > 0.95
     untouched = [r.scene for r in refined if not r.steps]
-    assert len(untouched) >= 6
+    assert len(untouched) >= 4
     assert all(s in scenes for s in untouched)
 
 
@@ -160,10 +160,10 @@ def test_an_added_candidate_keeps_its_low_score(scorer: InstanceScorer) -> None:
 
 
 def test_the_same_seed_gives_the_same_scorer_and_the_same_refinement(thorax: Knowledge) -> None:
-    tiny = replace(SMALL, groups=1, steps=4)
+    tiny = replace(SMALL, groups=1, steps=3)
     results = []
     for _ in range(2):
-        scorer = trained(thorax, [film(i) for i in range(4)], tiny)
+        scorer = trained(thorax, [film(i) for i in range(2)], tiny)
         spoilt, candidates = blob_added(film(1004), np.random.default_rng(0))
         results.append(refine_instances(spoilt, scorer, replace(QUICK, tried=8, gain=0.0), candidates, seed=5))
     assert results[0] == results[1]
