@@ -197,9 +197,7 @@ class _Book:
         start = 1 + len(words) + len(swapped)
         further = range(start, start + len(self.pair_index) - TRUE)
         row = [*(place.get(w, 0) for w in range(TRUE + 1)), *further]
-        return PairLiterals(
-            tuple(words), tuple(swapped), _vector(row), _vector(self.negated_words), self.pair_forms
-        )
+        return PairLiterals(tuple(words), tuple(swapped), _vector(row), _vector(self.negated_words), self.pair_forms)
 
     def unary(self, rows: Sequence[tuple[int, Shape]]) -> UnaryGroup:
         return UnaryGroup(

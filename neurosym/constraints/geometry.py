@@ -61,10 +61,7 @@ def soft_words(
         ConstraintError: masks that do not fit the boxes, a temperature that is not positive.
     """
     _check(temperature)
-    if masks is None:
-        margins = box_margins(boxes, WORDS)
-    else:
-        margins = pair_margins(boxes, checked_masks(boxes, masks), torch)
+    margins = box_margins(boxes, WORDS) if masks is None else pair_margins(boxes, checked_masks(boxes, masks), torch)
     truth = torch.sigmoid(margins / temperature)
     return torch.cat([truth, truth.transpose(1, 2), torch.ones_like(truth[:1])])
 

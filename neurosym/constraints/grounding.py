@@ -16,7 +16,7 @@ gradient, is ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from neurosym.constraints.counting import count_distribution
 from neurosym.constraints.geometry import TRUE, WORDS
 from neurosym.constraints.numeric import margin
 from neurosym.constraints.semantics import semantics_of
-from neurosym.constraints.shapes import ConstraintSet
+from neurosym.constraints.shapes import ConstraintSet, PairGroup
 from neurosym.constraints.truth import ImageTruth, Size, columns_of, image_truth, join
 from neurosym.knowledge.geometry import PREDICATES
 
@@ -77,12 +77,33 @@ def ground(
 
 def ground_truth(truth: ImageTruth, threshold: float) -> Groundings:
     """The groundings of an image whose truths are at hand (lazily: only what is needed is computed)."""
+    return split_truth(truth, threshold, False)[0]
+
+
+@dataclass(frozen=True)
+class WholeRows:
+    """The rows of pair rules that fire for every two of the objects that their columns may hold of.
+
+    `columns` are the truths of bodies, 0 where they are no truer than the threshold: a row's groundings, whose premises are
+    all truer than it, then add up to what the dense form gives.
+    """
+
+    row: Int[Tensor, " row"]
+    columns: Float[Tensor, "box column"]
+
+
+def split_truth(truth: ImageTruth, threshold: float, whole: bool = True) -> tuple[Groundings, WholeRows | None]:
+    """The groundings of an image but for those of rows that fire as a whole, and these rows, where that is cheaper."""
     if truth.count == 0:
         none = torch.zeros(0, dtype=torch.long, device=truth.boxes.device)
-        return Groundings(none, none, none, truth.probabilities.new_zeros(0), truth.probabilities.new_zeros(0))
+        empty = truth.probabilities.new_zeros(0)
+        return Groundings(none, none, none, empty, empty), None
     scene = _Sparse(truth, threshold)
-    parts = [scene.unary(), scene.pairs()]
-    return Groundings(*(torch.cat([getattr(p, f) for p in parts]) for f in Groundings.__dataclass_fields__))
+    rows = scene.whole_rows() if whole else None
+    parts = [scene.unary(), scene.pairs(None if rows is None else rows.row)]
+    parts = [p for p in parts if len(p)] or parts[:1]
+    found = Groundings(*(torch.cat([getattr(p, f) for p in parts]) for f in Groundings.__dataclass_fields__))
+    return found, rows
 
 
 def _chosen(found: Groundings, keep: Tensor) -> Groundings:
@@ -130,6 +151,10 @@ def pick(vector: Tensor, index: Tensor) -> Tensor:
 def take(table: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """``table[row, column]``, likewise."""
     return table.reshape(-1).index_select(0, row * table.shape[1] + column)
+
+
+_CHOICE = 10
+"""How many entries of the table of all pairs are as much work as one grounding."""
 
 
 class _Sparse:
@@ -252,9 +277,36 @@ class _Sparse:
         first = torch.where(pick(group.of_image, row), -1, n)
         return Groundings(pick(group.rule, row), first, second, take(self.bodies, n, pick(group.first, row)), head)
 
-    def pairs(self) -> Groundings:
-        """Rules about two objects."""
+    def whole_rows(self) -> WholeRows | None:
+        """The rows without body words of which the least premise is above the threshold, if they have enough groundings.
+
+        None where a column depends on other objects, or where the pairs of all objects would be more work.
+        """
+        group, facts = self.constraints.pairs, self.constraints.facts
+        if facts.late or not len(group.rule):
+            return None
+        bodies = self.bodies.detach()
+        active = bodies > self.threshold
+        least = torch.where(active, bodies, 1.0).amin(0)
+        premise = self.norm.two(pick(least, group.first), pick(least, group.second))
+        row = ((premise > self.threshold) & facts.wordless).nonzero()[:, 0]
+        size = self.members.size
+        choices = int((pick(size, pick(group.first, row)) * pick(size, pick(group.second, row))).sum())
+        words = len(self.constraints.pair_literals.words) + 1
+        if _CHOICE * choices < words * self.truth.count**2:
+            return None
+        return WholeRows(row, self.bodies * active)
+
+    def pairs(self, without: Tensor | None = None) -> Groundings:
+        """Rules about two objects, without some rows."""
         group, bodies = self.constraints.pairs, self.bodies
+        if without is not None:
+            left = torch.ones_like(group.rule, dtype=torch.bool)
+            left[without] = False
+            group = PairGroup(*(getattr(group, f.name)[left] for f in fields(group)))
+        if not len(group.rule):
+            none, empty = group.rule, bodies.new_zeros(0)
+            return Groundings(none, none, none, empty, empty)
         row, n, m = _products(self.members, group.first, group.second)
         premise = self.norm.two(take(bodies, n, pick(group.first, row)), take(bodies, m, pick(group.second, row)))
         keep = ((premise.detach() > self.threshold) & (n != m)).nonzero()[:, 0]
@@ -292,13 +344,17 @@ class _PairTruth:
         like = self.truth.probabilities
         if size == 0 or bool((literals == TRUE).all()):
             return torch.ones(len(n), dtype=like.dtype, device=like.device)
-        if "rows" in vars(self.truth) or self.truth.masks is not None or size > len(WORDS) * self.truth.count**2:
+        if "rows" in vars(self.truth) or self.truth.masks is not None or size > self._table_size():
             row = self.truth.constraints.pair_literals.row[literals]
             found = self.truth.rows[row, n[:, None], m[:, None]]
             return join(self.truth.norm, torch.where(literals == TRUE, torch.ones_like(found), found), 1)
         width = literals.shape[1]
         found = self._each(literals.reshape(-1), n.repeat_interleave(width), m.repeat_interleave(width))
         return join(self.truth.norm, found.reshape(-1, width), 1)
+
+    def _table_size(self) -> int:
+        """How many literals, looked up one by one, are as much work as the table of all pairs."""
+        return len(self.truth.constraints.pair_literals.words) * self.truth.count**2 // 4
 
     def _each(self, literal: Tensor, n: Tensor, m: Tensor) -> Tensor:
         truth = self.truth

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurosym.constraints.grounding import ground_truth
+from neurosym.constraints.grounding import WholeRows, split_truth
 from neurosym.constraints.semantics import Semantics, semantics_of
 from neurosym.constraints.shapes import Blocks, ConstraintSet, Grid
 from neurosym.constraints.truth import ImageTruth, Size, image_truth, unknown_size
@@ -82,7 +82,9 @@ def violation(
     violated = fired
     if truth.count and len(constraints.rules):
         if threshold > 0.0 or not chosen.bilinear:
-            found = ground_truth(truth, threshold)
+            found, whole = split_truth(truth, threshold, chosen.bilinear)
+            if whole is not None and len(whole.row):
+                fired, violated = _with_whole(truth, whole, fired, violated)
             fired = fired.index_add(0, found.rule, chosen.fired(found.premise))
             violated = violated.index_add(0, found.rule, chosen.broken(found.premise, found.head))
         else:
@@ -116,7 +118,8 @@ def _with_unary(truth: ImageTruth, chosen: Semantics, fired: Tensor, violated: T
 def _with_pairs(truth: ImageTruth, fired: Tensor, violated: Tensor) -> tuple[Tensor, Tensor]:
     constraints, columns = truth.constraints, truth.columns
     group, facts = constraints.pairs, constraints.facts
-    assert facts.fired is not None and facts.broken is not None
+    assert facts.fired is not None
+    assert facts.broken is not None
     if not facts.head_columns and all(_is_small(truth, grid) for grid in (facts.fired, facts.broken)):
         fired = fired.index_add(0, group.rule, on_grid(truth, facts.fired, columns))
         return fired, violated.index_add(0, group.rule, on_grid(truth, facts.broken, columns))
@@ -137,6 +140,16 @@ def _with_pairs(truth: ImageTruth, fired: Tensor, violated: Tensor) -> tuple[Ten
     return fired, violated
 
 
+def _with_whole(truth: ImageTruth, whole: WholeRows, fired: Tensor, violated: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of which all groundings above the threshold are those of their columns above it."""
+    facts = truth.constraints.facts
+    assert facts.fired is not None
+    assert facts.broken is not None
+    rule = truth.constraints.pairs.rule[whole.row]
+    most, lost = (on_grid(truth, grid, whole.columns)[whole.row] for grid in (facts.fired, facts.broken))
+    return fired.index_add(0, rule, most), violated.index_add(0, rule, lost)
+
+
 def _is_small(truth: ImageTruth, grid: Grid) -> bool:
     """Whether the grid costs less than the rules one by one: its products are cheap, theirs are moved about in memory."""
     count = truth.count
@@ -146,7 +159,12 @@ def _is_small(truth: ImageTruth, grid: Grid) -> bool:
 def on_grid(truth: ImageTruth, grid: Grid, columns: Float[Tensor, "box column"]) -> Float[Tensor, " row"]:
     """firstᵀ M second of every row, from the products of all columns that occur."""
     if grid.span is not None:
-        matrix = truth.distinct * (1.0 - truth.rows[slice(*grid.span)])
+        start, stop = grid.span
+        if start > 0 and stop <= 1 + len(truth.words):
+            holds = truth.words if stop - start == len(truth.words) else truth.words[start - 1 : stop - 1]
+        else:
+            holds = truth.rows[start:stop]
+        matrix = truth.distinct * (1.0 - holds)
     else:
         matrix = truth.between(grid.plus) if grid.has_plus else truth.distinct[None].expand(len(grid.plus), -1, -1)
         if grid.has_minus:

@@ -164,7 +164,7 @@ class Grid:
 
     With M a block's matrix, C₁ and C₂ the columns `first` and `second`, all sums tᵀ M t of the rules are entries of C₁ᵀ M C₂;
     `place` is where each rule's lies in the table "block first second". `plus`, `minus` and `is_minus` are those of `Blocks`;
-    where each has one `minus` literal, and they lie side by side among the computed ones, `span` is where.
+    where each is 1 − (one `minus` literal), and these lie side by side among the computed ones, `span` is where.
     """
 
     first: Int[Tensor, " first"]
@@ -193,12 +193,17 @@ class Grid:
                 number[key] = len(number)
                 kept.append(block)
             where |= {row: number[key] for row in blocks.rows[block].tolist() if row >= 0}
-        (left, i), (right, j) = (c.unique(return_inverse=True) for c in (first, second))
+        (left, i), (right, j) = (torch.unique(c, return_inverse=True) for c in (first, second))
         block_of = torch.tensor([where[r] for r in range(len(first))], dtype=torch.long, device=first.device)
         place = (block_of * len(left) + i) * len(right) + j
         rows = row[blocks.minus[kept]]
         start = int(rows[0, 0])
-        dense = bool(blocks.is_minus[kept].all()) and rows.tolist() == [[start + i] for i in range(len(rows))]
+        has_plus = bool((blocks.plus[kept] != TRUE).any())
+        dense = (
+            not has_plus
+            and bool(blocks.is_minus[kept].all())
+            and rows.tolist() == [[start + i] for i in range(len(rows))]
+        )
         return Grid(
             left,
             right,
@@ -206,7 +211,7 @@ class Grid:
             blocks.plus[kept],
             blocks.minus[kept],
             blocks.is_minus[kept],
-            bool((blocks.plus[kept] != TRUE).any()),
+            has_plus,
             bool(blocks.is_minus[kept].any()),
             (start, start + len(rows)) if dense else None,
         )

@@ -113,15 +113,20 @@ class ImageTruth:
         return torch.sigmoid(found / self.temperature)
 
     @cached_property
+    def words(self) -> Float[Tensor, "word box box"]:
+        """The words that rules speak of, whatever they say of an object and itself: rows 1 … of `rows` there."""
+        return self._words().to(self.probabilities.dtype)
+
+    @cached_property
     def rows(self) -> Float[Tensor, "row box box"]:
         """What rules say of two objects, false of an object and itself; the rows are those of `PairLiterals.row`."""
         literals = self.constraints.pair_literals
-        words = self._words().to(self.probabilities.dtype) * self.distinct
-        table = [self.distinct[None], words]
+        words = self.words * self.distinct
+        plain = [self.distinct[None], words]
         if literals.swapped:
             some = words if len(literals.swapped) == len(words) else words[list(literals.swapped)]
-            table.append(some.transpose(1, 2))
-        table = torch.cat(table)
+            plain.append(some.transpose(1, 2))
+        table = torch.cat(plain)
         parts = [table]
         if len(literals.negated):
             parts.append((1.0 - table[literals.row[literals.negated]]) * self.distinct)

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from neurosym.constraints import SEMANTICS, ConstraintSet, Groundings, compile_constraints, ground, violation
 from neurosym.constraints.geometry import WORDS, soft_measures, soft_places, soft_words
+from neurosym.constraints.grounding import split_truth
+from neurosym.constraints.semantics import TNORMS
+from neurosym.constraints.truth import image_truth
 from neurosym.errors import ConstraintError
 from neurosym.knowledge import Knowledge
 from neurosym.knowledge.rules import parse_rules
@@ -158,6 +161,34 @@ def test_gradients_of_the_sparse_form_are_those_of_the_dense_one() -> None:
     (dense_p, dense_boxes), (sparse_p, sparse_boxes) = gradients
     torch.testing.assert_close(sparse_p, dense_p, rtol=1e-6, atol=1e-10)
     torch.testing.assert_close(sparse_boxes, dense_boxes, rtol=1e-6, atol=1e-10)
+
+
+def test_rules_that_fire_as_a_whole_and_others_add_up_to_their_groundings() -> None:
+    """40 objects of which most are sure: some rules are summed by matrix products, some choice by choice."""
+    words = ("left_of", "above", "near", "inside")
+    lines = [f"{w}(X, Y) :- {a}(X), {b}(Y)." for w in words for a, b in (("nodule", "lung"), ("heart", "nodule"))]
+    constraints = compiled(*parse_rules("\n".join(lines)))
+    torch.manual_seed(3)
+    count, leaves = 40, len(LEAVES) + 1
+    probabilities = 0.1 * torch.rand(count, leaves, dtype=torch.float64).softmax(1)
+    probabilities[torch.arange(count), torch.randint(1, leaves, (count,))] += 0.9
+    heart = LEAVES.index("heart") + 1
+    probabilities[0] = (1.0 - 0.052) / (leaves - 1)
+    probabilities[0, heart] = 0.052  # the heart's rules have premises on both sides of the threshold
+    probabilities.requires_grad_()
+    corner = 300 * torch.rand(count, 2, dtype=torch.float64)
+    boxes = torch.cat([corner, corner + 20 + 80 * torch.rand(count, 2, dtype=torch.float64)], 1).requires_grad_()
+    whole = split_truth(image_truth(constraints, probabilities, boxes, None, None, 0.1, TNORMS["product"]), 0.05)[1]
+    assert whole is not None
+    assert 0 < len(whole.row) < len(constraints.pairs.rule)
+    found = ground(constraints, probabilities, boxes, threshold=0.05)
+    none = torch.zeros(len(constraints.rules), dtype=torch.float64)
+    wanted = none.index_add(0, found.rule, found.premise * (1.0 - found.head))
+    summed = violation(constraints, probabilities, boxes, threshold=0.05)
+    assert torch.allclose(summed.fired, none.index_add(0, found.rule, found.premise))
+    assert torch.allclose(summed.violated, wanted)
+    one, other = (torch.autograd.grad(v.sum(), [probabilities, boxes]) for v in (wanted, summed.violated))
+    assert all(torch.allclose(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1e-6])

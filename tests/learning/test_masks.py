@@ -131,7 +131,7 @@ def test_masks_are_scored_only_where_both_sides_have_them() -> None:
     for predicted, annotated in ((bare, true), (true, bare), ([*true[:3], bare[3]], true)):
         result = evaluate_scenes(predicted, annotated, NAMES)
         assert result.mask_ap is None
-        assert set(result.as_dict()) == {"images", "ap", "ap50", "per_class", "rules"}
+        assert set(result.as_dict()) == {"images", "ap", "ap50", "calibration_error", "per_class", "rules"}
         assert all(set(c) == {"ap", "ap50"} for c in result.per_class.values())
     assert evaluate_scenes(true, true, NAMES).mask_ap == pytest.approx(1.0)
     silent = [replace(s, detections=()) for s in true]

@@ -276,10 +276,10 @@ def _frayed(instance: Instance, rng: np.random.Generator) -> Instance:
 
 
 def _stranger(truth: Sequence[Instance], truths: Sequence[Sequence[Instance]], rng: np.random.Generator) -> Instance:
-    """What is not there: a blob of any class that occurs, or an object of another film of the same size."""
+    """What is not there: a blob, of a class as often as it occurs, or an object of another film of the same size."""
     shape = truth[0].mask.shape
     elsewhere = [i for t in truths if t is not truth for i in t if i.mask.shape == shape]
-    labels = sorted({i.label for t in truths for i in t})
+    labels = [i.label for t in truths for i in t]
     if elsewhere and rng.random() < 0.3:
         return elsewhere[int(rng.integers(len(elsewhere)))]
     centre = rng.uniform(0.1, 0.9, 2) * shape
