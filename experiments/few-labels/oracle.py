@@ -1,7 +1,7 @@
 """Where the average precision of a run is lost: what it would be if one kind of error were mended by an oracle.
 
-``python experiments/few-labels/oracle.py RUN [SPLIT]``. After TIDE (Bolya et al. 2020): classes put right, false alarms removed,
-boxes put right, each alone; and what rules can say by themselves, with the truth about the anatomy.
+``python experiments/few-labels/oracle.py RUN [SPLIT]``. After TIDE (Bolya et al. 2020): classes put right, false alarms
+removed, boxes put right, each alone; and what rules can say by themselves, with the truth about the anatomy.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def on_grid(truth: ImageTruth, grid: Grid, columns: Float[Tensor, "box column"])
             holds = truth.words if stop - start == len(truth.words) else truth.words[start - 1 : stop - 1]
         else:
             holds = truth.rows[start:stop]
-        matrix = truth.distinct * (1.0 - holds)
+        matrix = (1.0 - holds).mul_(truth.distinct)
     else:
         matrix = truth.between(grid.plus) if grid.has_plus else truth.distinct[None].expand(len(grid.plus), -1, -1)
         if grid.has_minus:

@@ -156,7 +156,8 @@ class ImageTruth:
             return soft_words(self.boxes, self.temperature, self.masks)[list(words)]
         if not words:
             return self.boxes.new_zeros(0, self.count, self.count)
-        return torch.sigmoid(box_margins(self.boxes, [WORDS[w] for w in words]) / self.temperature)
+        # in place: what a step allocates anew, the system has to clear
+        return box_margins(self.boxes, [WORDS[w] for w in words]).div_(self.temperature).sigmoid_()
 
     def between(self, literals: Int[Tensor, "row literal"]) -> Float[Tensor, "row box box"]:
         """The conjunction of each row's pair literals for every two objects."""

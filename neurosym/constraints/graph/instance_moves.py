@@ -104,6 +104,23 @@ class Move:
 MOVES = ("add", "delete", "merge", "split")
 
 
+def in_turns(moves: Sequence[Move], rng: np.random.Generator) -> list[Move]:
+    """The moves by chance, but kinds in turn, and of a kind the objects in turn: a nodule can be split in more ways than a heart.
+
+    A heart has no sibling that a half of it might be.
+    """
+    piles: dict[str, dict[tuple[int, ...], list[Move]]] = {}
+    for k in rng.permutation(len(moves)).tolist():
+        piles.setdefault(moves[k].kind, {}).setdefault(moves[k].removed, []).append(moves[k])
+    kinds = [list(_turns(list(of_kind.values()))) for of_kind in piles.values()]
+    return list(_turns(kinds))
+
+
+def _turns(piles: Sequence[Sequence[Move]]) -> Iterator[Move]:
+    for k in range(max(map(len, piles), default=0)):
+        yield from (pile[k] for pile in piles if k < len(pile))
+
+
 def siblings(ontology: OntologyGraph) -> dict[int, tuple[int, ...]]:
     """For each label the others with which it shares a direct parent."""
     parents: dict[int, set[int]] = {}

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
-from neurosym.constraints.graph.instance_moves import SHAPE, Instance, Move, moves_of, overlap, siblings
+from neurosym.constraints.graph.instance_moves import SHAPE, Instance, in_turns, moves_of, overlap, siblings
 from neurosym.constraints.graph.ontology_graph import OntologyGraph
 from neurosym.constraints.graph.readout import SceneReadout
 from neurosym.constraints.graph.scene_graph import GraphSettings, batched, scene_graph
@@ -234,10 +234,12 @@ def _group(
     """A spoilt scene, what moves make of it (the best ones and any), and the truth itself, with their qualities."""
     spoilt, gone = _spoilt(truth, truths, scorer, rng)
     candidates = [*gone, *([_stranger(truth, truths, rng)] if rng.random() < 0.7 else [])]
-    results = [m.apply(spoilt) for m in moves_of(spoilt, candidates, scorer.related)]
+    moves = moves_of(spoilt, candidates, scorer.related)
+    results = [m.apply(spoilt) for m in moves]
     quality = np.array([mask_quality(r, truth) for r in results])
     best = np.argsort(-quality, kind="stable")[: scorer.settings.group // 2].tolist()
-    rest = [k for k in rng.permutation(len(results)).tolist() if k not in best]
+    place = {id(m): k for k, m in enumerate(moves)}
+    rest = [k for k in (place[id(m)] for m in in_turns(moves, rng)) if k not in best]
     chosen = [*best, *rest][: max(1, scorer.settings.group - 2)]
     hypotheses = [spoilt, truth, *(results[k] for k in chosen)]
     return hypotheses, [mask_quality(spoilt, truth), 1.0, *(float(quality[k]) for k in chosen)]
@@ -252,13 +254,10 @@ def _spoilt(
     for _ in range(int(rng.integers(scorer.settings.spoils + 1))):
         stranger = _stranger(truth, truths, rng)
         moves = moves_of(now, [stranger], scorer.related, reach=math.inf)
-        kinds = sorted({m.kind for m in moves})
-        if not kinds:
+        if not moves:
             break
-        kind = kinds[int(rng.integers(len(kinds)))]
-        of_kind: list[Move] = [m for m in moves if m.kind == kind]
-        move = of_kind[int(rng.integers(len(of_kind)))]
-        gone += [now[k] for k in move.removed if kind == "delete"]
+        move = in_turns(moves, rng)[0]
+        gone += [now[k] for k in move.removed if move.kind == "delete"]
         now = move.apply(now)
     return now, gone
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neurosym.constraints.graph.instance_moves import Instance, Move, moves_of
+from neurosym.constraints.graph.instance_moves import Instance, in_turns, moves_of
 from neurosym.constraints.graph.instance_scorer import Image, InstanceScorer, instances_of
 from neurosym.data.masks import encode_mask
 from neurosym.errors import ConstraintError
@@ -142,7 +142,7 @@ def _children(search: _Search, leaf: _Node, seen: set[frozenset[tuple[int, bytes
     """What changes make of a leaf, if it scores higher; what is in the tree already is not tried again."""
     moves = moves_of(leaf.instances, search.candidates, search.scorer.related)
     tried = []
-    for move in _sampled(moves, search.settings.tried, search.rng):
+    for move in in_turns(moves, search.rng)[: search.settings.tried]:
         child = _Node(move.apply(leaf.instances), 0.0)
         if child.key not in seen:
             seen.add(child.key)
@@ -159,17 +159,6 @@ def _children(search: _Search, leaf: _Node, seen: set[frozenset[tuple[int, bytes
             step = InstanceStep(move.kind, removed, added, leaf.score, scores[k])
             found.append(_Node(child.instances, scores[k], (*leaf.steps, step)))
     return found
-
-
-def _sampled(moves: Sequence[Move], count: int, rng: np.random.Generator) -> list[Move]:
-    """At most so many moves, by chance, the kinds in turn: there are many ways to split and few to merge."""
-    if len(moves) <= count:
-        return list(moves)
-    kinds = sorted({m.kind for m in moves})
-    piles = [[m for m in moves if m.kind == kind] for kind in kinds]
-    piles = [[pile[int(k)] for k in rng.permutation(len(pile))] for pile in piles]
-    turns = [pile[k] for k in range(max(map(len, piles))) for pile in piles if k < len(pile)]
-    return turns[:count]
 
 
 def _detection(instance: Instance, names: Sequence[str]) -> Detection:

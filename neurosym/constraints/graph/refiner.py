@@ -5,7 +5,7 @@ class, a smooth L1 of its borders where it falls to an object, and the overlap i
 is a *target*: confident, without gradient, for the detector itself to agree with (denoising, Vincent et al. 2008;
 targets without gradient as in mean teachers, Tarvainen & Valpola 2017),
 
-    L = Σₙ 1[max qₙ ≥ τ] · CE(qₙ, pₘ₍ₙ₎) / Σₙ 1[max qₙ ≥ τ],      m(n): the student's object that overlaps refined object n most.
+    L = Σₙ 1[max qₘ₍ₙ₎ ≥ τ] · CE(qₘ₍ₙ₎, pₙ) / Σₙ 1[max qₘ₍ₙ₎ ≥ τ],      m(n): the refined object that n overlaps most,
 
 The detector's confusions are the noise, the rules and the ontology are what makes the clean scene likely. From a few
 films the noise is only roughly known; so the network's opinion q is pooled with the detector's own p (logarithmic
