@@ -105,9 +105,9 @@ MOVES = ("add", "delete", "merge", "split")
 
 
 def in_turns(moves: Sequence[Move], rng: np.random.Generator) -> list[Move]:
-    """The moves by chance, but kinds in turn, and of a kind the objects in turn: a nodule can be split in more ways than a heart.
+    """The moves by chance, but the kinds in turn, and of a kind the objects in turn.
 
-    A heart has no sibling that a half of it might be.
+    Else most splits would be of objects with many siblings, of which the parts may be.
     """
     piles: dict[str, dict[tuple[int, ...], list[Move]]] = {}
     for k in rng.permutation(len(moves)).tolist():

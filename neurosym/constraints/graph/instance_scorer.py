@@ -52,10 +52,10 @@ class ScorerSettings:
     groups: int = 6
     group: int = 8
     spoils: int = 3
-    steps: int = 300
+    steps: int = 240
     batch: int = 6
-    lr: float = 3e-3
-    hidden: int = 48
+    lr: float = 4e-3
+    hidden: int = 32
     rounds: int = 2
     cells: int = 96
     graph: GraphSettings = field(default_factory=GraphSettings)

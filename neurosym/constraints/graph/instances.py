@@ -17,18 +17,22 @@ import numpy as np
 from neurosym.constraints.graph.instance_moves import Instance, in_turns, moves_of
 from neurosym.constraints.graph.instance_scorer import Image, InstanceScorer, instances_of
 from neurosym.data.masks import encode_mask
-from neurosym.errors import ConstraintError
+from neurosym.errors import ConstraintError, Problem, did_you_mean
 from neurosym.records import Box, Detection, Scene
 
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """`iterations` K, `branching` B, how many changes of a leaf are tried, and by how much a child must score higher."""
+    """`iterations` K, `branching` B, how many changes of a leaf are tried, and by how much a child must score higher.
+
+    `classes`, if given, are those that may be changed, added or deleted; objects of the others stay as they are.
+    """
 
     iterations: int = 3
     branching: int = 2
     tried: int = 40
     gain: float = 0.05
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,9 @@ def refine_instances(
     if image is not None and image.shape[:2] != (scene.height, scene.width):
         raise ConstraintError(f"the image is {image.shape}, the scene {(scene.height, scene.width)} (height, width)")
     names = scorer.constraints.names
+    unknown = [c for c in settings.classes or () if c not in names]
+    if unknown:
+        raise ConstraintError(Problem(f"unknown class {c!r}", cure=did_you_mean(c, names)) for c in unknown)
     start = instances_of(scene, names)
     more = instances_of(replace(scene, detections=tuple(candidates)), names)
     empty = len(scene.detections) - len(start)
@@ -141,6 +148,10 @@ def _search(search: _Search, start: tuple[Instance, ...]) -> _Node:
 def _children(search: _Search, leaf: _Node, seen: set[frozenset[tuple[int, bytes]]]) -> list[_Node]:
     """What changes make of a leaf, if it scores higher; what is in the tree already is not tried again."""
     moves = moves_of(leaf.instances, search.candidates, search.scorer.related)
+    names, allowed = search.scorer.constraints.names, search.settings.classes
+    if allowed is not None:
+        free = {k for k, name in enumerate(names, 1) if name in allowed}
+        moves = [m for m in moves if {i.label for i in (*m.added, *(leaf.instances[k] for k in m.removed))} <= free]
     tried = []
     for move in in_turns(moves, search.rng)[: search.settings.tried]:
         child = _Node(move.apply(leaf.instances), 0.0)
@@ -149,7 +160,6 @@ def _children(search: _Search, leaf: _Node, seen: set[frozenset[tuple[int, bytes
             tried.append((move, child))
     scores = search.scores([child.instances for _, child in tried])
     order = np.argsort(-np.array(scores), kind="stable")[: search.settings.branching].tolist()
-    names = search.scorer.constraints.names
     found = []
     for k in order:
         if scores[k] >= leaf.score + search.settings.gain:

@@ -2,9 +2,9 @@
 
 The energy of a scene and the quality of a hypothesis about its masks are both such numbers. The states of the detections after
 the last round are pooled by their mean and by attention (Li et al., "Gated graph sequence neural networks", ICLR 2016: one
-broken relation among thirty sound ones must not vanish in a mean), those of the factors by the truth of their premises. Two
-layers read the number off. What else is known of a detection (its image features, its mask's shape) joins its first state, so
-that messages carry it, and its last.
+broken relation among thirty sound ones must not vanish in a mean), those of the factors by the truth of their premises and,
+with the total, by how far they are broken. Two layers read the number off. What else is known of a detection (its image
+features, its mask's shape) joins its first state, so that messages carry it, and its last.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from torch_geometric.utils import softmax
 from neurosym.constraints.graph.network import SceneNetwork
 from neurosym.constraints.graph.ontology_graph import OntologyGraph
 from neurosym.constraints.graph.scene_graph import GEOMETRY
-
-_FLOOR = 1e-6
 
 
 class SceneReadout(nn.Module):
@@ -44,7 +42,7 @@ class SceneReadout(nn.Module):
         self.known = nn.Linear(hidden + extra, hidden)
         self.attention = nn.Linear(hidden, 1)
         self.factors = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.ReLU())
-        width = 3 * hidden + counts * ontology.leaves
+        width = 4 * hidden + 1 + counts * ontology.leaves
         self.head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(
@@ -59,11 +57,14 @@ class SceneReadout(nn.Module):
         found = self.detail(states["detection"])
         found = torch.relu(self.known(found if extra is None else torch.cat([found, extra], 1)))
         looked = softmax(self.attention(found)[:, 0], index, num_nodes=images)
-        premise = graph["factor"].x[:, 0]
+        premise, _, broken = graph["factor"].x[:, :3].unbind(1)
+        rules, of_rule = self.factors(states["factor"]), graph["factor"].batch
         parts = [
             pooled(found, torch.ones_like(looked), index, images),
             pooled(found, looked, index, images),
-            pooled(self.factors(states["factor"]), premise, graph["factor"].batch, images),
+            pooled(rules, premise, of_rule, images),
+            pooled(rules, broken, of_rule, images, floor=1.0),
+            torch.log1p(broken.new_zeros(images).index_add(0, of_rule, broken))[:, None],
         ]
         if self.counts:
             leaves = graph["detection"].x[:, 1 : self.scene.leaves]
@@ -73,9 +74,13 @@ class SceneReadout(nn.Module):
 
 
 def pooled(
-    values: Float[Tensor, "node hidden"], weights: Float[Tensor, " node"], graph: Int[Tensor, " node"], graphs: int
+    values: Float[Tensor, "node hidden"],
+    weights: Float[Tensor, " node"],
+    graph: Int[Tensor, " node"],
+    graphs: int,
+    floor: float = 1e-6,
 ) -> Float[Tensor, "graph hidden"]:
-    """The weighted mean of the nodes of each graph; 0 where a graph has no node or no weight."""
+    """The weighted mean of the nodes of each graph, and 0 where there is no weight; less than `floor` counts as so much."""
     total = values.new_zeros(graphs, values.shape[1]).index_add(0, graph, values * weights[:, None])
     mass = weights.new_zeros(graphs).index_add(0, graph, weights)
-    return total / mass.clamp_min(_FLOOR)[:, None]
+    return total / mass.clamp_min(floor)[:, None]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from neurosym.constraints.graph.instance_scorer import (
     scoring_loss,
     train_scorer,
 )
-from neurosym.constraints.graph.instances import RefineSettings, refine_instances
+from neurosym.constraints.graph.instances import InstanceRefinement, RefineSettings, refine_instances
 from neurosym.data.masks import decode_mask, encode_mask
 from neurosym.data.phantom import PhantomConfig, phantom_layout
 from neurosym.errors import ConstraintError
@@ -31,8 +31,8 @@ from neurosym.records import Box, Detection, Scene
 from tests.conftest import CLASSES
 
 SIDE = 64
-SMALL = ScorerSettings(groups=3, steps=110, batch=4, hidden=24, lr=5e-3)
-QUICK = RefineSettings(iterations=2, branching=1, tried=16)
+SMALL = ScorerSettings(groups=2, group=6, steps=160, batch=5, hidden=24, lr=5e-3)
+QUICK = RefineSettings(iterations=2, branching=1, tried=12)
 Spoiler = Callable[[Scene, np.random.Generator], tuple[Scene, tuple[Detection, ...]]]
 
 
@@ -49,7 +49,7 @@ def trained(thorax: Knowledge, scenes: Sequence[Scene], chosen: ScorerSettings) 
 
 @pytest.fixture(scope="module")
 def scorer(thorax: Knowledge) -> InstanceScorer:
-    return trained(thorax, [film(i) for i in range(20)], SMALL)
+    return trained(thorax, [film(i) for i in range(24)], SMALL)
 
 
 def found(name: str, mask: np.ndarray, score: float = 0.9) -> Detection:
@@ -104,29 +104,78 @@ def quality(scene: Scene, truth: Scene) -> float:
     return mask_quality(instances_of(scene, CLASSES), instances_of(truth, CLASSES))
 
 
-@pytest.mark.parametrize("first", range(4))
-def test_refinement_mends_new_films(scorer: InstanceScorer, first: int) -> None:
-    """24 held-out films in all, six spoilt in each way."""
-    spoiler, rng = SPOILERS[first], np.random.default_rng(first)
-    before, after = [], []
-    for index in range(1000 + 6 * first, 1006 + 6 * first):
-        truth = film(index)
-        spoilt, candidates = spoiler(truth, rng)
-        refined = refine_instances(spoilt, scorer, QUICK, candidates)
-        before.append(quality(spoilt, truth))
-        after.append(quality(refined.scene, truth))
-        for d in refined.scene.detections:
+@dataclass(frozen=True)
+class Outcome:
+    truth: Scene
+    spoilt: Scene
+    candidates: tuple[Detection, ...]
+    refined: InstanceRefinement
+
+    @property
+    def before(self) -> float:
+        return quality(self.spoilt, self.truth)
+
+    @property
+    def after(self) -> float:
+        return quality(self.refined.scene, self.truth)
+
+
+@pytest.fixture(scope="module")
+def outcomes(scorer: InstanceScorer) -> dict[str, list[Outcome]]:
+    """24 held-out films, six spoilt in each way."""
+    results: dict[str, list[Outcome]] = {}
+    for way, spoiler in enumerate(SPOILERS):
+        rng = np.random.default_rng(way)
+        for index in range(1000 + 6 * way, 1006 + 6 * way):
+            truth = film(index)
+            spoilt, candidates = spoiler(truth, rng)
+            refined = refine_instances(spoilt, scorer, QUICK, candidates)
+            results.setdefault(spoiler.__name__, []).append(Outcome(truth, spoilt, candidates, refined))
+    return results
+
+
+def test_refinement_mends_most_of_what_is_wrong_with_new_films(outcomes: dict[str, list[Outcome]]) -> None:
+    everything = [o for of_one in outcomes.values() for o in of_one]
+    assert len(everything) == 24
+    left = 1 - np.mean([o.after for o in everything])
+    assert left < 0.5 * (1 - np.mean([o.before for o in everything]))
+
+
+@pytest.mark.parametrize("spoiler", SPOILERS)
+def test_refinement_mends(outcomes: dict[str, list[Outcome]], spoiler: Spoiler) -> None:
+    of_one = outcomes[spoiler.__name__]
+    assert np.mean([o.after for o in of_one]) > np.mean([o.before for o in of_one]) + 0.02
+
+
+def test_masks_that_come_back_are_whole(outcomes: dict[str, list[Outcome]]) -> None:
+    for o in itertools.chain.from_iterable(outcomes.values()):
+        for d in o.refined.scene.detections:
             assert d.mask is not None
             mask = decode_mask(d.mask)
             assert mask.shape == (SIDE, SIDE)
             assert mask.any()
-            if d not in spoilt.detections and d not in candidates:
+            if d not in o.spoilt.detections and d not in o.candidates:
                 rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
                 assert d.box.xyxy == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        scores = [refined.steps[0].before, *(s.after for s in refined.steps)] if refined.steps else []
-        assert scores == sorted(scores)
-    assert 1 - np.mean(after) < 0.6 * (1 - np.mean(before))
-    assert np.mean(after) > 0.92
+
+
+def test_each_step_scores_higher_than_the_one_before(outcomes: dict[str, list[Outcome]]) -> None:
+    for o in itertools.chain.from_iterable(outcomes.values()):
+        steps = o.refined.steps
+        assert len(steps) <= QUICK.iterations
+        assert all(s.after >= s.before + QUICK.gain for s in steps)
+        assert all(a.after == b.before for a, b in itertools.pairwise(steps))
+
+
+def test_classes_that_may_not_be_changed_stay(scorer: InstanceScorer, outcomes: dict[str, list[Outcome]]) -> None:
+    organs = ("heart", "left_lung", "right_lung")
+    for o in outcomes["blob_added"]:
+        refined = refine_instances(o.spoilt, scorer, replace(QUICK, classes=organs, gain=0.0, iterations=1))
+        assert [d for d in refined.scene.detections if d.name not in organs] == list(without(o.spoilt, *organs))
+        none = refine_instances(o.spoilt, scorer, replace(QUICK, classes=()))
+        assert none.scene == o.spoilt
+    with pytest.raises(ConstraintError, match="unknown class 'hart'; did you mean 'heart'?"):
+        refine_instances(o.spoilt, scorer, replace(QUICK, classes=("hart",)))
 
 
 def test_what_is_right_is_left_alone(scorer: InstanceScorer) -> None:
