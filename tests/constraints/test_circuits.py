@@ -12,7 +12,8 @@ from neurosym.constraints.circuit_cache import CircuitCache, canonical
 from neurosym.constraints.circuits import FLOOR, CircuitTooLargeError, Clauses, compile_cnf
 from neurosym.errors import ConstraintError
 
-WEIGHTS = st.one_of(st.just(0.0), st.just(1.0), st.floats(0.0, 2.0))
+WEIGHTS = st.one_of(st.just(0.0), st.just(1.0), st.floats(1e-9, 2.0))
+"""0 or not tiny: near the smallest double the oracle, which multiplies, keeps no digits; the circuit adds logarithms."""
 
 
 def counted(clauses: Clauses, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
