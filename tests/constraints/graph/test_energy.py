@@ -31,7 +31,7 @@ from neurosym.knowledge import Knowledge
 NAMES = ("left_lung", "right_lung", "heart")
 LEFT, RIGHT, HEART = 1, 2, 3
 CHANNELS = 6
-SMALL = EnergySettings(hidden=16, rounds=1, lr=1e-2, regularisation=0.05)
+SMALL = EnergySettings(hidden=32, rounds=1, lr=5e-3)
 
 
 @pytest.fixture(scope="module")
