@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from neurosym.knowledge.geometry import iou
 from neurosym.records import Box, Scene
 
 BINS = 10
@@ -54,7 +55,4 @@ def _judged(predicted: Scene, true: Scene, overlap: float) -> list[tuple[float, 
 
 def overlap_of(a: Box, b: Box) -> float:
     """The intersection over union of two boxes."""
-    width, height = min(a.x2, b.x2) - max(a.x1, b.x1), min(a.y2, b.y2) - max(a.y1, b.y1)
-    if width <= 0 or height <= 0:
-        return 0.0
-    return width * height / (a.width * a.height + b.width * b.height - width * height)
+    return float(iou(np.array(a.xyxy), np.array(b.xyxy), np))

@@ -2,8 +2,8 @@
 
 Sixteen films show a handful of findings in a handful of places. The sampler of the refiner
 (`neurosym.constraints.graph.sampler`) draws where else they may lie, given the anatomy that is there and the rules;
-here such a scene is painted. A finding is cut from its film and laid over the new place (Simple Copy-Paste, Ghiasi et
-al. 2021; for lesions Cut-Paste-Blend, Dwibedi et al. 2017): scaled to the new box, mirrored if it changes sides, its
+here such a scene is painted. A finding is cut from its film and laid over the new place (Cut, Paste and Learn,
+Dwibedi et al. 2017; Simple Copy-Paste, Ghiasi et al. 2021): scaled to the new box, mirrored if it changes sides, its
 brightness matched at the rim, faded out towards the border of its mask or, where it has only a box, of an ellipse.
 The target is exact, for it is known what was pasted. That knowledge chooses the place is ours.
 """
@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
 from neurosym.constraints.graph import ObjectScene, SceneSampler
+from neurosym.constraints.graph.sampler import Array
 from neurosym.data.masks import decode_mask
 from neurosym.records import Annotation, Box, Sample
 
-Array: TypeAlias = np.ndarray[Any, Any]
 MAX_COVER = 0.3
 """A pasted finding that another finding's box would cover, or that would cover it, by more than this share is left out."""
 

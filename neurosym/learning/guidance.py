@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from neurosym.constraints import compile_constraints, constraint_loss, ground
+from neurosym.constraints import ConstraintSet, compile_constraints, constraint_loss, ground
 from neurosym.constraints.confidence import RuleConfidences
 from neurosym.constraints.exact import exact_loss
 from neurosym.constraints.graph import (
@@ -82,7 +83,8 @@ class Guidance:
         self.config, self.names, self.images, self.device = config, names, images, device
         self.knowledge = knowledge
         self.active = config.constraints.weight > 0 or config.refiner.enabled or config.compose.rate > 0
-        self.constraints = compile_constraints(knowledge, names, required=self.active).to(device)
+        if self.active:
+            _ = self.constraints  # rules that constrain nothing are refused before a run folder is touched
         self.refiner: SceneRefiner | None = None
         needed = config.refiner.enabled or config.compose.rate > 0
         self.scenes = [object_scene(sample, names) for sample in images] if needed else []
@@ -93,6 +95,11 @@ class Guidance:
         if config.constraints.learn_confidence and self.active:
             self.confidences = RuleConfidences(self.constraints)
             self.confidences.observe_annotations(annotated_scene(sample) for sample in images)
+
+    @cached_property
+    def constraints(self) -> ConstraintSet:
+        """The compiled rules; an error if knowledge is to act and no rule constrains the detector."""
+        return compile_constraints(self.knowledge, self.names, required=self.active).to(self.device)
 
     def _sampler(self, settings: SamplerSettings | None = None) -> SceneSampler:
         constraints = self.constraints.to("cpu")
@@ -256,7 +263,6 @@ def restored_refiner(
     graph = ontology_graph(constraints, knowledge.ontology)
     refiner = SceneRefiner(constraints, graph, refiner_settings(config.refiner), device)
     refiner.network.load_state_dict(weights)
-    refiner.network.eval()
     return refiner
 
 

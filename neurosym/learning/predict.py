@@ -38,7 +38,7 @@ def predict(
     device = pick_device(run.config)
     model = build_model(run.config.model, run.names, load=False).to(device)
     load_weights(checkpoint, model)
-    refiner = _refiner(run, checkpoint, device)
+    refiner = None if model.uses_masks else _refiner(run, checkpoint, device)  # a refiner knows boxes only
     scenes = []
     for start in range(0, len(images), batch_size):
         samples = [images[i] for i in range(start, min(start + batch_size, len(images)))]
@@ -51,9 +51,7 @@ def predict(
 
 
 def _refiner(run: OpenRun, checkpoint: Path, device: torch.device) -> SceneRefiner | None:
-    """The run's refiner, if its predictions are to be refined; it knows boxes only, so masks are predicted without it."""
-    if run.config.model.kind in ("mask_rcnn", "fpn_segmenter"):
-        return None
+    """The run's refiner, if its predictions are to be refined."""
     if not (run.config.refiner.enabled and run.config.refiner.at_test):
         return None
     weights = refiner_weights(load_guidance(checkpoint))

@@ -56,22 +56,20 @@ class Teacher:
     @torch.no_grad()
     def look(self, images: list[Tensor]) -> list[SceneProposals]:
         """The scenes of plain images, boxes in pixels of those images."""
-        self.model.eval()
         return [in_pixels(s, image) for s, image in zip(self.model.propose(images), images, strict=True)]
 
 
 def in_pixels(scene: SceneProposals, image: Tensor) -> SceneProposals:
     """A scene with its boxes in pixels of the image that it was made from, not of the scaled one."""
-    height, width = image.shape[-2:]
-    if scene.size is None:
-        return scene
-    scale = scene.boxes.new_tensor([width / scene.size[0], height / scene.size[1]] * 2)
-    return SceneProposals(scene.probabilities, scene.boxes * scale, scene.masks, (float(width), float(height)))
+    height, width = map(float, image.shape[-2:])
+    before = scene.size or (width, height)
+    scale = scene.boxes.new_tensor([width / before[0], height / before[1]] * 2)
+    return SceneProposals(scene.probabilities, scene.boxes * scale, scene.masks, (width, height))
 
 
 def refine_all(refiner: SceneRefiner, scenes: Sequence[SceneProposals]) -> list[RefinedScene]:
-    """Refine scenes whose boxes are in pixels of their images."""
-    return refiner.refine([(s.probabilities, s.boxes, s.size or (1.0, 1.0)) for s in scenes])
+    """Refine scenes that know their size (see `in_pixels`)."""
+    return refiner.refine([(s.probabilities, s.boxes, s.size) for s in scenes if s.size is not None])
 
 
 def sure_objects(
@@ -105,19 +103,18 @@ def lessons(
     refined = refine_all(refiner, scenes) if refiner is not None else [None] * len(scenes)
     found = []
     for image, scene, better in zip(images, scenes, refined, strict=True):
-        probabilities, boxes = (
-            (scene.probabilities, scene.boxes) if better is None else (better.probabilities, better.boxes)
-        )
-        target, _ = sure_objects(probabilities, boxes, threshold)
-        soft = {"boxes": boxes, "labels": torch.arange(len(boxes), device=boxes.device)}
+        told = scene if better is None else better
+        target, _ = sure_objects(told.probabilities, told.boxes, threshold)
+        soft = told.boxes if better is not None else told.boxes[:0]
+        # the sure objects and the refined ones move with the image at once; the labels are their numbers on the way
+        boxes = torch.cat([target["boxes"], soft])
+        moved: Target = {"boxes": boxes, "labels": torch.arange(len(boxes), device=boxes.device)}
         if rng is not None:
-            state = rng.bit_generator.state
-            _, target = _moved(image, target, rng)
-            rng.bit_generator.state = state
-            image, soft = _moved(image, soft, rng)
-        if better is None:
-            soft = {k: v[:0] for k, v in soft.items()}
-        found.append(Lesson(image, target, probabilities[soft["labels"]], soft["boxes"], scene))
+            image, moved = _moved(image, moved, rng)
+        sure = moved["labels"] < len(target["labels"])
+        shown = {"boxes": moved["boxes"][sure], "labels": target["labels"][moved["labels"][sure]]}
+        probabilities = told.probabilities[moved["labels"][~sure] - len(target["labels"])]
+        found.append(Lesson(image, shown, probabilities, moved["boxes"][~sure], scene))
     return found
 
 

@@ -13,6 +13,7 @@ from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.knowledge.rules import parse_rules
 from neurosym.records import Box, Detection, Rule, Scene
 from tests.conftest import CLASSES
+from tests.oracles.rules import PLACES
 
 ROOT = Path(__file__).parents[2]
 THORAX = load_knowledge([ROOT / "ontologies/thorax.ttl", ROOT / "rules/thorax.rules"])
@@ -103,16 +104,6 @@ def unsure(scene: Scene, seed: int, sharpness: float = 2.0) -> torch.Tensor:
 
 
 CLASS_NAMES = (*LEAVES, "lung", "opacity", "finding", "anatomical_structure")
-PLACE_NAMES = (
-    "upper_zone",
-    "middle_zone",
-    "lower_zone",
-    "central",
-    "peripheral",
-    "small_object",
-    "medium_object",
-    "large_object",
-)
 RELATIONS = ("left_of", "right_of", "above", "inside", "encloses", "overlaps", "larger_than", "near", "patient_left_of")
 MEASURED = ("width_share", "height_share", "area_share", "aspect", "centre_x", "centre_y")
 
@@ -135,12 +126,12 @@ def rule_texts(draw: st.DrawFn) -> str:
 
     body: list[str] = []
     for v in variables:
-        body += [draw(of(CLASS_NAMES, v))] if draw(st.booleans()) else [draw(of(PLACE_NAMES, v))]
-        body += maybe(of((*CLASS_NAMES, *PLACE_NAMES), v))
-        body += maybe(of((*CLASS_NAMES, *PLACE_NAMES), v).map(lambda atom: rf"\+ {atom}"))
+        body += [draw(of(CLASS_NAMES, v))] if draw(st.booleans()) else [draw(of(PLACES, v))]
+        body += maybe(of((*CLASS_NAMES, *PLACES), v))
+        body += maybe(of((*CLASS_NAMES, *PLACES), v).map(lambda atom: rf"\+ {atom}"))
         body += maybe(between(v, "_").map(lambda atom: rf"\+ {atom}"), 5)
         if draw(st.integers(1, 4)) == 1:
-            inner = [draw(of(CLASS_NAMES, "N")), *maybe(of(PLACE_NAMES, "N"))]
+            inner = [draw(of(CLASS_NAMES, "N")), *maybe(of(PLACES, "N"))]
             inner += [draw(between("N", v))] if draw(st.booleans()) else []
             inner += maybe(of(CLASS_NAMES, "N").map(lambda atom: rf"\+ {atom}"))
             operator = draw(st.sampled_from([">", ">=", "<", "=<", "=:=", "=\\="]))
@@ -162,11 +153,11 @@ def rule_texts(draw: st.DrawFn) -> str:
         return f":- {', '.join(body)}."
     if kind == "equality":
         return f"X = Y :- {', '.join(body)}."
-    head = maybe(of((*CLASS_NAMES, *PLACE_NAMES), draw(st.sampled_from(variables))), 2)
+    head = maybe(of((*CLASS_NAMES, *PLACES), draw(st.sampled_from(variables))), 2)
     if kind == "existential":
-        head += [draw(between("X", "Z")), *maybe(of(CLASS_NAMES, "Z"), 2), *maybe(of(PLACE_NAMES, "Z"))]
+        head += [draw(between("X", "Z")), *maybe(of(CLASS_NAMES, "Z"), 2), *maybe(of(PLACES, "Z"))]
     elif len(variables) == 2:
         head += [draw(between("X", "Y"))]
     elif not head:
-        head = [draw(of(PLACE_NAMES, "X"))]
+        head = [draw(of(PLACES, "X"))]
     return f"{', '.join(head)} :- {', '.join(body)}."

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from neurosym.constraints.graph.sampler import Array, ObjectScene, _frame, _mapped
+from neurosym.constraints.graph.sampler import Array, ObjectScene, frame_of, mapped
 from neurosym.knowledge import Ontology
+from neurosym.knowledge.geometry import iou
 
 OWN = 0.2
 """Intersection over union from which on a proposal falls to an object."""
@@ -54,8 +55,6 @@ class ErrorModel:
         self, scene: ObjectScene, probabilities: Float[Array, "proposal leaf"], boxes: Float[Array, "proposal 4"]
     ) -> None:
         """Keep how the detector saw one labelled scene."""
-        if not len(boxes):
-            return
         overlap = intersection_over_union(boxes, scene.boxes)
         owner = overlap.argmax(1) if len(scene) else np.zeros(len(boxes), dtype=int)
         owned = overlap.max(1) >= OWN if len(scene) else np.zeros(len(boxes), dtype=bool)
@@ -64,9 +63,7 @@ class ErrorModel:
             sides = np.tile(np.maximum(box[2:] - box[:2], 1e-6), 2)
             seen = Seen(probabilities[mine], (boxes[mine] - box) / sides)
             self.objects.setdefault(int(label), []).append(seen)
-        stays = np.isin(scene.labels, list(self.permanent))
-        frame = _frame(scene.boxes[stays] if stays.any() else None, scene.size)
-        self.alarms.append((probabilities[~owned], boxes[~owned], frame))
+        self.alarms.append((probabilities[~owned], boxes[~owned], frame_of(scene, self.permanent)))
 
     def spoil(self, scene: ObjectScene, rng: np.random.Generator) -> tuple[Array, Array]:
         """Class probabilities and boxes as the detector might have given them for this scene, surest first."""
@@ -78,10 +75,9 @@ class ErrorModel:
                 boxes.append(box + seen.offsets * np.tile(box[2:] - box[:2], 2))
         if self.alarms:
             p, b, frame = self.alarms[int(rng.integers(len(self.alarms)))]
-            stays = np.isin(scene.labels, list(self.permanent))
-            here = _frame(scene.boxes[stays] if stays.any() else None, scene.size)
+            here = frame_of(scene, self.permanent)
             probabilities.append(p)
-            boxes.append(np.stack([_mapped(x, frame, here) for x in b]) if len(b) else b)
+            boxes.append(np.stack([mapped(x, frame, here) for x in b]) if len(b) else b)
         return self._finished(np.concatenate(probabilities), np.concatenate(boxes), scene.size, rng)
 
     def _finished(
@@ -136,8 +132,4 @@ class ErrorModel:
 
 def intersection_over_union(a: Float[Array, "first 4"], b: Float[Array, "second 4"]) -> Float[Array, "first second"]:
     """Of every pair of boxes."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    sides = np.clip(np.minimum(a[:, None, 2:], b[None, :, 2:]) - low, 0.0, None)
-    common = sides.prod(2)
-    area_a, area_b = ((x[:, 2:] - x[:, :2]).prod(1) for x in (a, b))
-    return np.asarray(common / np.maximum(area_a[:, None] + area_b[None] - common, 1e-9))
+    return np.asarray(iou(a[:, None], b[None], np))

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
 from neurosym.constraints.graph.instance_moves import SHAPE, Instance, in_turns, moves_of, overlap, siblings
+from neurosym.constraints.graph.network import fit
 from neurosym.constraints.graph.ontology_graph import OntologyGraph
 from neurosym.constraints.graph.readout import SceneReadout
 from neurosym.constraints.graph.scene_graph import GraphSettings, batched, scene_graph
@@ -67,14 +68,13 @@ class InstanceScorer:
     def __init__(self, constraints: ConstraintSet, ontology: OntologyGraph, settings: ScorerSettings) -> None:
         self.constraints, self.ontology, self.settings = constraints, ontology, settings
         self.related = siblings(ontology)
-        self.network = SceneReadout(ontology, _FEATURES, settings.hidden, settings.rounds, counts=True)
+        self.network = SceneReadout(ontology, _FEATURES, settings.hidden, settings.rounds, counts=True).eval()
 
     @torch.no_grad()
     def score(
         self, hypotheses: Sequence[Sequence[Instance]], size: tuple[float, float], image: Image | None = None
     ) -> Float[np.ndarray, " hypothesis"]:
         """The estimated quality, in (0, 1), of each hypothesis about one image of this (width, height)."""
-        self.network.eval()
         bright = Brightness(image)
         found = [np.zeros(0)]
         for start in range(0, len(hypotheses), _CHUNK):
@@ -295,22 +295,14 @@ def _fit(
     rng: np.random.Generator,
     progress: Callable[[int, int, float], None] | None,
 ) -> None:
-    settings, network = scorer.settings, scorer.network
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=settings.steps, pct_start=0.1)
-    network.train()
-    for step in range(settings.steps):
+    settings = scorer.settings
+
+    def loss_of_step() -> Tensor:
         chosen = [groups[int(k)] for k in rng.integers(len(groups), size=min(settings.batch, len(groups)))]
         scores = scorer.logits([g for graphs, _ in chosen for g in graphs])
-        loss = scoring_loss(scores, [quality.to(scores) for _, quality in chosen])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        optimizer.step()
-        schedule.step()
-        if progress is not None:
-            progress(step + 1, settings.steps, float(loss.detach()))
-    network.eval()
+        return scoring_loss(scores, [quality.to(scores) for _, quality in chosen])
+
+    fit(scorer.network, loss_of_step, settings.steps, settings.lr, 0.02, progress)
 
 
 def scoring_loss(logits: Float[Tensor, " hypothesis"], quality: Sequence[Tensor]) -> Float[Tensor, ""]:

@@ -7,6 +7,7 @@ The output starts as the identity: zero residual on the log-probabilities, zero 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -144,3 +145,27 @@ class SceneNetwork(nn.Module):
         shift = self.box(state)
         sides = (boxes[:, 2:] - boxes[:, :2]).clamp_min(1.0)
         return Refined(log_probabilities, boxes + shift * torch.cat([sides, sides], 1), shift, self.fit(state)[:, 0])
+
+
+def fit(
+    network: nn.Module,
+    loss_of_step: Callable[[], Float[Tensor, ""]],
+    steps: int,
+    lr: float,
+    weight_decay: float,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> None:
+    """Train a small network: AdamW, one-cycle rate (Smith & Topin 2019), clipped gradients; `progress` is told of steps."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
+    network.train()
+    for step in range(steps):
+        loss = loss_of_step()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimizer.step()
+        schedule.step()
+        if progress is not None:
+            progress(step + 1, steps, float(loss.detach()))
+    network.eval()

@@ -32,7 +32,7 @@ class OntologyGraph:
     """`classes` are the nodes, the detector's leaves first; edges are (2, edge) index pairs between them.
 
     `membership[leaf, class]` is 1 where a leaf (background first) is the class or below it; `rule_class[rule]` are the class
-    nodes of the rule's first and second object; `rule_features[rule]` describe the rule itself.
+    nodes of the rule's first and second object, and so an edge between them; `rule_features[rule]` describe the rule itself.
     """
 
     classes: tuple[str, ...]
@@ -40,8 +40,6 @@ class OntologyGraph:
     membership: Float[Tensor, "leaf class"]
     subclass: Int[Tensor, "2 subclass_edge"]
     disjoint: Int[Tensor, "2 disjoint_edge"]
-    related: Int[Tensor, "2 related_edge"]
-    related_features: Float[Tensor, "related_edge rule_feature"]
     rule_class: Int[Tensor, "rule 2"]
     rule_features: Float[Tensor, "rule rule_feature"]
 
@@ -81,8 +79,6 @@ def ontology_graph(constraints: ConstraintSet, ontology: Ontology) -> OntologyGr
         membership,
         _edges(subclass),
         _edges(disjoint),
-        rule_class.T.contiguous(),
-        features,
         rule_class,
         features,
     )

@@ -26,7 +26,7 @@ from torch_geometric.data import HeteroData
 from torchvision.ops import box_iou
 
 from neurosym.constraints.graph.error_model import ErrorModel
-from neurosym.constraints.graph.network import SceneNetwork
+from neurosym.constraints.graph.network import SceneNetwork, fit
 from neurosym.constraints.graph.ontology_graph import OntologyGraph
 from neurosym.constraints.graph.sampler import ObjectScene, SceneSampler
 from neurosym.constraints.graph.scene_graph import GraphSettings, batched, scene_graph
@@ -76,7 +76,7 @@ class SceneRefiner:
     ) -> None:
         self.constraints, self.ontology = constraints.to(device), ontology.to(device)
         self.settings, self.device = settings, torch.device(device)
-        self.network = SceneNetwork(self.ontology, settings.hidden, settings.rounds).to(device)
+        self.network = SceneNetwork(self.ontology, settings.hidden, settings.rounds).to(device).eval()
 
     def graph(self, probabilities: Tensor, boxes: Tensor, size: tuple[float, float]) -> HeteroData:
         """The scene graph of one image as this refiner sees it."""
@@ -87,7 +87,6 @@ class SceneRefiner:
         """Refine (probabilities, boxes, (width, height)) of each image; an image without proposals stays without."""
         if not images:
             return []
-        self.network.eval()
         out = self.network(batched([self.graph(*image) for image in images]))
         counts = [len(p) for p, _, _ in images]
         pooled = self.settings.trust * out.log_probabilities
@@ -180,21 +179,12 @@ def _fit(
     progress: Callable[[int, int, float], None] | None,
 ) -> None:
     settings, network = refiner.settings, refiner.network
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=settings.steps, pct_start=0.1)
-    network.train()
-    for step in range(settings.steps):
+
+    def loss_of_step() -> Tensor:
         chosen = rng.integers(len(examples), size=min(settings.batch, len(examples)))
-        graph = batched([examples[int(i)] for i in chosen])
-        loss = denoising_loss(network, graph)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        optimizer.step()
-        schedule.step()
-        if progress is not None:
-            progress(step + 1, settings.steps, float(loss.detach()))
-    network.eval()
+        return denoising_loss(network, batched([examples[int(i)] for i in chosen]))
+
+    fit(network, loss_of_step, settings.steps, settings.lr, 0.05, progress)
 
 
 def denoising_loss(network: SceneNetwork, graph: HeteroData) -> Float[Tensor, ""]:

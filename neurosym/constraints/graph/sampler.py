@@ -88,7 +88,7 @@ class SceneSampler:
         boxes = [self._jittered(b, self.settings.jitter, rng) for b in base.boxes[stays]]
         if boxes:
             boxes = list(_warped(np.stack(boxes), base.size, rng))
-        here = _frame(np.stack(boxes) if boxes else None, base.size)
+        here = _around(np.array(boxes), base.size)
         for label, source, box in self._others(rng):
             moved = self.carried(box, source, here)
             placed = self.place(labels, boxes, label, moved, here, base.size, rng)
@@ -124,14 +124,13 @@ class SceneSampler:
 
     def frame_of(self, scene: ObjectScene) -> Float[Array, " border"]:
         """The box around what is in every scene; the image where nothing is."""
-        stays = np.isin(scene.labels, list(self.permanent))
-        return _frame(scene.boxes[stays] if stays.any() else None, scene.size)
+        return frame_of(scene, self.permanent)
 
     def carried(
         self, box: Float[Array, " border"], source: ObjectScene, frame: Float[Array, " border"]
     ) -> Float[Array, " border"]:
         """A box of another scene, moved by the map that takes that scene's anatomy to the frame."""
-        return _mapped(box, self.frame_of(source), frame)
+        return mapped(box, self.frame_of(source), frame)
 
     def _others(self, rng: np.random.Generator) -> list[tuple[int, ObjectScene, Array]]:
         """Which objects beside the anatomy: those of another scene together, or as many of each class as chance has it."""
@@ -182,13 +181,18 @@ class SceneSampler:
         return energy[there:]
 
 
-def _frame(boxes: Array | None, size: tuple[float, float]) -> Array:
-    if boxes is None:
+def frame_of(scene: ObjectScene, permanent: frozenset[int]) -> Float[Array, " border"]:
+    """The box around the objects of the classes that are in every scene; the image where there is none."""
+    return _around(scene.boxes[np.isin(scene.labels, list(permanent))], scene.size)
+
+
+def _around(boxes: Array, size: tuple[float, float]) -> Array:
+    if not len(boxes):
         return np.array([0.0, 0.0, *size])
     return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
 
 
-def _mapped(box: Array, before: Array, after: Array) -> Array:
+def mapped(box: Array, before: Array, after: Array) -> Array:
     """The box carried along by the map from one frame to another."""
     scale = np.tile((after[2:] - after[:2]) / np.maximum(before[2:] - before[:2], 1e-6), 2)
     return np.asarray(np.tile(after[:2], 2) + (box - np.tile(before[:2], 2)) * scale)

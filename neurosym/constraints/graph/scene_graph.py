@@ -123,8 +123,8 @@ def _add_classes(graph: HeteroData, ontology: OntologyGraph, like: Tensor) -> No
     graph["class", "subclass", "class"].edge_index = ontology.subclass
     graph["class", "superclass", "class"].edge_index = ontology.subclass.flip(0)
     graph["class", "disjoint", "class"].edge_index = ontology.disjoint
-    graph["class", "related", "class"].edge_index = ontology.related
-    graph["class", "related", "class"].edge_attr = ontology.related_features
+    graph["class", "related", "class"].edge_index = ontology.rule_class.T
+    graph["class", "related", "class"].edge_attr = ontology.rule_features
 
 
 def _add_atoms(graph: HeteroData, ontology: OntologyGraph, probabilities: Tensor) -> Tensor:

@@ -219,6 +219,13 @@ def test_the_error_model_repeats_the_detector_it_has_watched() -> None:
     assert false_hearts > 50
 
 
+def test_a_film_on_which_nothing_was_proposed_teaches_that_its_objects_are_missed() -> None:
+    model = ErrorModel(CLASSES, KNOWLEDGE.ontology, frozenset({1, 2, 3}))
+    model.observe(FILMS[0], np.zeros((0, len(CLASSES) + 1)), np.zeros((0, 4)))
+    assert sum(map(len, model.objects.values())) == len(FILMS[0])
+    assert all(len(seen.offsets) == 0 for several in model.objects.values() for seen in several)
+
+
 def test_a_confused_object_has_a_part_of_its_truth_in_a_sibling_and_nowhere_else() -> None:
     model = error_model()
     model.confusion = 1.0
