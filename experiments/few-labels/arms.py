@@ -33,7 +33,7 @@ BURN_IN, STEPS = 120, 80
 THRESHOLD = 0.5
 
 _PSEUDO = ("teacher.weight={teacher}", "teacher.start=0", "teacher.batch=2")
-_REFINER = ("refiner.enabled=true", "compose.rate={compose}")
+_REFINER = ("refiner.enabled=true", "compose.rate={compose}", "compose.unlabelled=true")
 ARMS: dict[str, tuple[str, ...]] = {
     "supervised": (),
     "pseudo-labels": _PSEUDO,
@@ -58,6 +58,8 @@ CHOSEN = {
     "compose": "1.5",
 }
 """Weights of pseudo-labels, violation and consistency, the two thresholds of pseudo-labels, findings laid onto a film."""
+LATER = (("compose", "unlabelled"), ("energy", ""), ("instances", ""))
+"""Settings and sections that came after the first records; off, as they were for those."""
 PLACEBO = {
     "phantom": "[../../ontologies/thorax.ttl, placebo/phantom.rules]",
     "jsrt": "[../../ontologies/thorax.ttl, placebo/jsrt.rules]",
@@ -125,6 +127,12 @@ def run(job: Job) -> dict[str, Any]:
     config = arm_config(job)
     knowledge = load_knowledge(config.base / p for p in config.knowledge)
     settings = config.model_dump(mode="json", exclude={"base", "knowledge", "threads", "initial"})
+    for section, setting in LATER:
+        if not setting:
+            if section in settings and getattr(config, section) == TrainConfig.model_fields[section].default:
+                del settings[section]
+        elif not settings[section][setting]:
+            del settings[section][setting]
     settings |= {"rules": [str(r) for r in knowledge.rules], "burn_in": BURN_IN, "split": job.split}
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("few", "categories", "seed", "size")} | {
         "labelled": labelled(job)

@@ -2,80 +2,197 @@
 
 Sixteen films show a handful of findings in a handful of places. The sampler of the refiner
 (`neurosym.constraints.graph.sampler`) draws where else they may lie, given the anatomy that is there and the rules;
-here such a scene is painted. A finding is cut from its film and laid over the new place (Cut, Paste and Learn,
-Dwibedi et al. 2017; Simple Copy-Paste, Ghiasi et al. 2021): scaled to the new box, mirrored if it changes sides, its
-brightness matched at the rim, faded out towards the border of its mask or, where it has only a box, of an ellipse.
-The target is exact, for it is known what was pasted. That knowledge chooses the place is ours.
+here such a scene is painted (`neurosym.learning.cuttings`), and the target is exact, for it is known what was painted.
+
+The rules are read on masks where labelled films have them: a lung's corner is in its box and not in the lung. On a film
+without labels the anatomy is what the teacher finds; its boxes are filled with the mean of the labelled masks of
+their class, each stretched to its box (an atlas). So knowledge turns unlabelled films into labelled ones: that is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from scipy import ndimage
+from torch import Tensor
 
+from neurosym.constraints.compile import WORDS
 from neurosym.constraints.graph import ObjectScene, SceneSampler
 from neurosym.constraints.graph.sampler import Array
-from neurosym.data.masks import decode_mask
-from neurosym.records import Annotation, Box, Sample
+from neurosym.constraints.shapes import ConstraintSet
+from neurosym.data.masks import encode_mask
+from neurosym.learning.cuttings import Cutting, cut, ellipse, mask_of, paste
+from neurosym.models.soft_masks import paste as spread
+from neurosym.records import Annotation, Sample
 
 MAX_COVER = 0.3
 """A pasted finding that another finding's box would cover, or that would cover it, by more than this share is left out."""
+_TRIES = 4
+BELIEVED = 0.5
+"""Rules of less confidence say of no finding what it lies inside."""
+_ATLAS, _CELLS = 48, 64
+"""Side of an atlas mask; cells along the longer side of a film on which the rules are read."""
+
+
+def containers(constraints: ConstraintSet) -> dict[int, frozenset[int]]:
+    """For each label, the labels that some believed rule ``inside(X, Y), c(Y) :- b(X)`` lets it lie inside."""
+    found: dict[int, set[int]] = {}
+    some, inside = constraints.existentials, WORDS.index("inside")
+    for rule, body, witness, words in zip(some.rule, some.first, some.second, some.head, strict=True):
+        if inside in words.tolist() and float(constraints.confidence[rule]) >= BELIEVED:
+            within = constraints.closure[:, witness].nonzero()[:, 0].tolist()
+            for label in constraints.closure[:, body].nonzero()[:, 0].tolist():
+                found.setdefault(label, set()).update(within)
+    return {label: frozenset(within) for label, within in found.items()}
 
 
 @dataclass(frozen=True)
-class Cutting:
-    """A finding cut from its film: pixels and opacity of its surroundings, 0 outside."""
+class _Film:
+    """A film that is being composed: brightness, and the objects with their masks, at full size and on the rules' cells."""
 
-    label: int
-    name: str
-    pixels: Float[Array, "height width"]
-    alpha: Float[Array, "height width"]
-    box: Float[Array, " border"]
-    source: ObjectScene
+    image: Array
+    labels: list[int]
+    boxes: list[Array]
+    masks: list[Bool[Array, "height width"]]
+    size: tuple[float, float]
+
+    def organ(self, within: frozenset[int]) -> Bool[Array, "height width"] | None:
+        """Where any object of these labels is; None if there is none."""
+        chosen = [m for label, m in zip(self.labels, self.masks, strict=True) if label in within]
+        return np.any(chosen, axis=0) if chosen else None
+
+    @property
+    def step(self) -> int:
+        return int(np.ceil(max(self.size) / _CELLS))
+
+    def coarse(self) -> Float[Tensor, "object height width"]:
+        step = self.step
+        return torch.from_numpy(np.stack([m[::step, ::step] for m in self.masks]).astype(np.float32))
 
 
 class Composer:
-    """Lays findings of labelled films onto films; the same generator state gives the same film."""
+    """Lays findings of labelled films onto films; the same generator state gives the same film.
+
+    Args:
+        samples: the labelled films.
+        scenes: what is annotated on each.
+        names: the detector's classes.
+        sampler: where things may be.
+        rules: False lays findings anywhere on a film, whatever it shows (an ablation).
+    """
 
     def __init__(
-        self, samples: Sequence[Sample], scenes: Sequence[ObjectScene], names: Sequence[str], sampler: SceneSampler
+        self,
+        samples: Sequence[Sample],
+        scenes: Sequence[ObjectScene],
+        names: Sequence[str],
+        sampler: SceneSampler,
+        rules: bool = True,
     ) -> None:
-        self.names, self.sampler = tuple(names), sampler
+        self.names, self.sampler, self.rules = tuple(names), sampler, rules
+        self.within = containers(sampler.constraints) if rules else {}
         self.cuttings: dict[int, list[Cutting]] = {}
+        shapes: dict[int, list[Array]] = {}
         for sample, scene in zip(samples, scenes, strict=True):
-            for annotation in sample.annotations:
-                if annotation.name in names and not annotation.iscrowd:
-                    label = self.names.index(annotation.name) + 1
-                    if label not in sampler.permanent:
-                        self.cuttings.setdefault(label, []).append(_cut(sample, annotation, label, scene))
+            film = self._film(sample, scene)
+            for label, box, mask, annotation in zip(
+                film.labels, film.boxes, film.masks, self._known(sample), strict=True
+            ):
+                if label not in sampler.permanent:
+                    organ = film.organ(self.within.get(label, frozenset()))
+                    self.cuttings.setdefault(label, []).append(cut(sample, annotation, label, scene, organ))
+                elif annotation.mask is not None:
+                    shapes.setdefault(label, []).append(_stretched(mask, box))
+        self.atlas = {label: np.mean(some, 0) > 0.5 for label, some in shapes.items()}
+
+    def onto(self, sample: Sample, scene: ObjectScene, rate: float, rng: np.random.Generator) -> Sample:
+        """An unlabelled film, of which a detector saw `scene`, with findings laid onto it and annotations of these alone."""
+        return self.compose(replace(sample, annotations=()), scene, rate, rng)
 
     def compose(self, sample: Sample, scene: ObjectScene, rate: float, rng: np.random.Generator) -> Sample:
         """The film with about `rate` more findings, classes drawn evenly, each where the rules let it be."""
-        if not self.cuttings:
+        count = int(rng.poisson(rate))
+        if not self.cuttings or not count:
             return sample
-        image = sample.image.astype(np.float32)
-        labels, boxes, added = scene.labels.tolist(), list(scene.boxes), []
-        frame = self.sampler.frame_of(scene)
-        for _ in range(int(rng.poisson(rate))):
+        film = self._film(sample, scene)
+        added: list[Annotation] = []
+        for _ in range(count):
             label = sorted(self.cuttings)[int(rng.integers(len(self.cuttings)))]
             cutting = self.cuttings[label][int(rng.integers(len(self.cuttings[label])))]
-            start = self.sampler.carried(cutting.box, cutting.source, frame)
-            box = self.sampler.place(labels, boxes, label, start, frame, scene.size, rng)
-            if box is None or self._crowded(box, labels, boxes):
-                continue
-            shown = _paste(image, cutting, box, self._changes_side(cutting, box, frame))
-            if shown is not None:
-                labels.append(label)
-                boxes.append(np.array(shown.xyxy))
-                added.append(Annotation(cutting.name, shown))
-        pixels = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+            added += self._add(film, cutting, scene, rng)
+        pixels = np.clip(film.image + 0.5, 0, 255).astype(np.uint8)
         return Sample(
             sample.image_id, pixels, (*sample.annotations, *added), sample.labels, sample.attributes, sample.path
         )
+
+    def _add(self, film: _Film, cutting: Cutting, scene: ObjectScene, rng: np.random.Generator) -> list[Annotation]:
+        """Lay one finding onto the film, if there is a place for it."""
+        if self.rules:
+            frame = self.sampler.frame_of(scene)
+            start = self.sampler.carried(cutting.box, cutting.source, frame)
+        else:
+            frame, start = np.array([0.0, 0.0, *film.size]), cutting.box
+
+        def masks_of(options: Array) -> Tensor:
+            return (
+                torch.cat([film.coarse(), self._candidates(film, cutting, options)]) if film.masks else torch.zeros(0)
+            )
+
+        masks = masks_of if self.rules and film.masks else None
+        for _ in range(_TRIES):
+            box = self.sampler.place(film.labels, film.boxes, cutting.label, start, frame, film.size, rng, masks)
+            if box is None or not self._crowded(box, film):
+                break
+        if box is None or self._crowded(box, film):
+            return []
+        within = self.within.get(cutting.label)
+        organ = film.organ(within) if within else None
+        if within and organ is None:
+            return []
+        shown = paste(film.image, cutting, box, self.rules and self._changes_side(cutting, box, frame), organ)
+        if shown is None:
+            return []
+        taken, mask = shown
+        film.labels.append(cutting.label)
+        film.boxes.append(np.array(taken.xyxy))
+        film.masks.append(mask)
+        return [Annotation(cutting.name, taken, mask=encode_mask(mask))]
+
+    def _candidates(self, film: _Film, cutting: Cutting, options: Array) -> Float[Tensor, "option height width"]:
+        """The masks that the finding would have in each of the boxes."""
+        rows, columns = film.masks[0][:: film.step, :: film.step].shape
+        shape = _stretched(cutting.alpha > 0.5, _tight(cutting.alpha > 0.5), 16).astype(np.float32)
+        own = torch.from_numpy(shape).expand(len(options), -1, -1)
+        boxes = torch.from_numpy(options.astype(np.float32))
+        return spread(own, boxes, film.size, (rows, columns)).clamp(0.0, 1.0)
+
+    def _known(self, sample: Sample) -> list[Annotation]:
+        return [a for a in sample.annotations if a.name in self.names and not a.iscrowd]
+
+    def _film(self, sample: Sample, scene: ObjectScene) -> _Film:
+        height, width = sample.image.shape[:2]
+        known = self._known(sample)
+        if known:
+            masks = [mask_of(a, height, width) for a in known]
+        else:
+            masks = [self._guessed(int(c), b, height, width) for c, b in zip(scene.labels, scene.boxes, strict=True)]
+        return _Film(sample.image.astype(np.float32), scene.labels.tolist(), list(scene.boxes), masks, scene.size)
+
+    def _guessed(self, label: int, box: Array, height: int, width: int) -> Bool[Array, "height width"]:
+        """The atlas of the class in the box; an ellipse for classes without one."""
+        if label not in self.atlas:
+            return ellipse(box, height, width)
+        mask = np.zeros((height, width), dtype=bool)
+        x1, y1, x2, y2 = (round(float(v)) for v in np.clip(box, 0, [width, height, width, height]))
+        if x2 > x1 and y2 > y1:
+            rows = (np.arange(y2 - y1) * _ATLAS) // (y2 - y1)
+            columns = (np.arange(x2 - x1) * _ATLAS) // (x2 - x1)
+            mask[y1:y2, x1:x2] = self.atlas[label][np.ix_(rows, columns)]
+        return mask
 
     def _changes_side(self, cutting: Cutting, box: Array, frame: Array) -> bool:
         """Whether the finding comes to lie on the other side of the anatomy: there it is mirrored, as the anatomy is."""
@@ -83,9 +200,9 @@ class Composer:
         sides = [np.sign(b[0] + b[2] - f[0] - f[2]) for b, f in ((cutting.box, before), (box, frame))]
         return bool(sides[0] != sides[1])
 
-    def _crowded(self, box: Array, labels: Sequence[int], boxes: Sequence[Array]) -> bool:
+    def _crowded(self, box: Array, film: _Film) -> bool:
         area = np.prod(box[2:] - box[:2])
-        for label, other in zip(labels, boxes, strict=True):
+        for label, other in zip(film.labels, film.boxes, strict=True):
             if label in self.sampler.permanent:
                 continue
             common = np.prod(np.clip(np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2]), 0, None))
@@ -94,59 +211,18 @@ class Composer:
         return False
 
 
-def _cut(sample: Sample, annotation: Annotation, label: int, scene: ObjectScene) -> Cutting:
-    """The pixels of the box and a rim around it, and how opaque they are pasted."""
-    grey = sample.image if sample.image.ndim == 2 else sample.image.mean(2)
-    height, width = grey.shape
-    x1, y1, x2, y2 = annotation.box.xyxy
-    rim_x, rim_y = 0.15 * (x2 - x1) + 1, 0.15 * (y2 - y1) + 1
-    left, top = max(0, int(x1 - rim_x)), max(0, int(y1 - rim_y))
-    right, bottom = min(width, int(np.ceil(x2 + rim_x))), min(height, int(np.ceil(y2 + rim_y)))
-    if annotation.mask is not None:
-        inside = decode_mask(annotation.mask)[top:bottom, left:right].astype(np.float32)
-    else:
-        y, x = np.mgrid[top:bottom, left:right] + 0.5
-        inside = ((((x - (x1 + x2) / 2) / (x2 - x1)) ** 2 + ((y - (y1 + y2) / 2) / (y2 - y1)) ** 2) <= 0.25).astype(
-            np.float32
-        )
-    alpha = ndimage.gaussian_filter(inside, 0.04 * max(x2 - x1, y2 - y1) + 0.5)
-    return Cutting(
-        label,
-        annotation.name,
-        grey[top:bottom, left:right].astype(np.float32),
-        alpha,
-        np.array(annotation.box.xyxy, dtype=float),
-        scene,
-    )
+def _tight(mask: Bool[Array, "height width"]) -> Float[Array, " border"]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return np.array([0.0, 0.0, mask.shape[1], mask.shape[0]])
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=float)
 
 
-def _paste(image: Array, cutting: Cutting, box: Array, mirrored: bool) -> Box | None:
-    """Lay a cutting over the box; returns the box that it really takes, None if hardly anything is left of it."""
-    scale = (box[2:] - box[:2]) / np.maximum(cutting.box[2:] - cutting.box[:2], 1.0)
-    pixels, alpha = cutting.pixels, cutting.alpha
-    if mirrored:
-        pixels, alpha = pixels[:, ::-1], alpha[:, ::-1]
-    zoom = (
-        max(2, round(alpha.shape[0] * scale[1])) / alpha.shape[0],
-        max(2, round(alpha.shape[1] * scale[0])) / alpha.shape[1],
-    )
-    pixels, alpha = ndimage.zoom(pixels, zoom, order=1), np.clip(ndimage.zoom(alpha, zoom, order=1), 0, 1)
-    high, wide = alpha.shape
-    centre = (box[:2] + box[2:]) / 2
-    left, top = round(centre[0] - wide / 2), round(centre[1] - high / 2)
-    x1, y1 = max(0, left), max(0, top)
-    x2, y2 = min(image.shape[1], left + wide), min(image.shape[0], top + high)
-    if x2 - x1 < 2 or y2 - y1 < 2:
-        return None
-    window = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
-    pixels, alpha = pixels[window], alpha[window]
-    inside = alpha > 0.5
-    if inside.sum() < 4:
-        return None
-    under = image[y1:y2, x1:x2] if image.ndim == 2 else image[y1:y2, x1:x2].mean(2)
-    rim = alpha < 0.2
-    lift = float(under[rim].mean() - pixels[rim].mean()) if rim.any() else 0.0
-    laid = (1 - alpha) * under + alpha * (pixels + lift)
-    image[y1:y2, x1:x2] = laid if image.ndim == 2 else laid[..., None]
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    return Box(float(x1 + columns[0]), float(y1 + rows[0]), float(x1 + columns[-1] + 1), float(y1 + rows[-1] + 1))
+def _stretched(mask: Bool[Array, "height width"], box: Array, side: int = _ATLAS) -> Float[Array, "side side"]:
+    """What a mask shows of its box, brought to a square."""
+    x1, y1, x2, y2 = (int(v) for v in (np.floor(box[0]), np.floor(box[1]), np.ceil(box[2]), np.ceil(box[3])))
+    part = mask[max(0, y1) : max(y2, y1 + 1), max(0, x1) : max(x2, x1 + 1)].astype(np.float32)
+    if not part.size:
+        return np.ones((side, side))
+    factors = side / part.shape[0], side / part.shape[1]
+    return np.asarray(ndimage.zoom(part, factors, order=1, grid_mode=True, mode="nearest"))

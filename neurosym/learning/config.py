@@ -76,8 +76,10 @@ class ComposeConfig(_Strict):
 
     rate: float = Field(0.0, ge=0)
     """Findings added to a film, on average; 0 adds none."""
+    unlabelled: bool = False
+    """Onto the teacher's unlabelled films as well, by the anatomy that it sees there."""
     rules: bool = True
-    """False: anywhere on the film (an ablation)."""
+    """False: anywhere on the film, whatever it shows (an ablation)."""
 
 
 class RefinerConfig(_Strict):
@@ -130,9 +132,11 @@ class TrainConfig(_Strict):
     """A run folder, relative to the config file, whose averaged weights this run starts from."""
 
     @model_validator(mode="after")
-    def _refiner_has_a_teacher(self) -> TrainConfig:
+    def _has_a_teacher(self) -> TrainConfig:
         if self.refiner.enabled and self.teacher.weight == 0:
             raise ValueError("refiner.enabled: the refiner refines a teacher's scenes; set teacher.weight above 0")
+        if self.compose.unlabelled and self.teacher.weight == 0:
+            raise ValueError("compose.unlabelled: a teacher sees where things are there; set teacher.weight above 0")
         return self
 
 

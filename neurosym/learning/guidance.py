@@ -1,6 +1,6 @@
 """What knowledge adds to a training step: violation, refiner, consistency and learned confidences, behind one object.
 
-    compose    every step: lay labelled findings onto labelled films where the rules let them be
+    compose    every step: lay labelled findings onto films where the rules let them be; onto unlabelled ones, too
     prepare    when the teacher starts: see how it errs on composed films, sample scenes from ontology, rules and labelled
                films, and train the refiner to undo such errors
     losses     every step: named terms from the detector's scenes on labelled and unlabelled images
@@ -47,8 +47,8 @@ from neurosym.records import Sample
 
 log = logging.getLogger(__name__)
 _REFINER, _CONFIDENCES = "refiner.", "confidences."
-COMPOSED = SamplerSettings(free=0.3, move=0.08)
-"""A pasted finding's look belongs to its place more than its box does, so it is moved less."""
+COMPOSED, ANYWHERE = SamplerSettings(move=0.08), SamplerSettings(free=1.0)
+"""A pasted finding's look belongs to its place more than its box does, so it is moved less; without rules, nothing is known."""
 WATCH, WATCH_RATE = 4, 2.0
 """Composed films that are looked at together, and the findings laid onto each, on average."""
 SURE = 0.5
@@ -90,7 +90,8 @@ class Guidance:
         self.scenes = [object_scene(sample, names) for sample in images] if needed else []
         self.composer: Composer | None = None
         if any(map(len, self.scenes)):
-            self.composer = Composer(images, self.scenes, names, self._sampler(COMPOSED))
+            rules = config.compose.rules
+            self.composer = Composer(images, self.scenes, names, self._sampler(COMPOSED if rules else ANYWHERE), rules)
         self.confidences: RuleConfidences | None = None
         if config.constraints.learn_confidence and self.active:
             self.confidences = RuleConfidences(self.constraints)
@@ -115,6 +116,22 @@ class Guidance:
             return samples
         rng = np.random.default_rng([self.config.seed, step, 2])
         return [self.composer.compose(s, self.scenes[i], rate, rng) for i, s in zip(chosen, samples, strict=True)]
+
+    def compose_unlabelled(self, samples: Sequence[Sample], seen: Sequence[ObjectScene], step: int) -> list[Sample]:
+        """The unlabelled images of a step, with findings laid onto them where what is seen there lets them be.
+
+        Their annotations are what was laid, and nothing else.
+        """
+        assert self.composer is not None
+        rng = np.random.default_rng([self.config.seed, step, 5])
+        rate = self.config.compose.rate
+        return [self.composer.onto(sample, scene, rate, rng) for sample, scene in zip(samples, seen, strict=True)]
+
+    @property
+    def composes_unlabelled(self) -> bool:
+        """Whether the config asks for findings on unlabelled images, and there are any to lay."""
+        settings = self.config.compose
+        return settings.unlabelled and settings.rate > 0 and self.composer is not None
 
     def _errors(self, teacher: Teacher) -> ErrorModel:
         """How the teacher errs on films it has not seen: labelled ones, augmented, with findings laid onto them."""

@@ -7,7 +7,7 @@ everything else on the image, of the ontology and of the rules (`neurosym.constr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.ops import nms
 
-from neurosym.constraints.graph import RefinedScene, SceneRefiner
-from neurosym.learning.batches import augment, to_tensor
+from neurosym.constraints.graph import ObjectScene, RefinedScene, SceneRefiner
+from neurosym.learning.batches import augment, to_target, to_tensor
 from neurosym.models.build import build_model
 from neurosym.models.config import DetectorConfig
 from neurosym.models.scene import SceneModel, SceneProposals, Target
 from neurosym.records import Sample
 
+Compose = Callable[[Sequence[Sample], Sequence[ObjectScene]], list[Sample]]
+"""Samples and what is seen on each → the same with objects laid onto them, which alone they are annotated with."""
 SUPPRESS = 0.5
 """Intersection over union above which two pseudo-labels of one class are one object."""
 
@@ -96,15 +98,23 @@ def lessons(
     refiner: SceneRefiner | None,
     threshold: float,
     rng: np.random.Generator | None,
+    compose: Compose | None = None,
 ) -> list[Lesson]:
-    """What the student is to learn from unlabelled samples; images and boxes are augmented together if a generator is given."""
+    """What the student is to learn from unlabelled samples; images and boxes are augmented together if a generator is given.
+
+    The teacher looks at the plain images; `compose` then lays objects onto them, which are added to what it is sure of.
+    """
     images = [to_tensor(s.image, teacher.device) for s in samples]
     scenes = teacher.look(images)
     refined = refine_all(refiner, scenes) if refiner is not None else [None] * len(scenes)
+    everything = [scene if better is None else better for scene, better in zip(scenes, refined, strict=True)]
+    targets = [sure_objects(told.probabilities, told.boxes, threshold)[0] for told in everything]
+    if compose is not None:
+        films = compose(samples, [_objects(t, i) for t, i in zip(targets, images, strict=True)])
+        images = [to_tensor(film.image, teacher.device) for film in films]
+        targets = [_joined(t, film, teacher) for t, film in zip(targets, films, strict=True)]
     found = []
-    for image, scene, better in zip(images, scenes, refined, strict=True):
-        told = scene if better is None else better
-        target, _ = sure_objects(told.probabilities, told.boxes, threshold)
+    for image, scene, better, told, target in zip(images, scenes, refined, everything, targets, strict=True):
         soft = told.boxes if better is not None else told.boxes[:0]
         # the sure objects and the refined ones move with the image at once; the labels are their numbers on the way
         boxes = torch.cat([target["boxes"], soft])
@@ -116,6 +126,19 @@ def lessons(
         probabilities = told.probabilities[moved["labels"][~sure] - len(target["labels"])]
         found.append(Lesson(image, shown, probabilities, moved["boxes"][~sure], scene))
     return found
+
+
+def _objects(target: Target, image: Tensor) -> ObjectScene:
+    """A target as a scene of its image."""
+    height, width = image.shape[-2:]
+    boxes = target["boxes"].double().cpu().numpy()
+    return ObjectScene(target["labels"].cpu().numpy(), boxes, (float(width), float(height)))
+
+
+def _joined(target: Target, film: Sample, teacher: Teacher) -> Target:
+    """The target, and what was laid onto the film."""
+    more = to_target(film, teacher.model.names)
+    return {k: torch.cat([v, more[k].to(v)]) for k, v in target.items()}
 
 
 def _moved(image: Tensor, target: Target, rng: np.random.Generator) -> tuple[Tensor, Target]:

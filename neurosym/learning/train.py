@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -265,7 +266,10 @@ class _Trainer:
         self.guidance.prepare(self.teacher)
         chosen = batch_indices(len(self.unlabelled), settings.batch, self.step, self.config.seed + 1)
         threshold = refiner.threshold if refiner.enabled else settings.threshold
-        taught = lessons([self.unlabelled[i] for i in chosen], self.teacher, self.guidance.refiner, threshold, rng)
+        samples = [self.unlabelled[i] for i in chosen]
+        compose = partial(self.guidance.compose_unlabelled, step=self.step)
+        onto = compose if self.guidance.composes_unlabelled else None
+        taught = lessons(samples, self.teacher, self.guidance.refiner, threshold, rng, onto)
         self.guidance.learn_from([lesson.seen for lesson in taught])
         losses, scenes = self.model([lesson.image for lesson in taught], [lesson.target for lesson in taught])
         return {f"pseudo_{k}": settings.weight * v for k, v in losses.items()}, scenes, taught

@@ -27,7 +27,7 @@ SCENES = [object_scene(f, CLASSES) for f in FILMS]
 
 def composer(rules: bool = True) -> Composer:
     constraints = SET if rules else replace(SET, confidence=torch.zeros_like(SET.confidence))
-    return Composer(FILMS, SCENES, CLASSES, SceneSampler(SCENES, constraints, SamplerSettings(free=1.0)))
+    return Composer(FILMS, SCENES, CLASSES, SceneSampler(SCENES, constraints, SamplerSettings(free=1.0)), rules)
 
 
 def composed(maker: Composer, count: int = 24, rate: float = 2.0) -> list[tuple[Sample, Sample, list[Annotation]]]:

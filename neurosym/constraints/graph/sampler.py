@@ -14,13 +14,14 @@ anatomy to the other's, or is scattered by chance; how many there are of each cl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from neurosym.constraints.grounding import ground
 from neurosym.constraints.shapes import ConstraintSet
@@ -107,16 +108,19 @@ class SceneSampler:
         frame: Float[Array, " border"],
         size: tuple[float, float],
         rng: np.random.Generator,
+        masks_of: Callable[[Array], Tensor] | None = None,
     ) -> Float[Array, " border"] | None:
         """Where an object of about this box goes beside the objects that are there: one of the candidates, by what they break.
 
-        None if it may be nowhere on this image, as far as the candidates tell.
+        `masks_of` gives, for candidates (candidate, 4), the masks of what is there and of each candidate; without it the rules
+        are read on boxes. None if it may be nowhere on this image, as far as the candidates tell.
         """
         options = np.stack([self._placed(box, frame, size, rng) for _ in range(self.settings.candidates)])
         options = options[((options[:, 2:] - options[:, :2]) >= 2.0).all(1)]
         if not len(options):
             return None
-        energy = self._energy(list(labels), list(boxes), label, options, size)
+        masks = None if masks_of is None else masks_of(options)
+        energy = self._energy(list(labels), list(boxes), label, options, size, masks)
         if energy.min() > self.settings.cap and rng.random() > math.exp(-energy.min()):
             return None
         chance = np.exp(-self.settings.sharpness * (energy - energy.min()))
@@ -163,14 +167,20 @@ class SceneSampler:
         return np.asarray(np.clip(np.concatenate([centre - half, centre + half]), 0.0, np.tile(size, 2)))
 
     def _energy(
-        self, labels: list[int], boxes: list[Array], label: int, options: Array, size: tuple[float, float]
+        self,
+        labels: list[int],
+        boxes: list[Array],
+        label: int,
+        options: Array,
+        size: tuple[float, float],
+        masks: Tensor | None,
     ) -> Float[Array, " option"]:
         """How much each option would break, beside the objects that are there."""
         there = len(labels)
         everything = torch.from_numpy(np.concatenate([*(b[None] for b in boxes), options]).astype(np.float32))
         one_hot = torch.zeros(len(everything), len(self.constraints.names) + 1)
         one_hot[torch.arange(len(everything)), torch.tensor([*labels, *[label] * len(options)])] = 1.0
-        found = ground(self.constraints, one_hot, everything, size=size, temperature=0.02, threshold=0.3)
+        found = ground(self.constraints, one_hot, everything, size=size, masks=masks, temperature=0.02, threshold=0.3)
         broken = (self.cost[found.rule] * found.premise * (1.0 - found.head)).numpy()
         first, second = found.first.numpy(), found.second.numpy()
         energy = np.zeros(len(everything))
