@@ -31,6 +31,8 @@ RUNS = HERE.parent / "runs" / NAME
 BURN_IN, STEPS = 120, 80
 """Steps on labels alone (shared by the arms of a seed), then of the arm: 200 in all."""
 THRESHOLD = 0.5
+ALL = 0
+"""In the place of a number of labelled films: all of them, the most that any use of the unlabelled ones could be worth."""
 
 _PSEUDO = ("teacher.weight={teacher}", "teacher.start=0", "teacher.batch=2")
 _REFINER = ("refiner.enabled=true", "compose.rate={compose}", "compose.unlabelled=true")
@@ -68,7 +70,8 @@ PLACEBO = {
 
 @dataclass(frozen=True)
 class Job:
-    """One arm of one seed; `count` films are labelled. `split` "val" is for choosing settings, "test" for the result."""
+    """One arm of one seed; `count` films are labelled (`ALL`: every training film). `split` "val" is for choosing settings,
+    "test" for the result."""
 
     data: str
     count: int
@@ -82,13 +85,20 @@ class Job:
         """The name of its record."""
         arm = self.arm.replace(", ", "-").replace(" ", "-")
         extra = "".join(f"-{e.replace('=', '_')}" for e in self.extra)
-        return f"{self.data}-{self.count}-{arm}{extra}-{self.split}-seed{self.seed}"
+        return f"{self.films}-{arm}{extra}-{self.split}-seed{self.seed}"
+
+    @property
+    def films(self) -> str:
+        """The data set and how many of its films are labelled."""
+        return f"{self.data}-{self.count or 'all'}"
 
 
 def labelled(job: Job) -> tuple[str, ...]:
     """The overrides that pick the labelled films of a seed: other films for another seed."""
     if job.data.startswith("phantom"):
         return (f"data.train.start={1000 * job.seed}", f"data.train.count={job.count}")
+    if job.count == ALL:
+        return ("data.few=null",)
     return (f"data.few.count={job.count}", f"data.few.seed={job.seed}")
 
 
@@ -100,7 +110,7 @@ def burn_in_config(job: Job) -> TrainConfig:
 
 def burn_in_folder(job: Job) -> Path:
     """Where the shared burn-in of a seed lies."""
-    return RUNS / f"{job.data}-{job.count}-burn-in-seed{job.seed}"
+    return RUNS / f"{job.films}-burn-in-seed{job.seed}"
 
 
 def arm_config(job: Job) -> TrainConfig:

@@ -19,7 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import arms
-from arms import ARMS, NAME, Job
+from arms import ALL, ARMS, NAME, Job
 from detection import rate
 from harness import HERE, Figure, data_folder, figure
 
@@ -38,6 +38,7 @@ def grid() -> list[Job]:
     """Every run, the ones that decide first."""
     jobs = [Job("phantom", 16, arm, seed) for seed in SEEDS for arm in ARMS]
     jobs += [Job(data, 16, arm, seed) for data, some in REAL.items() for seed in SEEDS for arm in some]
+    jobs += [Job(data, ALL, "supervised", seed) for data in REAL for seed in SEEDS]
     jobs += [Job("phantom", count, arm, seed) for count in (8, 32) for seed in SEEDS for arm in THREE]
     return jobs
 
@@ -74,13 +75,15 @@ def figures() -> list[Figure]:
         compute(job for job in grid() if job.arm in THREE)
         compute(grid())
     found: list[Figure] = []
-    for data, count in (("phantom", 16), ("jsrt", 16), ("covid-cxr", 16), ("phantom", 8), ("phantom", 32)):
+    for data in ("phantom", *REAL):
+        found += _of(data, 16)
+    for data, count in (*((data, ALL) for data in REAL), ("phantom", 8), ("phantom", 32)):
         found += _of(data, count)
     return found
 
 
 def _of(data: str, count: int) -> list[Figure]:
-    title = f"{data}, {count} films"
+    title = f"{data}, {count} films" if count else f"{data}, every training film labelled"
     found = []
     for arm in ARMS:
         runs = recorded(data, count, arm)

@@ -57,7 +57,7 @@ def require_masks(samples: Sequence[Sample], names: Sequence[str], look_at: int 
     first = (samples[i] for i in range(min(look_at, len(samples))))
     if not any(a.mask is not None for s in first for a in s.annotations if a.name in names and not a.iscrowd):
         message = "the model learns from masks, but the annotations of the first training images are boxes only"
-        cure = "use annotations with segmentations, or model.kind: faster_rcnn or retinanet"
+        cure = "use annotations with segmentations, or model.kind: faster_rcnn, cascade_rcnn or retinanet"
         raise DataError(Problem(message, cure=cure))
 
 

@@ -52,7 +52,7 @@ class ConstraintConfig(_Strict):
     learn_confidence: bool = False
     """Learn how far each rule can be trusted from the labelled images and the teacher's sure detections."""
     unlabelled_batch: int = Field(0, ge=0)
-    """Unlabelled images a step that the constraints alone are computed on."""
+    """Unlabelled images a step that, without a teacher, constraints and energy alone are computed on."""
 
 
 class TeacherConfig(_Strict):
@@ -109,6 +109,55 @@ class RefinerConfig(_Strict):
     """Predictions of the run are refined, too."""
 
 
+class EnergyConfig(_Strict):
+    """An energy of scenes, given their images, that the detector lowers (see `neurosym.learning.energy_term`).
+
+    It learns from labelled films at each step, and from as many unlabelled ones as the teacher, if there is one, or
+    `constraints.unlabelled_batch` shows.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    """Of the energy in the loss; 0 trains without one."""
+    start_after_updates: int = Field(50, ge=0)
+    """Updates of the energy before the detector hears of it."""
+    warmup_steps: int = Field(50, ge=0)
+    """Then its weight grows linearly from 0 over these steps."""
+    updates: int = Field(1, ge=1)
+    """Updates of the energy at each step of the detector."""
+    lr: float = Field(3e-3, gt=0)
+    """Of the energy, which has a few hundred updates to learn in."""
+    contrast: Literal["margin", "infonce"] = "margin"
+    image_features: bool = True
+    """False: the energy knows only which scenes are likely at large (an ablation)."""
+    relations: bool = True
+    """False leaves out of its graphs whatever relates two detections (an ablation)."""
+    hidden: int = Field(48, ge=8)
+    rounds: int = Field(2, ge=1)
+
+
+class InstancesConfig(_Strict):
+    """Refinement of instance masks when the run predicts (see `neurosym.learning.mask_refinement`); of models with masks."""
+
+    enabled: bool = False
+    classes: tuple[str, ...] = ()
+    """Which may be changed, added or deleted; none named: all of them."""
+    iterations: int = Field(3, ge=1)
+    branching: int = Field(2, ge=1)
+    gain: float = Field(0.05, ge=0)
+    """By how much a change must raise the scorer's estimate."""
+    threshold: float = Field(0.5, ge=0, le=1)
+    """Detections of at least this score are the scene, others what may be added to it."""
+    images: bool = True
+    """The scorer sees how bright the film is in and around masks."""
+    films: int = Field(200, ge=1)
+    """Labelled films that it learns from at most."""
+    groups: int = Field(6, ge=1)
+    """Spoilt scenes of each."""
+    steps: int = Field(240, ge=1)
+    hidden: int = Field(32, ge=8)
+    rounds: int = Field(2, ge=1)
+
+
 class TrainConfig(_Strict):
     """Everything a run depends on."""
 
@@ -128,6 +177,8 @@ class TrainConfig(_Strict):
     teacher: TeacherConfig = TeacherConfig()
     refiner: RefinerConfig = RefinerConfig()
     compose: ComposeConfig = ComposeConfig()
+    energy: EnergyConfig = EnergyConfig()
+    instances: InstancesConfig = InstancesConfig()
     initial: str = ""
     """A run folder, relative to the config file, whose averaged weights this run starts from."""
 

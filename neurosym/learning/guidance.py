@@ -1,9 +1,11 @@
-"""What knowledge adds to a training step: violation, refiner, consistency and learned confidences, behind one object.
+"""What knowledge adds to training: violation, refiner, consistency, energy, learned confidences, behind one object.
 
     compose    every step: lay labelled findings onto films where the rules let them be; onto unlabelled ones, too
     prepare    when the teacher starts: see how it errs on composed films, sample scenes from ontology, rules and labelled
                films, and train the refiner to undo such errors
+    watch      after each pass: what the energy needs of it
     losses     every step: named terms from the detector's scenes on labelled and unlabelled images
+    finish     when training ends: the scorer that refines instance masks at test time
 
 Each term grows linearly from 0 over its warm-up. Everything that a resumed run needs is in `state`.
 """
@@ -26,7 +28,9 @@ from neurosym.constraints.exact import exact_loss
 from neurosym.constraints.graph import (
     ErrorModel,
     GraphSettings,
+    InstanceScorer,
     ObjectScene,
+    OntologyGraph,
     RefinerSettings,
     SamplerSettings,
     SceneRefiner,
@@ -41,12 +45,14 @@ from neurosym.knowledge import Knowledge
 from neurosym.learning.batches import make_batch
 from neurosym.learning.composed import Composer
 from neurosym.learning.config import RefinerConfig, TrainConfig
+from neurosym.learning.energy_term import EnergyTerm, Watched
+from neurosym.learning.mask_refinement import fitted_scorer, require_masks_to_refine, restored_scorer
 from neurosym.learning.teacher import Lesson, Teacher, in_pixels
-from neurosym.models.scene import SceneProposals
+from neurosym.models.scene import SceneModel, SceneProposals, Target
 from neurosym.records import Sample
 
 log = logging.getLogger(__name__)
-_REFINER, _CONFIDENCES = "refiner.", "confidences."
+_REFINER, _CONFIDENCES, _ENERGY, _SCORER = "refiner.", "confidences.", "energy.", "scorer."
 COMPOSED, ANYWHERE = SamplerSettings(move=0.08), SamplerSettings(free=1.0)
 """A pasted finding's look belongs to its place more than its box does, so it is moved less; without rules, nothing is known."""
 WATCH, WATCH_RATE = 4, 2.0
@@ -82,7 +88,9 @@ class Guidance:
     ) -> None:
         self.config, self.names, self.images, self.device = config, names, images, device
         self.knowledge = knowledge
-        self.active = config.constraints.weight > 0 or config.refiner.enabled or config.compose.rate > 0
+        acting = (config.constraints.weight, config.refiner.enabled, config.compose.rate, config.energy.weight)
+        self.active = any(value > 0 for value in acting)
+        require_masks_to_refine(config, names, images)
         if self.active:
             _ = self.constraints  # rules that constrain nothing are refused before a run folder is touched
         self.refiner: SceneRefiner | None = None
@@ -96,11 +104,19 @@ class Guidance:
         if config.constraints.learn_confidence and self.active:
             self.confidences = RuleConfidences(self.constraints)
             self.confidences.observe_annotations(annotated_scene(sample) for sample in images)
+        self.energy: EnergyTerm | None = None
+        if config.energy.weight > 0:
+            channels = config.model.fpn_channels
+            self.energy = EnergyTerm(config.energy, self.constraints, self._ontology(), channels, config.seed, device)
+        self.scorer: InstanceScorer | None = None
 
     @cached_property
     def constraints(self) -> ConstraintSet:
         """The compiled rules; an error if knowledge is to act and no rule constrains the detector."""
         return compile_constraints(self.knowledge, self.names, required=self.active).to(self.device)
+
+    def _ontology(self) -> OntologyGraph:
+        return ontology_graph(self.constraints.to("cpu"), self.knowledge.ontology)
 
     def _sampler(self, settings: SamplerSettings | None = None) -> SceneSampler:
         constraints = self.constraints.to("cpu")
@@ -155,11 +171,10 @@ class Guidance:
             return
         if self.composer is None:
             raise ConfigError("refiner.enabled: no training image has an object of the detector's classes; label some")
-        graph = ontology_graph(self.constraints.to("cpu"), self.knowledge.ontology)
         log.info("training the refiner on %d sampled scenes", self.config.refiner.scenes)
         self.refiner = train_refiner(
             self.constraints,
-            graph,
+            self._ontology(),
             self.scenes,
             self._errors(teacher),
             refiner_settings(self.config.refiner),
@@ -167,6 +182,29 @@ class Guidance:
             progress,
             self.device,
         )
+
+    def finish(self) -> None:
+        """Train the scorer of instance masks, once."""
+        if self.config.instances.enabled and self.scorer is None:
+            self.scorer = fitted_scorer(self.config, self.constraints.to("cpu"), self._ontology(), self.images)
+
+    def watch(
+        self,
+        model: SceneModel,
+        scenes: Sequence[SceneProposals],
+        images: Sequence[Tensor] = (),
+        targets: Sequence[Target] = (),
+    ) -> list[Watched]:
+        """What the energy needs of the pass that made these scenes (see `EnergyTerm.watch`); nothing without an energy."""
+        return [] if self.energy is None else self.energy.watch(model, scenes, images, targets)
+
+    def energy_losses(self, step: int, labelled: Sequence[Watched], unlabelled: Sequence[Watched]) -> dict[str, Tensor]:
+        """Update the energy with what was watched at the detector's `step`; its term, if it may teach yet."""
+        return {} if self.energy is None else self.energy.losses(step, labelled, unlabelled)
+
+    def figures(self) -> dict[str, float]:
+        """What a step's line of the log says beside the losses."""
+        return {} if self.energy is None else self.energy.figures()
 
     def losses(
         self,
@@ -256,16 +294,26 @@ class Guidance:
             found |= {f"{_REFINER}{k}": v for k, v in self.refiner.network.state_dict().items()}
         if self.confidences is not None:
             found |= {f"{_CONFIDENCES}{k}": v for k, v in self.confidences.state_dict().items()}
+        if self.energy is not None:
+            found |= {f"{_ENERGY}{k}": v for k, v in self.energy.state().items()}
+        if self.scorer is not None:
+            found |= {f"{_SCORER}{k}": v for k, v in self.scorer.network.state_dict().items()}
         return found
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take up tensors that `state` gave."""
-        weights = {k.removeprefix(_REFINER): v for k, v in state.items() if k.startswith(_REFINER)}
+        weights = refiner_weights(state)
         if weights and self.config.refiner.enabled:
             self.refiner = restored_refiner(self.config, self.names, self.knowledge, weights, self.device)
-        learned = {k.removeprefix(_CONFIDENCES): v for k, v in state.items() if k.startswith(_CONFIDENCES)}
+        learned = _part(state, _CONFIDENCES)
         if learned and self.confidences is not None:
             self.confidences.load_state_dict(learned)
+        energy = _part(state, _ENERGY)
+        if energy and self.energy is not None:
+            self.energy.load(energy)
+        scorer = scorer_weights(state)
+        if scorer and self.config.instances.enabled:
+            self.scorer = restored_scorer(self.config, self.names, self.knowledge, scorer)
 
 
 def restored_refiner(
@@ -285,7 +333,16 @@ def restored_refiner(
 
 def refiner_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The refiner's part of a run's saved tensors."""
-    return {k.removeprefix(_REFINER): v for k, v in state.items() if k.startswith(_REFINER)}
+    return _part(state, _REFINER)
+
+
+def scorer_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a run's saved tensors that scores instance masks."""
+    return _part(state, _SCORER)
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def object_scene(sample: Sample, names: Sequence[str]) -> ObjectScene:

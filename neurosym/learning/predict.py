@@ -1,25 +1,28 @@
-"""`predict`: a trained run and images → scenes."""
+"""`predict`: a trained run and images → scenes, refined as the run's config says."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from neurosym.constraints.graph import SceneRefiner
+from neurosym.constraints.graph import InstanceScorer, SceneRefiner
 from neurosym.data.masks import encode_mask
 from neurosym.errors import Problem, TrainingError, short_path
 from neurosym.learning.batches import to_tensor
 from neurosym.learning.checkpoint import latest_checkpoint, load_guidance, load_weights
-from neurosym.learning.guidance import refiner_weights, restored_refiner
+from neurosym.learning.guidance import refiner_weights, restored_refiner, scorer_weights
+from neurosym.learning.mask_refinement import refined_masks, restored_scorer
 from neurosym.learning.runfolder import OpenRun
-from neurosym.learning.teacher import in_pixels, refine_all, sure_objects
+from neurosym.learning.teacher import in_pixels, masks_of, refine_all, sure_objects
 from neurosym.learning.train import pick_device
 from neurosym.models.build import build_model
 from neurosym.models.scene import SceneModel
 from neurosym.records import Box, Detection, Sample, Scene
 
+log = logging.getLogger(__name__)
 PROPOSALS = 300
 """Objects of an image that a refiner is asked about at most."""
 
@@ -28,6 +31,9 @@ def predict(
     run: OpenRun, images: Sequence[Sample], batch_size: int = 4, progress: Callable[[int, int], None] | None = None
 ) -> list[Scene]:
     """Detect on images; the scenes carry the images' own study labels, which the model does not predict, and masks if it has.
+
+    Where the run has a refiner for it (`refiner.at_test`), the scenes are refined; where it has a scorer of instance masks
+    (`instances.enabled`), so are the masks of what was found.
 
     Raises:
         TrainingError: the run has no finished checkpoint.
@@ -38,13 +44,16 @@ def predict(
     device = pick_device(run.config)
     model = build_model(run.config.model, run.names, load=False).to(device)
     load_weights(checkpoint, model)
-    refiner = None if model.uses_masks else _refiner(run, checkpoint, device)  # a refiner knows boxes only
-    scenes = []
+    refiner, scorer = _refiner(run, checkpoint, device), _scorer(run, checkpoint)
+    scenes: list[Scene] = []
     for start in range(0, len(images), batch_size):
         samples = [images[i] for i in range(start, min(start + batch_size, len(images)))]
         pixels = [to_tensor(s.image, device) for s in samples]
         found = model.detect(pixels) if refiner is None else detect_refined(model, refiner, pixels)
-        scenes += [scene_of(s, f, run.names) for s, f in zip(samples, found, strict=True)]
+        made = [scene_of(s, f, run.names) for s, f in zip(samples, found, strict=True)]
+        if scorer is not None:
+            made = [refined_masks(m, scorer, run.config, s.image) for m, s in zip(made, samples, strict=True)]
+        scenes += made
         if progress is not None:
             progress(len(scenes), len(images))
     return scenes
@@ -58,19 +67,37 @@ def _refiner(run: OpenRun, checkpoint: Path, device: torch.device) -> SceneRefin
     return restored_refiner(run.config, run.names, run.knowledge, weights, device) if weights else None
 
 
+def _scorer(run: OpenRun, checkpoint: Path) -> InstanceScorer | None:
+    """The run's scorer of instance masks, if its predictions are to be refined by it."""
+    if not run.config.instances.enabled:
+        return None
+    weights = scorer_weights(load_guidance(checkpoint))
+    if not weights:
+        log.warning("%s: masks are not refined, their scorer is trained when training ends", short_path(run.path))
+        return None
+    return restored_scorer(run.config, run.names, run.knowledge, weights)
+
+
 @torch.no_grad()
 def detect_refined(
     model: SceneModel, refiner: SceneRefiner, images: list[torch.Tensor]
 ) -> list[dict[str, torch.Tensor]]:
-    """Detections of the refined scenes: like `SceneModel.detect`, scored by class probability · √(estimated overlap)."""
+    """Detections of the refined scenes: like `SceneModel.detect`, scored by class probability · √(estimated overlap).
+
+    Where the model has masks each detection has one (`SceneModel.masks_of`); an object that has no pixel is none.
+    """
     model.eval()
     scenes = [in_pixels(s, image) for s, image in zip(model.propose(images, PROPOSALS), images, strict=True)]
-    found = []
+    objects = []
     for better in refine_all(refiner, scenes):
         scores = better.probabilities * better.fit[:, None].sqrt()
-        target, score = sure_objects(better.probabilities, better.boxes, model.config.score_threshold, scores)
-        found.append({"boxes": target["boxes"], "labels": target["labels"], "scores": score})
-    return found
+        objects.append(sure_objects(better.probabilities, better.boxes, model.config.score_threshold, scores))
+    found = [o.target | {"scores": o.scores} for o in objects]
+    if not model.uses_masks:
+        return found
+    masks = masks_of(model, images, scenes, objects)
+    found = [f | {"masks": m} for f, m in zip(found, masks, strict=True)]
+    return [{k: v[f["masks"].flatten(1).any(1)] for k, v in f.items()} for f in found]
 
 
 def scene_of(sample: Sample, found: dict[str, torch.Tensor], names: Sequence[str]) -> Scene:

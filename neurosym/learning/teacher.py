@@ -2,7 +2,8 @@
 
 A mean teacher for detectors (Tarvainen & Valpola 2017; Liu et al., Unbiased Teacher, 2021): it sees the plain image, its sure
 objects become the student's targets on the augmented one. With a refiner, what it says is first put into the company of
-everything else on the image, of the ontology and of the rules (`neurosym.constraints.graph`).
+everything else on the image, of the ontology and of the rules (`neurosym.constraints.graph`). Where the model has masks, so
+have the targets: of the proposal that an object was, or of the mask branch on the refined box (`SceneModel.masks_of`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision.ops import nms
 
@@ -20,7 +21,7 @@ from neurosym.constraints.graph import ObjectScene, RefinedScene, SceneRefiner
 from neurosym.learning.batches import augment, to_target, to_tensor
 from neurosym.models.build import build_model
 from neurosym.models.config import DetectorConfig
-from neurosym.models.scene import SceneModel, SceneProposals, Target
+from neurosym.models.scene import SceneModel, SceneProposals, Target, unknown_masks
 from neurosym.records import Sample
 
 Compose = Callable[[Sequence[Sample], Sequence[ObjectScene]], list[Sample]]
@@ -33,8 +34,8 @@ SUPPRESS = 0.5
 class Lesson:
     """One unlabelled image as the student is shown it, with what the teacher said of it, in the same pixels.
 
-    `target` are the sure objects; `probabilities` and `boxes` everything that was refined (empty without a refiner); `seen` is
-    the teacher's own scene, in pixels of the plain image.
+    `target` are the sure objects, with masks of the image's size where the model has masks; `probabilities` and `boxes`
+    everything that was refined (empty without a refiner); `seen` is the teacher's own scene, in pixels of the plain image.
     """
 
     image: Float[Tensor, "3 height width"]
@@ -60,6 +61,10 @@ class Teacher:
         """The scenes of plain images, boxes in pixels of those images."""
         return [in_pixels(s, image) for s, image in zip(self.model.propose(images), images, strict=True)]
 
+    def masks(self, images: list[Tensor], scenes: Sequence[SceneProposals], objects: Sequence[Objects]) -> list[Tensor]:
+        """The masks of objects on the images that it looked at last (see `masks_of`)."""
+        return masks_of(self.model, images, scenes, objects)
+
 
 def in_pixels(scene: SceneProposals, image: Tensor) -> SceneProposals:
     """A scene with its boxes in pixels of the image that it was made from, not of the scaled one."""
@@ -74,22 +79,47 @@ def refine_all(refiner: SceneRefiner, scenes: Sequence[SceneProposals]) -> list[
     return refiner.refine([(s.probabilities, s.boxes, s.size) for s in scenes if s.size is not None])
 
 
+@dataclass(frozen=True)
+class Objects:
+    """Objects that were picked from a scene: `proposal` is the row of the scene that each of them is."""
+
+    boxes: Float[Tensor, "object 4"]
+    labels: Int[Tensor, " object"]
+    scores: Float[Tensor, " object"]
+    proposal: Int[Tensor, " object"]
+
+    @property
+    def target(self) -> Target:
+        """Boxes and labels."""
+        return {"boxes": self.boxes, "labels": self.labels}
+
+
 def sure_objects(
     probabilities: Float[Tensor, "box leaf"],
     boxes: Float[Tensor, "box 4"],
     threshold: float,
     scores: Float[Tensor, "box leaf"] | None = None,
-) -> tuple[Target, Float[Tensor, " object"]]:
-    """The objects of at least `threshold`, each class with its duplicates suppressed, as a target; and their scores."""
+) -> Objects:
+    """The objects of at least `threshold`, each class with its duplicates suppressed."""
     scores = probabilities if scores is None else scores
-    found_boxes, found_labels, found_scores = [boxes[:0]], [boxes.new_zeros(0, dtype=torch.int64)], [boxes.new_zeros(0)]
+    none = boxes.new_zeros(0, dtype=torch.int64)
+    found, labels, found_scores = [none], [none], [boxes.new_zeros(0)]
     for label in range(1, probabilities.shape[1]):
         chosen = (scores[:, label] >= threshold).nonzero()[:, 0]
         kept = chosen[nms(boxes[chosen], scores[chosen, label], SUPPRESS)]
-        found_boxes.append(boxes[kept])
-        found_labels.append(torch.full_like(kept, label))
+        found.append(kept)
+        labels.append(torch.full_like(kept, label))
         found_scores.append(scores[kept, label])
-    return {"boxes": torch.cat(found_boxes), "labels": torch.cat(found_labels)}, torch.cat(found_scores)
+    proposal = torch.cat(found)
+    return Objects(boxes[proposal], torch.cat(labels), torch.cat(found_scores), proposal)
+
+
+def masks_of(
+    model: SceneModel, images: list[Tensor], scenes: Sequence[SceneProposals], objects: Sequence[Objects]
+) -> list[Bool[Tensor, "object height width"]]:
+    """Masks of each image's size of the objects picked from the scenes that the model has just proposed, refined or not."""
+    own = [s.masks[o.proposal] for s, o in zip(scenes, objects, strict=True) if s.masks is not None]
+    return model.masks_of(images, [o.boxes for o in objects], [o.labels for o in objects], own)
 
 
 def lessons(
@@ -100,31 +130,29 @@ def lessons(
     rng: np.random.Generator | None,
     compose: Compose | None = None,
 ) -> list[Lesson]:
-    """What the student is to learn from unlabelled samples; images and boxes are augmented together if a generator is given.
+    """What the student is to learn from unlabelled samples; images, boxes and masks are augmented together if `rng` is given.
 
-    The teacher looks at the plain images; `compose` then lays objects onto them, which are added to what it is sure of.
+    The teacher looks at the plain images; `compose` then lays objects onto them, which are added to what it is sure of. Of an
+    object whose mask has no pixel the shape is unknown, not empty: its pixels teach nothing.
     """
     images = [to_tensor(s.image, teacher.device) for s in samples]
     scenes = teacher.look(images)
     refined = refine_all(refiner, scenes) if refiner is not None else [None] * len(scenes)
-    everything = [scene if better is None else better for scene, better in zip(scenes, refined, strict=True)]
-    targets = [sure_objects(told.probabilities, told.boxes, threshold)[0] for told in everything]
+    told = [scene if better is None else better for scene, better in zip(scenes, refined, strict=True)]
+    objects = [sure_objects(t.probabilities, t.boxes, threshold) for t in told]
+    targets = [o.target for o in objects]
+    if all(s.masks is not None for s in scenes):
+        parts = zip(targets, teacher.masks(images, scenes, objects), strict=True)
+        targets = [t | {"masks": _known(t["boxes"], masks)} for t, masks in parts]
     if compose is not None:
         films = compose(samples, [_objects(t, i) for t, i in zip(targets, images, strict=True)])
         images = [to_tensor(film.image, teacher.device) for film in films]
         targets = [_joined(t, film, teacher) for t, film in zip(targets, films, strict=True)]
     found = []
-    for image, scene, better, told, target in zip(images, scenes, refined, everything, targets, strict=True):
-        soft = told.boxes if better is not None else told.boxes[:0]
-        # the sure objects and the refined ones move with the image at once; the labels are their numbers on the way
-        boxes = torch.cat([target["boxes"], soft])
-        moved: Target = {"boxes": boxes, "labels": torch.arange(len(boxes), device=boxes.device)}
-        if rng is not None:
-            image, moved = _moved(image, moved, rng)
-        sure = moved["labels"] < len(target["labels"])
-        shown = {"boxes": moved["boxes"][sure], "labels": target["labels"][moved["labels"][sure]]}
-        probabilities = told.probabilities[moved["labels"][~sure] - len(target["labels"])]
-        found.append(Lesson(image, shown, probabilities, moved["boxes"][~sure], scene))
+    for image, scene, better, told_of_it, target in zip(images, scenes, refined, told, targets, strict=True):
+        soft = told_of_it.boxes if better is not None else told_of_it.boxes[:0]
+        image, shown, rows, boxes = _shown(image, target, soft, rng)
+        found.append(Lesson(image, shown, told_of_it.probabilities[rows], boxes, scene))
     return found
 
 
@@ -137,8 +165,32 @@ def _objects(target: Target, image: Tensor) -> ObjectScene:
 
 def _joined(target: Target, film: Sample, teacher: Teacher) -> Target:
     """The target, and what was laid onto the film."""
-    more = to_target(film, teacher.model.names)
+    more = to_target(film, teacher.model.names, masks="masks" in target)
     return {k: torch.cat([v, more[k].to(v)]) for k, v in target.items()}
+
+
+def _shown(
+    image: Tensor, target: Target, soft: Tensor, rng: np.random.Generator | None
+) -> tuple[Tensor, Target, Tensor, Tensor]:
+    """The image, the target, and which of the soft boxes are left and where, all moved together."""
+    count = len(target["labels"])
+    boxes = torch.cat([target["boxes"], soft])
+    # the labels are the objects' numbers on the way
+    moved: Target = {"boxes": boxes, "labels": torch.arange(len(boxes), device=boxes.device)}
+    if "masks" in target:
+        moved["masks"] = torch.cat([target["masks"], target["masks"].new_zeros(len(soft), *image.shape[-2:])])
+    if rng is not None:
+        image, moved = _moved(image, moved, rng)
+    number = moved["labels"]
+    sure = number < count
+    shown = {k: v[sure] for k, v in moved.items()} | {"labels": target["labels"][number[sure]]}
+    return image, shown, number[~sure] - count, moved["boxes"][~sure]
+
+
+def _known(boxes: Tensor, masks: Tensor) -> Tensor:
+    """The masks as a target has them."""
+    unknown = unknown_masks(boxes, *masks.shape[1:])
+    return torch.where(masks.flatten(1).any(1)[:, None, None], masks.to(torch.uint8), unknown)
 
 
 def _moved(image: Tensor, target: Target, rng: np.random.Generator) -> tuple[Tensor, Target]:

@@ -1,7 +1,8 @@
 """`train`: a config → a run folder.
 
 A step learns from labelled images; once the teacher has started, also from what it says of unlabelled ones; and, where the
-config asks for it, from what knowledge says of both (`neurosym.learning.guidance`).
+config asks for it, from what knowledge says of both (`neurosym.learning.guidance`). What else knowledge needs of the labelled
+images is learned before the last checkpoint is written.
 
 The folder holds ``config.yaml`` (resolved), ``knowledge/`` (copies of the files), ``checkpoints/``, ``log.jsonl`` (a line a
 step) and TensorBoard events. The same config and seed give the same weights on a CPU; an interrupted run is resumed from its
@@ -70,7 +71,8 @@ def train(config: TrainConfig, out: str | Path, resume: bool = False, progress: 
     knowledge = load_knowledge((config.base / p for p in config.knowledge), config.reason)
     images = open_split(config.data, "train", config.base, knowledge)
     unlabelled: Sequence[Sample] = ()
-    if config.teacher.weight > 0 or (config.constraints.weight > 0 and config.constraints.unlabelled_batch):
+    knows = config.constraints.weight > 0 or config.energy.weight > 0
+    if config.teacher.weight > 0 or (knows and config.constraints.unlabelled_batch):
         unlabelled = open_split(config.data, "unlabelled", config.base, knowledge)
     names = class_names(config.data, images, knowledge)
     trainer = _Trainer(config, names, knowledge, images, unlabelled, Path(out))
@@ -216,6 +218,8 @@ class _Trainer:
                     writer.add_scalar(f"train/{key}", value, self.step)
                 if self.step % optim.checkpoint_every == 0 or self.step == optim.steps:
                     log_file.flush()
+                    if self.step == optim.steps:
+                        self.guidance.finish()
                     self._save()
                 if progress is not None:
                     progress(self.step, optim.steps, terms)
@@ -229,8 +233,11 @@ class _Trainer:
         samples = self.guidance.compose(chosen, self.step)
         images, targets = make_batch(samples, self.names, self.device, rng, self.model.uses_masks)
         losses, scenes = self.model(images, targets)
-        pseudo, unlabelled, taught = self._unlabelled_step(rng)
-        losses = losses | pseudo | self.guidance.losses(self._taught_steps(), scenes, unlabelled, taught)
+        labelled = self.guidance.watch(self.model, scenes, images, targets)
+        pseudo, others, taught = self._unlabelled_step(rng)
+        unlabelled = self.guidance.watch(self.model, others)
+        losses = losses | pseudo | self.guidance.losses(self._taught_steps(), scenes, others, taught)
+        losses = losses | self.guidance.energy_losses(self.step, labelled, unlabelled)
         total = sum_terms(losses)
         self._require_finite(total, losses)
         for group in self.optimizer.param_groups:
@@ -242,7 +249,8 @@ class _Trainer:
             raise TrainingError(f"step {self.step + 1}: the gradient is not finite; lower train.lr")
         self.optimizer.step()
         self._update_average()
-        return {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}
+        terms = {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}
+        return terms | self.guidance.figures()
 
     def _require_finite(self, total: Tensor, losses: dict[str, Tensor]) -> None:
         if not math.isfinite(float(total.detach())):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neurosym.errors import ConfigError, did_you_mean
+from neurosym.models.cascade_rcnn import CascadeDetector
 from neurosym.models.config import DetectorConfig
 from neurosym.models.detector import Detector
 from neurosym.models.mask_rcnn import MaskDetector
@@ -14,6 +15,7 @@ from neurosym.models.segmenter import FpnSegmenter
 
 MODELS: dict[str, type[SceneModel]] = {
     "faster_rcnn": Detector,
+    "cascade_rcnn": CascadeDetector,
     "retinanet": RetinaDetector,
     "mask_rcnn": MaskDetector,
     "fpn_segmenter": FpnSegmenter,

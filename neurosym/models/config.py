@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Backbone = Literal["lite0", "resnet18", "resnet50"]
-Kind = Literal["faster_rcnn", "retinanet", "mask_rcnn", "fpn_segmenter"]
+Kind = Literal["faster_rcnn", "cascade_rcnn", "retinanet", "mask_rcnn", "fpn_segmenter"]
 
 
 class DetectorConfig(BaseModel):

@@ -6,7 +6,7 @@ the decoded boxes with their gradients. `Detector.forward` returns both from one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +49,8 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
         logits, regression = self.box_predictor(self.box_head(pooled))
         self.last = RoIPass(logits, regression, proposals, image_shapes, features, sampled)
         if targets is not None and self.training:
+            if not len(logits):  # a mean over nothing is no number
+                return [], {"loss_classifier": logits.sum(), "loss_box_reg": regression.sum()}
             classifier, box = fastrcnn_loss(logits, regression, labels, regression_targets)
             return [], {"loss_classifier": classifier, "loss_box_reg": box}
         if self.training:
@@ -125,6 +127,11 @@ class Detector(SceneModel):
         found: list[dict[str, Tensor]] = self.eval().net(images)
         self.train(training)
         return found
+
+    def pyramid(self) -> Mapping[str, Tensor]:
+        """The feature pyramid of the last `forward` or `propose`."""
+        levels: dict[str, Tensor] = self.net.roi_heads.last.features
+        return levels
 
     def _scenes(self) -> list[SceneProposals]:
         """Each proposal as the box of its likeliest class; near-duplicates are suppressed, the surest stay."""

@@ -11,18 +11,16 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_loss
+from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_loss, paste_masks_in_image
 from torchvision.ops import MultiScaleRoIAlign
 
 from neurosym.models.config import DetectorConfig
 from neurosym.models.detector import BoxHeads, Detector, likeliest
-from neurosym.models.scene import SceneProposals, Target, with_masks
+from neurosym.models.scene import MASK_THRESHOLD, SceneProposals, Target, with_masks
 from neurosym.models.soft_masks import cells_of, paste
-
-MASK_THRESHOLD = 0.5
-"""Probability above which a pixel belongs to a detection."""
 
 
 class MaskHeads(BoxHeads):
@@ -81,6 +79,24 @@ class MaskDetector(Detector):
     def detect(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """Final detections in pixels of the given images: `boxes`, `labels`, `scores`, `masks` (bool, image size)."""
         return [f | {"masks": f["masks"][:, 0] > MASK_THRESHOLD} for f in super().detect(images)]
+
+    @torch.no_grad()
+    def masks_of(
+        self,
+        images: list[Tensor],
+        boxes: list[Float[Tensor, "_ 4"]],
+        labels: list[Tensor],
+        own: list[Float[Tensor, "_ _ _"]],
+    ) -> list[Bool[Tensor, "_ _ _"]]:
+        """What the mask branch sees in the boxes now, of the classes that they are now; `own` is not needed."""
+        heads = self.net.roi_heads
+        scaled = [
+            box * box.new_tensor([width / image.shape[-1], height / image.shape[-2]] * 2)
+            for box, image, (height, width) in zip(boxes, images, heads.last.sizes, strict=True)
+        ]
+        soft = maskrcnn_inference(heads.mask_logits(scaled), labels)
+        parts = zip(soft, boxes, images, strict=True)
+        return [paste_masks_in_image(m, b, i.shape[-2:])[:, 0] > MASK_THRESHOLD for m, b, i in parts]
 
     def _scenes(self) -> list[SceneProposals]:
         scenes = super()._scenes()

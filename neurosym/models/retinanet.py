@@ -13,7 +13,7 @@ are group-normalised, as in torchvision's second version, which a training of a 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -50,6 +50,8 @@ class _UpperLevels(nn.Module):
 
 class RetinaDetector(SceneModel):
     """RetinaNet with three anchor sizes within each octave, in every aspect ratio of the config."""
+
+    _seen: dict[str, Tensor]
 
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
         super().__init__(config, names, load)
@@ -94,8 +96,14 @@ class RetinaDetector(SceneModel):
         self.train(training)
         return [f | {"labels": f["labels"] + 1} for f in found]
 
+    def pyramid(self) -> Mapping[str, Tensor]:
+        """The feature pyramid of the last `forward` or `propose`."""
+        return self._seen
+
     def _head(self, batch: ImageList) -> tuple[dict[str, Tensor], list[Tensor]]:
-        features = list(self.net.backbone(batch.tensors).values())
+        levels = self.net.backbone(batch.tensors)
+        self._seen = {name: level.detach() for name, level in levels.items()}
+        features = list(levels.values())
         return self.net.head(features), self.net.anchor_generator(batch, features)
 
     def _scenes(

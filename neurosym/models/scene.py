@@ -1,23 +1,25 @@
 """What every model gives to constraints: its objects as tensors with gradients, whatever kind of network found them.
 
 A two-stage detector shows its proposals, a one-stage detector its surest anchors, a segmenter the regions of its probability
-maps. All become `SceneProposals`, so that a constraint never asks which network it trains. `SceneModel` is the contract that
-`tests/contracts/test_models.py` holds every kind to.
+maps. All become `SceneProposals`, so that a constraint never asks which network it trains. What knowledge asks of the image
+beyond that is written once for all kinds: the pyramid's features in given boxes, and masks of the image's size for objects that
+were refined. `SceneModel` is the contract that `tests/contracts/test_models.py` holds every kind to.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torchvision.ops import nms
+from torchvision.ops import MultiScaleRoIAlign, nms
 
 from neurosym.models.config import DetectorConfig
+from neurosym.models.soft_masks import at_image_size
 
 Target = dict[str, Tensor]
 """`boxes` (n, 4) XYXY pixels and `labels` (n,) from 1, label 0 is the background; for models that learn from masks also
@@ -26,6 +28,11 @@ UNKNOWN = 255
 """In a target's mask: these pixels may or may not belong to the object; nothing is learned from them."""
 KEEP, SUPPRESS = 32, 0.6
 """Objects that a scene keeps, and the intersection over union above which two of them are one."""
+MASK_THRESHOLD = 0.5
+"""Probability above which a pixel belongs to a detection, and a cell to a region."""
+_ROI_CELLS, _ROI_SAMPLES = 3, 2
+_FINEST_STRIDE = 4
+"""Of the pyramid level "0"; each next one has twice that."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,48 @@ class SceneModel(nn.Module, ABC):
     @abstractmethod
     def detect(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """Final detections in pixels of the given images: `boxes`, `labels`, `scores`, for some `masks` (bool, image size)."""
+
+    @abstractmethod
+    def pyramid(self) -> Mapping[str, Tensor]:
+        """The pyramid of the last `forward` or `propose`, by torchvision's names: "0" of stride 4, "1" of 8 … and "pool"."""
+
+    @torch.no_grad()
+    def features_of(self, boxes: list[Float[Tensor, "_ 4"]]) -> list[Float[Tensor, "_ channel"]]:
+        """What the image shows in boxes: their mean pyramid features, `fpn_channels` numbers each, without gradients.
+
+        Each box is read from the level that fits its size (RoIAlign, He et al. 2017, by the rule of Lin et al. 2017, eq. 1).
+
+        Args:
+            boxes: of each image of the last `forward` or `propose`, in pixels of the scaled image, as in `SceneProposals`.
+        """
+        levels = {name: level.detach() for name, level in self.pyramid().items() if name.isdigit()}
+        first = next(iter(levels))
+        # torchvision infers strides from the ratio of sizes, which is exact for the padded batch only
+        stride = _FINEST_STRIDE * 2 ** int(first)
+        height, width = (stride * side for side in levels[first].shape[-2:])
+        pool = MultiScaleRoIAlign(list(levels), _ROI_CELLS, _ROI_SAMPLES)
+        found: Tensor = pool(levels, [b.detach() for b in boxes], [(height, width)] * len(boxes)).mean((2, 3))
+        return list(torch.split(found, [len(b) for b in boxes]))
+
+    @torch.no_grad()
+    def masks_of(
+        self,
+        images: list[Tensor],
+        boxes: list[Float[Tensor, "_ 4"]],
+        labels: list[Tensor],
+        own: list[Float[Tensor, "_ _ _"]],
+    ) -> list[Bool[Tensor, "_ _ _"]]:
+        """Masks of each image's size, (object, height, width), for objects of the last `propose` that were changed since.
+
+        Here an object keeps the soft mask that it was proposed with, enlarged bilinearly and cut at one half; it may be empty.
+
+        Args:
+            images: those that were given to `propose`.
+            boxes: where the objects of each image are now, in its pixels.
+            labels: what they are now.
+            own: the soft masks they were proposed with (rows of `SceneProposals.masks`).
+        """
+        return [at_image_size(m, i.shape[-2:]) > MASK_THRESHOLD for m, i in zip(own, images, strict=True)]
 
 
 def with_extent(targets: Sequence[Target]) -> list[Target]:

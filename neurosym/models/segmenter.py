@@ -14,7 +14,7 @@ Detections are the connected components of the map above one half, each scored b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -28,11 +28,18 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from neurosym.models.backbones import build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
-from neurosym.models.scene import KEEP, UNKNOWN, SceneModel, SceneProposals, Target, with_extent, with_masks
+from neurosym.models.scene import (
+    KEEP,
+    MASK_THRESHOLD,
+    UNKNOWN,
+    SceneModel,
+    SceneProposals,
+    Target,
+    with_extent,
+    with_masks,
+)
 from neurosym.models.soft_masks import cells_of, presence, soft_box
 
-MASK_THRESHOLD = 0.5
-"""Probability above which a pixel belongs to a detection, and a cell to a region."""
 _MEAN, _DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _LEVELS = ("0", "1", "2", "3")
 _PRIOR = 0.05
@@ -71,6 +78,7 @@ class FpnSegmenter(SceneModel):
     """Class maps, and the objects that they show; a label is a class index + 1."""
 
     uses_masks: ClassVar[bool] = True
+    _seen: dict[str, Tensor]
 
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
         super().__init__(config, names, load)
@@ -106,9 +114,15 @@ class FpnSegmenter(SceneModel):
             components(m, self.config.min_area, self.config.score_threshold, self.config.max_detections) for m in maps
         ]
 
+    def pyramid(self) -> Mapping[str, Tensor]:
+        """The feature pyramid of the last `forward` or `propose`."""
+        return self._seen
+
     def _logits(self, batch: ImageList) -> list[Tensor]:
         """Class logits of each scaled image at its own size, without the padding of the batch."""
-        coarse = self.branch(self.backbone(batch.tensors))
+        levels = self.backbone(batch.tensors)
+        self._seen = {name: level.detach() for name, level in levels.items()}
+        coarse = self.branch(levels)
         fine = F.interpolate(coarse, size=batch.tensors.shape[-2:], mode="bilinear", align_corners=False)
         return [x[:, :height, :width] for x, (height, width) in zip(fine, batch.image_sizes, strict=True)]
 

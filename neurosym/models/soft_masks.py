@@ -14,6 +14,8 @@ Constraints relate boxes, a segmenter has maps. What turns one into the other is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -63,6 +65,13 @@ def _expected(occupied: Float[Tensor, "box cell"], place: Float[Tensor, " cell"]
     before = F.pad(free_so_far[:, :-1], (1, 0)).exp()
     weight = occupied.sigmoid() * before
     return (weight * place).sum(1) / weight.sum(1)
+
+
+def at_image_size(masks: Float[Tensor, "box rows columns"], size: Sequence[int]) -> Float[Tensor, "box height width"]:
+    """Soft masks over the whole image, enlarged to its (height, width): bilinear between the middles of cells."""
+    if not len(masks):
+        return masks.new_zeros(0, *size)
+    return F.interpolate(masks[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
 
 
 def paste(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from neurosym.learning.batches import make_batch, to_tensor
 from neurosym.learning.checkpoint import Checkpoint, load_weights, save_checkpoint
 from neurosym.models.build import MODELS, build_model
 from neurosym.models.config import DetectorConfig
+from neurosym.models.detector import Detector
 from neurosym.models.scene import SceneModel, SceneProposals
 
 NAMES = ("right_lung", "heart", "left_lung")
 FILMS = list(Phantom(0, 2, PhantomConfig(size=96)))
 KINDS = sorted(MODELS)
 WITH_MASKS = [k for k in KINDS if MODELS[k].uses_masks]
+TWO_STAGE = [k for k in KINDS if issubclass(MODELS[k], Detector)]
 
 
 def small(kind: str, **more: object) -> SceneModel:
@@ -122,6 +125,33 @@ def test_images_that_show_nothing_have_finite_losses_and_gradients(kind: str) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_class_that_no_image_shows_leaves_losses_and_gradients_finite(kind: str) -> None:
+    model = small(kind).train()
+    images, targets = batch(model)
+    without = [{k: v[t["labels"] != 2] for k, v in t.items()} for t in targets]
+    assert all(0 < len(w["labels"]) < len(t["labels"]) for w, t in zip(without, targets, strict=True))
+    losses, scenes = model(images, without)
+    (total(losses) + torch.stack([s.probabilities[:, 2].sum() for s in scenes]).sum()).backward()
+    assert all(torch.isfinite(v) for v in losses.values())
+    assert all(torch.isfinite(g).all() for g in of_the_trunk(model))
+
+
+@pytest.mark.parametrize("kind", TWO_STAGE)
+def test_images_without_proposals_learn_from_their_boxes_and_show_and_detect_nothing(kind: str) -> None:
+    model = small(kind, score_threshold=0.0).train()
+    images, targets = batch(model)
+    assert isinstance(model, Detector)
+    model.net.rpn.min_size = 1e9
+    losses, scenes = model(images, targets)
+    total(losses).backward()
+    assert all(torch.isfinite(v) for v in losses.values())
+    assert all(torch.isfinite(g).all() for g in of_the_trunk(model))
+    assert all(len(s.boxes) for s in scenes), "the annotated boxes are looked at"
+    assert [s.probabilities.shape for s in model.propose(images)] == [(0, 4), (0, 4)]
+    assert [len(f["boxes"]) for f in model.detect(images)] == [0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_box_without_extent_is_as_no_box(kind: str) -> None:
     model = small(kind).train()
     images, targets = batch(model)
@@ -200,6 +230,75 @@ def test_the_same_seed_gives_the_same_losses_and_scenes(kind: str) -> None:
     (one, first), (two, second) = runs
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(first, second, strict=True))
+
+
+def read_by_hand(model: SceneModel, image: int, box: Tensor) -> Tensor:
+    """The mean of 6 × 6 evenly spread points of the level that eq. 1 of the FPN paper names, by bilinear interpolation."""
+    levels = {int(k): v for k, v in model.pyramid().items() if k.isdigit()}
+    area = float((box[2] - box[0]) * (box[3] - box[1]))
+    wanted = 4 + math.floor(math.log2(math.sqrt(area) / 224)) - 2
+    level = min(max(wanted, min(levels)), max(levels))
+    features, stride = levels[level][image], 4 * 2**level
+    points = [box[:2] + (box[2:] - box[:2]) * (torch.tensor([i, j]) + 0.5) / 6 for i in range(6) for j in range(6)]
+    size = torch.tensor([features.shape[2], features.shape[1]]) * stride
+    grid = 2 * torch.stack(points) / size - 1
+    # torchvision's RoIAlign takes the first pixel's corner for its middle: half a pixel of the level to the right and below
+    grid = grid + torch.tensor([1 / features.shape[2], 1 / features.shape[1]])
+    found = nn.functional.grid_sample(features[None], grid[None, None], padding_mode="border", align_corners=False)
+    return found[0, :, 0].mean(1)
+
+
+@pytest.mark.parametrize("source", ["labelled", "unlabelled"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_in_boxes_are_means_of_the_pyramid_without_gradient(kind: str, source: str) -> None:
+    model = small(kind).train()
+    images, targets = batch(model)
+    images[1] = images[1][:, :72]  # 85 by 64 when scaled, so the batch is padded
+    targets[1] = {k: v[:, :72] if k == "masks" else v for k, v in targets[1].items()}
+    if source == "labelled":
+        model(images, targets)
+    else:
+        model.propose(images)
+    boxes = [torch.tensor([[8.0, 12.0, 40.0, 60.0], [20.0, 20.0, 30.0, 28.0]]), torch.tensor([[30.0, 6.0, 70.0, 58.0]])]
+    found = model.features_of(boxes)
+    assert [f.shape for f in found] == [(2, 16), (1, 16)]
+    assert not any(f.requires_grad for f in found)
+    for image, (of_image, read) in enumerate(zip(boxes, found, strict=True)):
+        for box, features in zip(of_image, read, strict=True):
+            torch.testing.assert_close(features, read_by_hand(model, image, box), atol=1e-4, rtol=1e-4)
+    none = [boxes[0][:0], boxes[0][:0]]
+    assert [f.shape for f in model.features_of(none)] == [(0, 16), (0, 16)]
+    assert [f.shape for f in model.features_of([boxes[0], none[1]])] == [(2, 16), (0, 16)]
+
+
+def test_the_masks_of_detections_are_those_of_the_same_boxes_and_labels_asked_for_again() -> None:
+    model = small("mask_rcnn", score_threshold=0.0)
+    images, _ = batch(model)
+    images[1] = images[1][:, :72]
+    detected = model.detect(images)
+    assert any(bool(f["masks"].any()) for f in detected)
+    own = [f["masks"][:, :1, :1].float() for f in detected]
+    again = model.masks_of(images, [f["boxes"] for f in detected], [f["labels"] for f in detected], own)
+    for one, masks in zip(detected, again, strict=True):
+        assert masks.shape == one["masks"].shape
+        assert float((masks != one["masks"]).float().mean()) < 1e-3
+
+
+def test_a_segmenters_object_keeps_the_mask_that_it_was_proposed_with() -> None:
+    model = small("fpn_segmenter").eval()
+    images, _ = batch(model)
+    images[1] = images[1][:, :72]
+    model.propose(images)
+    soft = torch.zeros(2, 6, 8)
+    soft[0, 2:4, 2:6] = 0.9
+    soft[1] = 0.3
+    boxes, labels = torch.tensor([[0.0, 0.0, 5.0, 5.0]]).expand(2, 4), torch.tensor([1, 2])
+    one, other = model.masks_of(images, [boxes, boxes[:0]], [labels, labels[:0]], [soft, soft[:0]])
+    assert one.shape == (2, 96, 96)
+    assert other.shape == (0, 72, 96)
+    assert one[0, 38:58, 30:66].all()
+    assert int(one[0].sum()) <= 40 * 56, "not further than half a cell"
+    assert not one[1].any()
 
 
 @pytest.mark.parametrize("kind", WITH_MASKS)

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from neurosym.constraints import compile_constraints
 from neurosym.constraints.graph import ObjectScene, SamplerSettings, SceneSampler
+from neurosym.data.masks import decode_mask
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.knowledge import load_knowledge
-from neurosym.learning.composed import Composer
+from neurosym.learning.composed import Composer, containers
 from neurosym.learning.guidance import object_scene
 from neurosym.records import Annotation, Box, Sample
 from tests.conftest import CLASSES
@@ -120,3 +122,50 @@ def test_grey_and_colour_films_both_take_findings(channels: int) -> None:
 def test_an_empty_scene_has_the_image_as_its_frame() -> None:
     nothing = ObjectScene(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), (128.0, 128.0))
     assert composer().sampler.frame_of(nothing).tolist() == [0.0, 0.0, 128.0, 128.0]
+
+
+def test_what_a_finding_lies_inside_is_read_off_the_rules_and_their_confidence() -> None:
+    lungs = frozenset({CLASSES.index("left_lung") + 1, CLASSES.index("right_lung") + 1})
+    findings = {CLASSES.index(n) + 1 for n in CLASSES if n not in ("left_lung", "right_lung", "heart")}
+    assert containers(SET) == dict.fromkeys(findings, lungs)
+    assert containers(replace(SET, confidence=torch.full_like(SET.confidence, 0.4))) == {}
+
+
+def test_with_rules_nothing_is_painted_outside_the_lungs_and_the_mask_is_what_was_painted() -> None:
+    for before, after, added in composed(composer(), rate=4.0):
+        lungs = np.any([decode_mask(a.mask) for a in before.annotations if a.mask and a.name.endswith("lung")], axis=0)
+        changed = np.abs(before.image.astype(int) - after.image.astype(int)) > 3
+        reach = ndimage.binary_dilation(lungs, iterations=3)
+        assert not (changed & ~reach).any()
+        for a in added:
+            assert a.mask is not None
+            mask = decode_mask(a.mask) > 0
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            assert a.box.xyxy == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            assert not (mask & ~lungs).any()
+
+
+def test_an_unlabelled_film_gets_findings_by_the_anatomy_that_is_seen_and_no_annotation_but_theirs() -> None:
+    maker, organs = composer(), ("left_lung", "right_lung", "heart")
+    added = inside = total = 0
+    for k, film in enumerate(FILMS):
+        scene = SCENES[k]
+        anatomy = np.array([CLASSES[label - 1] in organs for label in scene.labels])
+        seen = ObjectScene(scene.labels[anatomy], scene.boxes[anatomy], scene.size)
+        after = maker.onto(replace(film, annotations=()), seen, 3.0, np.random.default_rng(k))
+        lungs = np.any([decode_mask(a.mask) for a in film.annotations if a.mask and a.name.endswith("lung")], axis=0)
+        for a in after.annotations:
+            assert a.name not in organs
+            assert a.mask is not None
+            mask = decode_mask(a.mask) > 0
+            added, inside, total = added + 1, inside + (mask & (lungs > 0)).sum(), total + mask.sum()
+    assert added > 10
+    assert inside / total > 0.85  # the atlas is the mean lung, stretched to the box of this one
+
+
+def test_a_film_on_which_no_lung_is_seen_gets_no_finding_of_the_lungs() -> None:
+    nothing = ObjectScene(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), (128.0, 128.0))
+    film = replace(FILMS[0], annotations=())
+    after = composer().onto(film, nothing, 5.0, np.random.default_rng(0))
+    assert after.annotations == ()
+    assert np.array_equal(after.image, film.image)

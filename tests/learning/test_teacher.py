@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from neurosym.constraints.graph import ObjectScene
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import ConfigError, TrainingError
 from neurosym.learning.batches import to_tensor
@@ -21,6 +25,7 @@ from neurosym.learning.teacher import Teacher, in_pixels, lessons, sure_objects
 from neurosym.learning.train import train
 from neurosym.models.build import build_model
 from neurosym.models.scene import SceneProposals
+from neurosym.records import Annotation, Box, Sample
 from tests.learning.test_train import Killed, config_of, weights
 
 TAUGHT = (
@@ -40,6 +45,8 @@ REFINED = (
     "refiner.rounds=1",
     "refiner.warmup_steps=1",
     "refiner.confidence=0.1",
+    "compose.rate=1",
+    "compose.unlabelled=true",
     "refiner.threshold=0.05",
     "constraints.learn_confidence=true",
 )
@@ -133,6 +140,38 @@ def test_the_student_is_shown_the_boxes_where_the_augmentation_has_moved_them(tm
         assert len(lesson.probabilities) == 0  # nothing was refined
 
 
+def test_objects_that_are_laid_onto_a_film_join_what_the_teacher_is_sure_of(tmp_path: Path) -> None:
+    """The teacher looks at the plain film; the student is shown the composed one, with what was laid as exact targets."""
+    film = Phantom(0, 1, PhantomConfig(size=128))[0]
+    looked: list[torch.Tensor] = []
+
+    class Sees:
+        device = torch.device("cpu")
+        model = SimpleNamespace(names=("heart", "nodule"))
+
+        def look(self, images: list[torch.Tensor]) -> list[SceneProposals]:
+            looked.extend(images)
+            p = torch.tensor([[0.1, 0.9, 0.0]])
+            return [SceneProposals(p, torch.tensor([[30.0, 40.0, 60.0, 80.0]]), None, (128.0, 128.0)) for _ in images]
+
+    def compose(samples: Sequence[Sample], seen: Sequence[ObjectScene]) -> list[Sample]:
+        assert [s.labels.tolist() for s in seen] == [[1]]
+        assert seen[0].boxes.tolist() == [[30.0, 40.0, 60.0, 80.0]]
+        white = np.full_like(samples[0].image, 255)
+        return [replace(samples[0], image=white, annotations=(Annotation("nodule", Box(5, 6, 15, 16)),))]
+
+    (lesson,) = lessons([film], Sees(), None, 0.5, None, compose)  # type: ignore[arg-type]
+    assert float(lesson.image.min()) == 1.0
+    assert float(looked[0].min()) < 1.0
+    assert lesson.target["labels"].tolist() == [1, 2]
+    assert lesson.target["boxes"].tolist() == [[30.0, 40.0, 60.0, 80.0], [5.0, 6.0, 15.0, 16.0]]
+
+
+def test_composing_onto_unlabelled_films_needs_a_teacher(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"compose\.unlabelled: a teacher sees where things are there"):
+        config_of(tmp_path, "compose.unlabelled=true", "compose.rate=1", "teacher.weight=0", "refiner.enabled=false")
+
+
 def test_the_teacher_sees_boxes_in_pixels_of_the_image_it_was_given(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     names = ("left_lung", "right_lung", "heart", "ground_glass_opacity")
@@ -153,10 +192,11 @@ def test_the_teacher_sees_boxes_in_pixels_of_the_image_it_was_given(tmp_path: Pa
 def test_of_duplicates_the_surest_is_a_pseudo_label_and_the_unsure_are_none() -> None:
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [50.0, 0.0, 60.0, 10.0]])
     p = torch.tensor([[0.2, 0.8, 0.0], [0.1, 0.9, 0.0], [0.6, 0.1, 0.3]])
-    target, scores = sure_objects(p, boxes, 0.5)
-    assert target["boxes"].tolist() == [[1.0, 0.0, 11.0, 10.0]]
-    assert target["labels"].tolist() == [1]
-    assert scores.tolist() == pytest.approx([0.9])
+    found = sure_objects(p, boxes, 0.5)
+    assert found.target["boxes"].tolist() == [[1.0, 0.0, 11.0, 10.0]]
+    assert found.target["labels"].tolist() == [1]
+    assert found.scores.tolist() == pytest.approx([0.9])
+    assert found.proposal.tolist() == [1]
 
 
 def test_a_damaged_file_of_what_knowledge_learned_is_named(tmp_path: Path) -> None:

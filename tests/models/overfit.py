@@ -19,14 +19,14 @@ NAMES = ("right_lung", "heart", "left_lung")
 
 
 def overfit(
-    kind: str, steps: int, lr: float, films: int = 2
+    kind: str, steps: int, lr: float, films: int = 2, size: int = 96
 ) -> tuple[SceneModel, list[Sample], list[Tensor], Evaluation]:
-    """The model, the films as samples and as tensors, and how well they are detected."""
+    """The model, the films (of `size` pixels) as samples and as tensors, and how well they are detected."""
     torch.manual_seed(0)
-    settings = {"image_size": 96, "max_size": 96, "fpn_channels": 32, "head_features": 64}
+    settings = {"image_size": size, "max_size": size, "fpn_channels": 32, "head_features": 64}
     config = DetectorConfig(kind=kind, proposals=100, sampled_boxes=32, **settings)  # type: ignore[arg-type]
     model = build_model(config, NAMES).train()
-    samples = list(Phantom(0, films, PhantomConfig(size=96)))
+    samples = list(Phantom(0, films, PhantomConfig(size=size)))
     images, targets = make_batch(samples, NAMES, torch.device("cpu"), None, model.uses_masks)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     for step in range(steps):
