@@ -17,7 +17,7 @@ from neurosym.loop import Stages
 from neurosym.models.config import DetectorConfig
 
 RUNS = HERE.parent / "runs"
-LATER = ("kind", "finest_level", "mask_cells", "min_area")
+LATER = ("kind", "finest_level", "mask_cells", "min_area", "inexact")
 """Model settings that came after the first records; their defaults are what those records mean."""
 LATER_SECTIONS = ("teacher", "refiner", "compose", "energy", "instances", "initial")
 """Sections that came later; off by default, as they were for those records."""
@@ -39,8 +39,10 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
         if settings["constraints"][later] == ConstraintConfig.model_fields[later].default:
             del settings["constraints"][later]
     for later in LATER:
-        if settings["model"][later] == DetectorConfig.model_fields[later].default:
+        if getattr(config.model, later) == DetectorConfig.model_fields[later].default:
             del settings["model"][later]
+    if config.data.degrade is not None:
+        settings["degrade"] = config.data.degrade.model_dump(mode="json")
     settings |= {"config": path.read_text(encoding="utf-8"), "rules": [str(r) for r in knowledge.rules]}
 
     def compute() -> dict[str, Any]:

@@ -143,6 +143,8 @@ def run(job: Job) -> dict[str, Any]:
                 del settings[section]
         elif not settings[section][setting]:
             del settings[section][setting]
+    if not config.model.inexact.active:
+        del settings["model"]["inexact"]
     settings |= {"rules": [str(r) for r in knowledge.rules], "burn_in": BURN_IN, "split": job.split}
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("few", "categories", "seed", "size")} | {
         "labelled": labelled(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,12 @@ def load_coco(
     require_file(annotations, "annotation file")
     require_folder(images, "image")
     shown = short_path(annotations)
-    data = _read_json(annotations, shown)
+    data = read_coco(annotations, shown)[1]
     names = _classes(data, knowledge, categories, shown)
     checker = BoxChecker(shown, bad_boxes)
-    grouped = _annotations(data, names, checker)
+    grouped: dict[int, list[Annotation]] = {i.id: [] for i in data.images}
+    for k, annotation in checked_annotations(data, names, checker):
+        grouped[data.annotations[k].image_id].append(annotation)
     taken: set[str] = set()
     entries = [
         ImageEntry(
@@ -95,13 +97,20 @@ class _Annotation(BaseModel):
     iscrowd: bool = False
 
 
-class _Coco(BaseModel):
+class CocoFile(BaseModel):
+    """What is used of a COCO file; every other field is ignored, so that none of it can reach training."""
+
     images: list[_Image]
     annotations: list[_Annotation]
     categories: list[_Category]
 
 
-def _read_json(path: Path, shown: str) -> _Coco:
+def read_coco(path: Path, shown: str) -> tuple[dict[str, Any], CocoFile]:
+    """A COCO file as it stands, and what of it is used; entries have the same order in both.
+
+    Raises:
+        DataError: not JSON, or not COCO.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -116,7 +125,7 @@ def _read_json(path: Path, shown: str) -> _Coco:
     if missing:
         raise DataError(Problem(f"not a COCO file: no {', '.join(missing)}", shown))
     try:
-        return _Coco.model_validate(data)
+        return data, CocoFile.model_validate(data)
     except ValidationError as error:
         found = error.errors()
         shown_first = [
@@ -126,7 +135,7 @@ def _read_json(path: Path, shown: str) -> _Coco:
         raise DataError(shown_first + more) from error
 
 
-def _classes(data: _Coco, knowledge: Knowledge, categories: Sequence[str] | None, shown: str) -> dict[str, str]:
+def _classes(data: CocoFile, knowledge: Knowledge, categories: Sequence[str] | None, shown: str) -> dict[str, str]:
     """The wanted categories, each with the class that it is tied to."""
     there = list(dict.fromkeys(c.name for c in data.categories))
     wanted = there if categories is None else categories
@@ -137,12 +146,16 @@ def _classes(data: _Coco, knowledge: Knowledge, categories: Sequence[str] | None
     return {c: knowledge.class_of_category(c, shown) for c in wanted}
 
 
-def _annotations(data: _Coco, names: dict[str, str], checker: BoxChecker) -> dict[int, list[Annotation]]:
-    """The usable annotations of each image; what is wrong with the others is left with the checker."""
+def checked_annotations(
+    data: CocoFile, names: Mapping[str, str], checker: BoxChecker
+) -> Iterator[tuple[int, Annotation]]:
+    """The usable annotations with their places in the file; what is wrong with the others is left with the checker.
+
+    `names` are the categories to use, each with what it is called in the annotation.
+    """
     category_of = {c.id: c.name for c in data.categories}
     sizes = {i.id: (i.width, i.height) for i in data.images}
-    grouped: dict[int, list[Annotation]] = {image: [] for image in sizes}
-    for a in data.annotations:
+    for k, a in enumerate(data.annotations):
         what = f"annotation {a.id}"
         if a.category_id not in category_of or a.image_id not in sizes:
             kind = "category" if a.category_id not in category_of else "image"
@@ -155,12 +168,11 @@ def _annotations(data: _Coco, names: dict[str, str], checker: BoxChecker) -> dic
         x, y, w, h = a.bbox
         box = checker.check(Box(x, y, x + w, y + h), width, height, what)
         if box is not None:
-            mask = _mask(a.segmentation, width, height, checker, what)
-            grouped[a.image_id].append(Annotation(names[category], box, mask, a.iscrowd))
-    return grouped
+            mask = mask_code(a.segmentation, width, height, checker, what)
+            yield k, Annotation(names[category], box, mask, a.iscrowd)
 
 
-def _mask(segmentation: Any, width: int, height: int, checker: BoxChecker, what: str) -> dict[str, Any] | None:
+def mask_code(segmentation: Any, width: int, height: int, checker: BoxChecker, what: str) -> dict[str, Any] | None:
     """Any COCO segmentation as a compressed run-length code of the image's own size."""
     if not segmentation:
         return None

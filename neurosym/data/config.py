@@ -6,6 +6,7 @@ seen from the working folder).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +16,16 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurosym.data.coco import load_coco
+from neurosym.data.degrade import Degradation, DegradedSamples
 from neurosym.data.images import BadBoxes, ImageSet
-from neurosym.data.patient import ANATOMY
+from neurosym.data.patient import ANATOMY, IN_LUNG
 from neurosym.data.phantom import CATEGORIES, Phantom, PhantomConfig
 from neurosym.data.voc import load_voc
 from neurosym.errors import ConfigError, did_you_mean
 from neurosym.knowledge import Knowledge
 from neurosym.records import Sample
 
+log = logging.getLogger(__name__)
 DATA_FOLDER = "NEUROSYM_DATA"
 Split = Literal["train", "val", "test", "unlabelled"]
 
@@ -78,6 +81,8 @@ class FewLabels(_Strict):
 class _Data(_Strict):
     categories: tuple[str, ...] | None = None
     bad_boxes: BadBoxes = "error"
+    degrade: Degradation | None = None
+    """Makes the annotations of the train split worse; no other split is touched."""
 
 
 class _OnDisk(_Data):
@@ -116,11 +121,28 @@ DataConfig = Annotated[CocoData | VocData | PhantomData, Field(discriminator="fo
 def open_split(
     data: CocoData | VocData | PhantomData, name: Split, base: Path, knowledge: Knowledge
 ) -> Sequence[Sample]:
-    """The images of one split; paths are relative to `base`.
+    """The images of one split, those of the train split with worse annotations if the config asks for it.
+
+    Paths are relative to `base`.
 
     Raises:
         ConfigError: the config has no such split. DataError: what is wrong with the files.
     """
+    images = _open_split(data, name, base, knowledge)
+    if name != "train" or data.degrade is None:
+        return images
+    names: Sequence[str] | None = None
+    if data.categories is not None:
+        names = class_names(data, images, knowledge)
+    elif isinstance(data, PhantomData):
+        names = (*ANATOMY, *IN_LUNG)
+    log.info("annotations of the train split are degraded: %s", data.degrade.record())
+    return DegradedSamples(images, data.degrade, names)
+
+
+def _open_split(
+    data: CocoData | VocData | PhantomData, name: Split, base: Path, knowledge: Knowledge
+) -> Sequence[Sample]:
     few = None if isinstance(data, PhantomData) else data.few
     rest = few is not None and name == "unlabelled" and data.unlabelled is None
     split = data.train if rest else getattr(data, name)
@@ -167,6 +189,8 @@ def class_names(
     """The detector's classes: those the data's categories are tied to, in the config's order."""
     if data.categories is not None:
         return tuple(dict.fromkeys(knowledge.class_of_category(c) for c in data.categories))
+    if isinstance(images, DegradedSamples):
+        images = images.source  # a class is in the data even if all that shows it was dropped
     if isinstance(images, ImageSet):
         return images.names
     return tuple(sorted({a.name for sample in images for a in sample.annotations}))

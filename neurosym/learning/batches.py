@@ -48,6 +48,19 @@ def to_target(sample: Sample, names: Sequence[str], masks: bool = False) -> Targ
     return target
 
 
+def annotated_sizes(samples: Sequence[Sample], names: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """Every box (box, 4) of the model's classes, its label, and the area of its image in pixels."""
+    boxes, labels, areas = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
+    for n in range(len(samples)):
+        sample = samples[n]
+        target = to_target(sample, names)
+        height, width = sample.image.shape[:2]
+        boxes.append(target["boxes"])
+        labels.append(target["labels"])
+        areas.append(torch.full((len(target["labels"]),), float(height * width)))
+    return torch.cat(boxes), torch.cat(labels), torch.cat(areas)
+
+
 def require_masks(samples: Sequence[Sample], names: Sequence[str], look_at: int = 32) -> None:
     """Refuse data that a model which learns from masks could learn nothing from.
 

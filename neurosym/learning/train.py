@@ -32,7 +32,7 @@ from neurosym.data.config import class_names, open_split
 from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
-from neurosym.learning.batches import batch_indices, make_batch, require_masks
+from neurosym.learning.batches import annotated_sizes, batch_indices, make_batch, require_masks
 from neurosym.learning.checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -119,6 +119,11 @@ class _Trainer:
         self.model = build_model(model, self.names).to(self.device)
         if self.model.uses_masks:
             require_masks(self.images, self.names)
+        if self.model.inexact is not None:
+            # images are scaled to the shorter side; 4:3 is as good a guess of the other as any
+            side = model.image_size * (4 / 3) ** 0.5
+            boxes, labels, areas = (v.to(self.device) for v in annotated_sizes(self.images, self.names))
+            self.model.inexact.measure(boxes, labels, areas, side)
         if self.config.initial:
             self._begin_from(self.config.base / self.config.initial)
         optim = self.config.train

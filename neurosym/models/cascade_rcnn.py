@@ -20,7 +20,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Float
@@ -100,6 +101,7 @@ class CascadeHeads(BoxHeads):
 
     stages: ClassVar[tuple[Stage, ...]] = STAGES
     _number = 0
+    _embedded: Tensor
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
         taught = targets is not None and self.training
@@ -113,6 +115,11 @@ class CascadeHeads(BoxHeads):
             pooled = self.box_roi_pool(features, proposals, image_shapes)
             logits, regression = self._look(number, pooled)
             if taught:
+                if self.filter is not None and self.filter.adversary:
+                    look = self.filter.look(features, image_shapes, self.box_roi_pool)
+                    classify = partial(self._classify, number)
+                    worst = look.loss(self._embedded, torch.cat(labels), self.box_head[number], classify)
+                    losses[f"loss_adversary_{number + 1}"] = stage.share * worst
                 classifier, box = stage_losses(logits, regression, labels, offsets)
                 losses[f"loss_classifier_{number + 1}"] = stage.share * classifier
                 losses[f"loss_box_reg_{number + 1}"] = stage.share * box
@@ -129,11 +136,11 @@ class CascadeHeads(BoxHeads):
         return result, {}
 
     def subsample(self, labels: list[Tensor]) -> list[Tensor]:
-        """Indices of the boxes to train on: one positive to three negatives in the first stage, all of them later."""
+        """Indices of the boxes to train on: one positive to three negatives in the first stage, later all that count."""
         if self._number == 0:
             chosen: list[Tensor] = super().subsample(labels)
             return chosen
-        return [torch.arange(len(of_image), device=of_image.device) for of_image in labels]
+        return [(of_image >= 0).nonzero()[:, 0] for of_image in labels]
 
     def _enter(self, number: int) -> None:
         """What torchvision's methods read for matching, encoding and decoding is from now on this stage's."""
@@ -144,8 +151,14 @@ class CascadeHeads(BoxHeads):
 
     def _look(self, number: int, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """A stage's logits and offsets for pooled features."""
-        logits, regression = self.box_predictor[number](self.box_head[number](pooled))
+        self._embedded = self.box_head[number](pooled)
+        logits, regression = self.box_predictor[number](self._embedded)
         return logits, regression
+
+    def _classify(self, number: int, embedded: Tensor) -> Tensor:
+        """A stage's logits."""
+        logits, _ = self.box_predictor[number](embedded)
+        return cast(Tensor, logits)
 
     @torch.no_grad()
     def _improved(

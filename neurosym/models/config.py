@@ -10,6 +10,40 @@ Backbone = Literal["lite0", "resnet18", "resnet50"]
 Kind = Literal["faster_rcnn", "cascade_rcnn", "retinanet", "mask_rcnn", "fpn_segmenter"]
 
 
+class InexactConfig(BaseModel):
+    """Training on boxes too big, too small or beside their target (see `neurosym.models.inexact`); all off by default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    posterior: bool = False
+    """Train on the mean of each box's posterior in the place of the box."""
+    centroids: bool = True
+    """Let the centroid maps' evidence count in the posterior."""
+    filter: bool = False
+    """Ignore positive samples that look less like their class than the others of their object."""
+    adversary: float = Field(0.0, ge=0)
+    """Weight of the loss on kept samples with what was filtered out mixed in; needs `filter`."""
+    votes: float = Field(1.0, gt=0)
+    """Weight of the votes' loss."""
+    start: int = Field(60, ge=0)
+    """Steps before boxes are refined and samples filtered."""
+    strictness: float = -0.5
+    """Samples are kept from this many standard deviations above the mean evidence of their object."""
+    temperature: float = Field(0.03, gt=0)
+    """Of the evidence in the posterior."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything of it is on."""
+        return self.posterior or self.filter or self.adversary > 0
+
+    @model_validator(mode="after")
+    def _adversary_needs_the_filter(self) -> InexactConfig:
+        if self.adversary > 0 and not self.filter:
+            raise ValueError("adversary: it mixes in what the filter removes; set filter: true")
+        return self
+
+
 class DetectorConfig(BaseModel):
     """A detector or a segmenter; the defaults are the light Faster R-CNN that a CPU trains in minutes.
 
@@ -46,6 +80,8 @@ class DetectorConfig(BaseModel):
     """Of `mask_rcnn` and `fpn_segmenter`: cells along the longer side of the masks that constraints see."""
     min_area: int = Field(4, ge=1)
     """Of `fpn_segmenter`: connected regions of fewer pixels are no detections."""
+
+    inexact: InexactConfig = InexactConfig()
 
     @model_validator(mode="after")
     def _weights_fit_the_backbone(self) -> DetectorConfig:

@@ -18,6 +18,7 @@ from torchvision.models.detection.rpn import AnchorGenerator
 
 from neurosym.models.backbones import build_backbone
 from neurosym.models.config import DetectorConfig
+from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined
 from neurosym.models.scene import SceneModel, SceneProposals, Target, distinct, with_extent
 
 __all__ = ["BoxHeads", "Detector", "SceneProposals", "Target"]
@@ -39,6 +40,8 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
     """torchvision's box branch, with the raw predictions of the last forward pass kept for `Detector`."""
 
     last: RoIPass
+    filter: PositiveFilter | None = None
+    """Of the training step at hand, where positive samples of inexact boxes are filtered."""
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
         sampled = None
@@ -46,18 +49,32 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
             proposals, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
             sampled = matched, labels
         pooled = self.box_roi_pool(features, proposals, image_shapes)
-        logits, regression = self.box_predictor(self.box_head(pooled))
+        embedded = self.box_head(pooled)
+        logits, regression = self.box_predictor(embedded)
         self.last = RoIPass(logits, regression, proposals, image_shapes, features, sampled)
         if targets is not None and self.training:
             if not len(logits):  # a mean over nothing is no number
                 return [], {"loss_classifier": logits.sum(), "loss_box_reg": regression.sum()}
             classifier, box = fastrcnn_loss(logits, regression, labels, regression_targets)
-            return [], {"loss_classifier": classifier, "loss_box_reg": box}
+            losses = {"loss_classifier": classifier, "loss_box_reg": box}
+            if self.filter is not None and self.filter.adversary:
+                look = self.filter.look(features, image_shapes, self.box_roi_pool)
+                losses["loss_adversary"] = look.loss(
+                    embedded, torch.cat(labels), self.box_head, lambda f: self.box_predictor(f)[0]
+                )
+            return [], losses
         if self.training:
             return [], {}
         boxes, scores, found = self.postprocess_detections(logits, regression, proposals, image_shapes)
         result = [{"boxes": b, "labels": n, "scores": s} for b, s, n in zip(boxes, scores, found, strict=True)]
         return result, {}
+
+    def assign_targets_to_proposals(self, proposals, gt_boxes, gt_labels):  # type: ignore[no-untyped-def]
+        matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
+        if self.filter is not None:
+            parts = zip(proposals, matched, labels, strict=True)
+            labels = [self.filter.of_image(n, *part) for n, part in enumerate(parts)]
+        return matched, labels
 
 
 class Detector(SceneModel):
@@ -86,6 +103,8 @@ class Detector(SceneModel):
             rpn_pre_nms_top_n_test=2 * config.proposals,
             rpn_post_nms_top_n_test=config.proposals,
         )
+        if config.inexact.active:
+            self.inexact = InexactBoxes(config.inexact, len(names), config.fpn_channels)
         heads = self.net.roi_heads
         self.net.roi_heads = self.heads(
             box_roi_pool=heads.box_roi_pool,
@@ -103,8 +122,17 @@ class Detector(SceneModel):
 
     def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
         """Training losses by torchvision's names, and the proposals of each image."""
-        losses = self.net(images, with_extent(targets))
-        return losses, self._scenes()
+        if self.inexact is None:
+            return self.net(images, with_extent(targets)), self._scenes()
+        batch, scaled = self.net.transform(images, with_extent(targets))
+        features = self.net.backbone(batch.tensors)
+        told: Refined = self.inexact(list(features.values()), batch.image_sizes, scaled)
+        heads = self.net.roi_heads
+        heads.filter = self.inexact.filter_of(told, batch.image_sizes)
+        proposals, of_anchors = self.net.rpn(batch, features, told.targets)
+        _, of_boxes = heads(features, proposals, batch.image_sizes, told.targets)
+        heads.filter = None
+        return told.losses | of_boxes | of_anchors, self._scenes()
 
     def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:
         """The proposals of unlabelled images, with gradients through the box head and the pyramid (not the anchors)."""

@@ -23,9 +23,12 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import box_iou
 
+from neurosym.errors import ConfigError, Problem
 from neurosym.models.backbones import Pyramid, build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
+from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined
 from neurosym.models.scene import KEEP, SceneModel, SceneProposals, Target, distinct, with_extent
 
 _SUBSCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -56,6 +59,13 @@ class RetinaDetector(SceneModel):
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
         super().__init__(config, names, load)
         strides = _STRIDES[config.finest_level - 2 :]
+        if config.inexact.adversary > 0:
+            cure = "use faster_rcnn, cascade_rcnn or mask_rcnn, or leave the adversary out"
+            raise ConfigError(
+                Problem("model.inexact.adversary: it plays on a box head, which retinanet lacks", cure=cure)
+            )
+        if config.inexact.active:
+            self.inexact = InexactBoxes(config.inexact, len(names), config.fpn_channels, strides[:-1])
         anchors = AnchorGenerator(
             sizes=tuple(tuple(config.anchor_scale * s * k for k in _SUBSCALES) for s in strides),
             aspect_ratios=(config.aspect_ratios,) * len(strides),
@@ -79,8 +89,11 @@ class RetinaDetector(SceneModel):
         # torchvision's head counts classes from 0 and has no background
         moved = [t | {"labels": t["labels"] - 1} for t in with_extent(targets)]
         batch, scaled = self.net.transform(images, moved)
-        outputs, anchors = self._head(batch)
-        losses: dict[str, Tensor] = self.net.compute_loss(scaled, outputs, anchors)
+        if self.inexact is None:
+            outputs, anchors = self._head(batch)
+            losses: dict[str, Tensor] = self.net.compute_loss(scaled, outputs, anchors)
+        else:
+            outputs, anchors, losses = self._inexact_pass(self.inexact, batch, scaled)
         return losses, self._scenes(outputs, anchors, batch.image_sizes, KEEP)
 
     def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:
@@ -100,11 +113,39 @@ class RetinaDetector(SceneModel):
         """The feature pyramid of the last `forward` or `propose`."""
         return self._seen
 
-    def _head(self, batch: ImageList) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def _features(self, batch: ImageList) -> list[Tensor]:
         levels = self.net.backbone(batch.tensors)
         self._seen = {name: level.detach() for name, level in levels.items()}
-        features = list(levels.values())
+        return list(levels.values())
+
+    def _head(self, batch: ImageList) -> tuple[dict[str, Tensor], list[Tensor]]:
+        features = self._features(batch)
         return self.net.head(features), self.net.anchor_generator(batch, features)
+
+    def _inexact_pass(
+        self, inexact: InexactBoxes, batch: ImageList, targets: list[Target]
+    ) -> tuple[dict[str, Tensor], list[Tensor], dict[str, Tensor]]:
+        """What `_head` gives, and the losses on refined boxes and filtered anchors; `targets` count classes from 0."""
+        features = self._features(batch)
+        from_one = [t | {"labels": t["labels"] + 1} for t in targets]
+        told: Refined = inexact(features, batch.image_sizes, from_one)
+        outputs, anchors = self.net.head(features), self.net.anchor_generator(batch, features)
+        chosen = inexact.filter_of(told, batch.image_sizes)
+        matched = [self._matched(n, places, told.targets[n], chosen) for n, places in enumerate(anchors)]
+        refined = [t | {"labels": t["labels"] - 1} for t in told.targets]
+        return outputs, anchors, told.losses | self.net.head.compute_loss(refined, outputs, anchors, matched)
+
+    def _matched(self, n: int, anchors: Tensor, target: Target, chosen: PositiveFilter | None) -> Tensor:
+        """The box of each anchor of an image, as torchvision matches them; anchors that the filter rejects are ignored."""
+        if not len(target["boxes"]):
+            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+        matched: Tensor = self.net.proposal_matcher(box_iou(target["boxes"], anchors))
+        if chosen is None:
+            return matched
+        own = matched.clamp_min(0)
+        labels = torch.where(matched >= 0, target["labels"][own], 0)
+        rejected = chosen.of_image(n, anchors, own, labels) < 0
+        return matched.masked_fill(rejected, self.net.proposal_matcher.BETWEEN_THRESHOLDS)
 
     def _scenes(
         self, outputs: dict[str, Tensor], anchors: list[Tensor], sizes: list[tuple[int, int]], keep: int

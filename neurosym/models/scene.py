@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign, nms
 
 from neurosym.models.config import DetectorConfig
+from neurosym.models.inexact import InexactBoxes
 from neurosym.models.soft_masks import at_image_size
 
 Target = dict[str, Tensor]
@@ -60,6 +61,7 @@ class SceneModel(nn.Module, ABC):
         """`load` reads the backbone's initial weights, which a checkpoint would replace anyway."""
         super().__init__()
         self.config, self.names = config, tuple(names)
+        self.inexact: InexactBoxes | None = None
 
     @abstractmethod
     def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:

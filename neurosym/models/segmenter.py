@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from neurosym.errors import ConfigError
 from neurosym.models.backbones import build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
 from neurosym.models.scene import (
@@ -82,6 +83,8 @@ class FpnSegmenter(SceneModel):
 
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
         super().__init__(config, names, load)
+        if config.inexact.active:
+            raise ConfigError("model.inexact: boxes are refined, and fpn_segmenter learns from masks; use a detector")
         self.transform = GeneralizedRCNNTransform(config.image_size, config.max_size, _MEAN, _DEVIATION)
         self.backbone = build_backbone(config, load)
         self.branch = SemanticBranch(config.fpn_channels, len(names))

@@ -1,0 +1,38 @@
+"""Which positive samples of an inexact box are kept: those that look like their class; the others are ignored.
+
+A detector takes every anchor or proposal that overlaps an annotated box by half as a positive sample. Where the box is too big
+or covers its target in part, some of them show what merely fills the box. The founding paper (Cheng & Wu, IJCAI 2022) filters
+them by centroid feature maps; our reading: with a(b) the evidence of a sample's box (`neurosym.models.centroids.evidence`),
+
+    kept: a(b) ≥ mean − λ · standard deviation, over the positives of the same object;  the best of an object always is
+
+(the statistics of a target's own candidates decide, as in ATSS, Zhang et al., CVPR 2020). What is rejected is neither positive
+nor negative: it may well show half of the object.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def kept_positives(
+    evidence: Float[Tensor, " sample"], matched: Int[Tensor, " sample"], objects: int, strictness: float
+) -> Bool[Tensor, " sample"]:
+    """Which of the positive samples stay.
+
+    Args:
+        evidence: a(b) of each positive sample.
+        matched: the index of its object, below `objects`.
+        objects: how many there are.
+        strictness: −λ: 0 rejects what is below the mean of its object, −∞ nothing.
+
+    Invariant: every object that has a positive keeps one.
+    """
+    count = evidence.new_zeros(objects).index_add_(0, matched, torch.ones_like(evidence)).clamp_min(1.0)
+    mean = evidence.new_zeros(objects).index_add_(0, matched, evidence) / count
+    square = evidence.new_zeros(objects).index_add_(0, matched, (evidence - mean[matched]).square())
+    threshold = mean + strictness * (square / count).sqrt() if strictness > -torch.inf else mean - torch.inf
+    best = evidence.new_full((objects,), -torch.inf).scatter_reduce_(0, matched, evidence, "amax")
+    return (evidence >= threshold[matched] - 1e-6) | (evidence >= best[matched])
