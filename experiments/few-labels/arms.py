@@ -60,8 +60,6 @@ CHOSEN = {
     "compose": "1.5",
 }
 """Weights of pseudo-labels, violation and consistency, the two thresholds of pseudo-labels, findings laid onto a film."""
-LATER = (("compose", "unlabelled"), ("energy", ""), ("instances", ""))
-"""Settings and sections that came after the first records; off, as they were for those."""
 PLACEBO = {
     "phantom": "[../../ontologies/thorax.ttl, placebo/phantom.rules]",
     "jsrt": "[../../ontologies/thorax.ttl, placebo/jsrt.rules]",
@@ -137,12 +135,12 @@ def run(job: Job) -> dict[str, Any]:
     config = arm_config(job)
     knowledge = load_knowledge(config.base / p for p in config.knowledge)
     settings = config.model_dump(mode="json", exclude={"base", "knowledge", "threads", "initial"})
-    for section, setting in LATER:
-        if not setting:
-            if section in settings and getattr(config, section) == TrainConfig.model_fields[section].default:
-                del settings[section]
-        elif not settings[section][setting]:
-            del settings[section][setting]
+    # what came after the first records and is off, as it was for those
+    for section in ("energy", "instances"):
+        if getattr(config, section) == TrainConfig.model_fields[section].default:
+            del settings[section]
+    if not config.compose.unlabelled:
+        del settings["compose"]["unlabelled"]
     if not config.model.inexact.active:
         del settings["model"]["inexact"]
     settings |= {"rules": [str(r) for r in knowledge.rules], "burn_in": BURN_IN, "split": job.split}

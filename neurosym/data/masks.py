@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from faster_coco_eval.core import mask as mask_api
 
+from neurosym.records import Box
+
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     """A (height, width) mask, true where it is not 0, as ``{"size": [height, width], "counts": text}``.
@@ -22,6 +24,12 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 def decode_mask(code: Mapping[str, Any]) -> np.ndarray:
     """The (height, width) mask of a compressed code, 1 inside and 0 outside, as bytes."""
     return np.asarray(mask_api.decode(as_text(code)), dtype=np.uint8)
+
+
+def box_of(mask: np.ndarray) -> Box:
+    """The tight box of a mask with a pixel: from the first pixel's near edge to the last pixel's far edge."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
 def as_text(code: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from neurosym.data.masks import box_of
 from neurosym.records import Annotation, Box
 
 Mask = NDArray[np.bool_]
@@ -183,12 +184,6 @@ def fill(points: Points, size: int) -> Mask:
     image = Image.new("L", (size, size))
     ImageDraw.Draw(image).polygon([(x - 0.5, y - 0.5) for x, y in points.tolist()], fill=1)
     return np.asarray(image).astype(bool)
-
-
-def box_of(mask: Mask) -> Box:
-    """The tight box: from the first pixel's near edge to the last pixel's far edge."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from faster_coco_eval.core import mask as run_length
 from PIL import Image
 
 from neurosym.data.film import Look, draw_look, paint
+from neurosym.data.masks import box_of
 from neurosym.data.patient import (
     ANATOMY,
     LUNGS,
@@ -46,7 +47,6 @@ from neurosym.data.patient import (
     Patient,
     Relations,
     Wish,
-    box_of,
     draw_patient,
     place,
     relations_of,

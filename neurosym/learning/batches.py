@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from neurosym.data.masks import decode_mask
 from neurosym.errors import DataError, Problem
 from neurosym.models.scene import Target, unknown_masks
-from neurosym.records import Sample
+from neurosym.records import Annotation, Sample
 
 MIN_SIDE = 1.0
 """Pixels; a box that the augmentation has shrunk or cut below this is left out."""
@@ -32,12 +32,17 @@ def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Float[Te
     return pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
+def known_annotations(sample: Sample, names: Sequence[str]) -> list[Annotation]:
+    """The annotations that a model of these classes learns from; crowds are none."""
+    return [a for a in sample.annotations if a.name in names and not a.iscrowd]
+
+
 def to_target(sample: Sample, names: Sequence[str], masks: bool = False) -> Target:
     """The boxes, and if asked for the masks, of the model's classes; other annotations are not shown to it.
 
     The mask of an annotation that has only a box is unknown within the box (see `neurosym.models.scene.Target`).
     """
-    known = [a for a in sample.annotations if a.name in names and not a.iscrowd]
+    known = known_annotations(sample, names)
     boxes = torch.tensor([a.box.xyxy for a in known], dtype=torch.float32).reshape(-1, 4)
     target = {"boxes": boxes, "labels": torch.tensor([names.index(a.name) + 1 for a in known], dtype=torch.int64)}
     if masks:
@@ -68,7 +73,7 @@ def require_masks(samples: Sequence[Sample], names: Sequence[str], look_at: int 
         DataError: none of the first `look_at` images has a mask of a class of `names`.
     """
     first = (samples[i] for i in range(min(look_at, len(samples))))
-    if not any(a.mask is not None for s in first for a in s.annotations if a.name in names and not a.iscrowd):
+    if not any(a.mask is not None for s in first for a in known_annotations(s, names)):
         message = "the model learns from masks, but the annotations of the first training images are boxes only"
         cure = "use annotations with segmentations, or model.kind: faster_rcnn, cascade_rcnn or retinanet"
         raise DataError(Problem(message, cure=cure))

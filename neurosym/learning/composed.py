@@ -11,7 +11,7 @@ their class, each stretched to its box (an atlas). So knowledge turns unlabelled
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,8 @@ from neurosym.constraints.compile import WORDS
 from neurosym.constraints.graph import ObjectScene, SceneSampler
 from neurosym.constraints.graph.sampler import Array
 from neurosym.constraints.shapes import ConstraintSet
-from neurosym.data.masks import encode_mask
+from neurosym.data.masks import box_of, encode_mask
+from neurosym.learning.batches import known_annotations
 from neurosym.learning.cuttings import Cutting, cut, ellipse, mask_of, paste
 from neurosym.models.soft_masks import paste as spread
 from neurosym.records import Annotation, Sample
@@ -32,6 +33,7 @@ from neurosym.records import Annotation, Sample
 MAX_COVER = 0.3
 """A pasted finding that another finding's box would cover, or that would cover it, by more than this share is left out."""
 _TRIES = 4
+"""Places that are drawn for a finding before it is left out for being crowded."""
 BELIEVED = 0.5
 """Rules of less confidence say of no finding what it lies inside."""
 _ATLAS, _CELLS = 48, 64
@@ -65,12 +67,9 @@ class _Film:
         chosen = [m for label, m in zip(self.labels, self.masks, strict=True) if label in within]
         return np.any(chosen, axis=0) if chosen else None
 
-    @property
-    def step(self) -> int:
-        return int(np.ceil(max(self.size) / _CELLS))
-
     def coarse(self) -> Float[Tensor, "object height width"]:
-        step = self.step
+        """The masks on the cells that the rules are read on."""
+        step = int(np.ceil(max(self.size) / _CELLS))
         return torch.from_numpy(np.stack([m[::step, ::step] for m in self.masks]).astype(np.float32))
 
 
@@ -100,7 +99,7 @@ class Composer:
         for sample, scene in zip(samples, scenes, strict=True):
             film = self._film(sample, scene)
             for label, box, mask, annotation in zip(
-                film.labels, film.boxes, film.masks, self._known(sample), strict=True
+                film.labels, film.boxes, film.masks, known_annotations(sample, self.names), strict=True
             ):
                 if label not in sampler.permanent:
                     organ = film.organ(self.within.get(label, frozenset()))
@@ -137,17 +136,14 @@ class Composer:
         else:
             frame, start = np.array([0.0, 0.0, *film.size]), cutting.box
 
-        def masks_of(options: Array) -> Tensor:
-            return (
-                torch.cat([film.coarse(), self._candidates(film, cutting, options)]) if film.masks else torch.zeros(0)
-            )
-
-        masks = masks_of if self.rules and film.masks else None
+        masks = self._masks(film, cutting) if self.rules and film.masks else None
         for _ in range(_TRIES):
             box = self.sampler.place(film.labels, film.boxes, cutting.label, start, frame, film.size, rng, masks)
-            if box is None or not self._crowded(box, film):
+            if box is None:
+                return []
+            if not self._crowded(box, film):
                 break
-        if box is None or self._crowded(box, film):
+        else:
             return []
         within = self.within.get(cutting.label)
         organ = film.organ(within) if within else None
@@ -162,20 +158,24 @@ class Composer:
         film.masks.append(mask)
         return [Annotation(cutting.name, taken, mask=encode_mask(mask))]
 
-    def _candidates(self, film: _Film, cutting: Cutting, options: Array) -> Float[Tensor, "option height width"]:
-        """The masks that the finding would have in each of the boxes."""
-        rows, columns = film.masks[0][:: film.step, :: film.step].shape
-        shape = _stretched(cutting.alpha > 0.5, _tight(cutting.alpha > 0.5), 16).astype(np.float32)
-        own = torch.from_numpy(shape).expand(len(options), -1, -1)
-        boxes = torch.from_numpy(options.astype(np.float32))
-        return spread(own, boxes, film.size, (rows, columns)).clamp(0.0, 1.0)
+    def _masks(self, film: _Film, cutting: Cutting) -> Callable[[Array], Tensor]:
+        """For boxes that the finding might have: the masks of what is there, and of the finding in each of the boxes."""
+        there = film.coarse()
+        opaque = cutting.alpha > 0.5
+        tight = np.array(box_of(opaque).xyxy) if opaque.any() else np.array([0.0, 0.0, *opaque.shape[::-1]])
+        shape = torch.from_numpy(_stretched(opaque, tight, 16).astype(np.float32))
 
-    def _known(self, sample: Sample) -> list[Annotation]:
-        return [a for a in sample.annotations if a.name in self.names and not a.iscrowd]
+        def masks_of(options: Array) -> Tensor:
+            boxes = torch.from_numpy(options.astype(np.float32))
+            rows, columns = there.shape[1:]
+            own = spread(shape.expand(len(options), -1, -1), boxes, film.size, (rows, columns))
+            return torch.cat([there, own.clamp(0.0, 1.0)])
+
+        return masks_of
 
     def _film(self, sample: Sample, scene: ObjectScene) -> _Film:
         height, width = sample.image.shape[:2]
-        known = self._known(sample)
+        known = known_annotations(sample, self.names)
         if known:
             masks = [mask_of(a, height, width) for a in known]
         else:
@@ -209,13 +209,6 @@ class Composer:
             if common > MAX_COVER * min(area, np.prod(other[2:] - other[:2])):
                 return True
         return False
-
-
-def _tight(mask: Bool[Array, "height width"]) -> Float[Array, " border"]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return np.array([0.0, 0.0, mask.shape[1], mask.shape[0]])
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=float)
 
 
 def _stretched(mask: Bool[Array, "height width"], box: Array, side: int = _ATLAS) -> Float[Array, "side side"]:

@@ -183,11 +183,13 @@ class TrainConfig(_Strict):
     """A run folder, relative to the config file, whose averaged weights this run starts from."""
 
     @model_validator(mode="after")
-    def _has_a_teacher(self) -> TrainConfig:
+    def _fits_the_teacher(self) -> TrainConfig:
         if self.refiner.enabled and self.teacher.weight == 0:
             raise ValueError("refiner.enabled: the refiner refines a teacher's scenes; set teacher.weight above 0")
         if self.compose.unlabelled and self.teacher.weight == 0:
             raise ValueError("compose.unlabelled: a teacher sees where things are there; set teacher.weight above 0")
+        if self.model.inexact.active and self.teacher.weight > 0:
+            raise ValueError("model.inexact: pseudo-labels would be taken for annotations; set teacher.weight to 0")
         return self
 
 

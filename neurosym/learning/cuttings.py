@@ -9,17 +9,16 @@ the lung's border, and its surroundings are those inside the lung, here as on it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from neurosym.constraints.graph import ObjectScene
-from neurosym.data.masks import decode_mask
+from neurosym.constraints.graph.sampler import Array
+from neurosym.data.masks import box_of, decode_mask
 from neurosym.records import Annotation, Box, Sample
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 LEAST_LEFT = 0.5
 """A finding of which less than this share remains, cut off at the borders of image and organ, is not painted."""
 
@@ -105,11 +104,9 @@ def paste(
     lift = float(under[rims[0]].mean() - pixels[rims[1]].mean()) if all(r.any() for r in rims) else 0.0
     laid = (1 - alpha) * under + alpha * (pixels + lift)
     image[y1:y2, x1:x2] = laid if image.ndim == 2 else laid[..., None]
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     mask = np.zeros(image.shape[:2], dtype=bool)
     mask[y1:y2, x1:x2] = inside
-    taken = Box(float(x1 + columns[0]), float(y1 + rows[0]), float(x1 + columns[-1] + 1), float(y1 + rows[-1] + 1))
-    return taken, mask
+    return box_of(mask), mask
 
 
 def _scaled(cutting: Cutting, box: Array, mirrored: bool) -> tuple[Array, Array, Array]:

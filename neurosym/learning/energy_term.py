@@ -40,7 +40,8 @@ from neurosym.constraints.graph import (
     relabelled_scene,
 )
 from neurosym.learning.config import EnergyConfig
-from neurosym.models.scene import SceneModel, SceneProposals, Target
+from neurosym.learning.teacher import target_scene
+from neurosym.models.scene import SceneModel, SceneProposals, Target, with_extent
 
 UNJUDGED = 0.5
 """Wrongness of the student's scene of a film without labels, which may be right."""
@@ -199,7 +200,6 @@ def _size(scene: SceneProposals) -> tuple[float, float]:
 
 def _objects(target: Target, image: Tensor, size: tuple[float, float]) -> ObjectScene:
     """A target's objects in pixels of the scaled image of (width, height) `size`; boxes without extent are left out."""
-    boxes = target["boxes"].double().cpu().numpy().reshape(-1, 4)
-    scale = np.array([size[0] / image.shape[-1], size[1] / image.shape[-2]] * 2)
-    there = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    return ObjectScene(target["labels"].cpu().numpy()[there], boxes[there] * scale, size)
+    whole = target_scene(with_extent([target])[0], image)
+    scale = np.array([size[0] / whole.size[0], size[1] / whole.size[1]] * 2)
+    return ObjectScene(whole.labels, whole.boxes * scale, size)

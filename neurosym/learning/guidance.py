@@ -42,12 +42,12 @@ from neurosym.constraints.graph import (
 from neurosym.data.images import annotated_scene
 from neurosym.errors import ConfigError
 from neurosym.knowledge import Knowledge
-from neurosym.learning.batches import make_batch
+from neurosym.learning.batches import known_annotations, make_batch
 from neurosym.learning.composed import Composer
 from neurosym.learning.config import RefinerConfig, TrainConfig
 from neurosym.learning.energy_term import EnergyTerm, Watched
 from neurosym.learning.mask_refinement import fitted_scorer, require_masks_to_refine, restored_scorer
-from neurosym.learning.teacher import Lesson, Teacher, in_pixels
+from neurosym.learning.teacher import Lesson, Teacher, in_pixels, target_scene
 from neurosym.models.scene import SceneModel, SceneProposals, Target
 from neurosym.records import Sample
 
@@ -159,10 +159,8 @@ class Guidance:
             films = [self.composer.compose(self.images[i], self.scenes[i], WATCH_RATE, rng) for i in chosen]
             images, targets = make_batch(films, self.names, self.device, rng)
             for image, target, seen in zip(images, targets, teacher.look(images), strict=True):
-                height, width = image.shape[-2:]
-                labels, boxes = (target[k].cpu().numpy() for k in ("labels", "boxes"))
-                scene = ObjectScene(labels, boxes.astype(float), (float(width), float(height)))
-                errors.observe(scene, *(v.double().cpu().numpy() for v in (seen.probabilities, seen.boxes)))
+                told = (v.double().cpu().numpy() for v in (seen.probabilities, seen.boxes))
+                errors.observe(target_scene(target, image), *told)
         return errors
 
     def prepare(self, teacher: Teacher, progress: Callable[[int, int, float], None] | None = None) -> None:
@@ -347,7 +345,7 @@ def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def object_scene(sample: Sample, names: Sequence[str]) -> ObjectScene:
     """What is annotated on a sample, as labels and boxes."""
-    known = [a for a in sample.annotations if a.name in names and not a.iscrowd]
+    known = known_annotations(sample, names)
     labels = np.array([names.index(a.name) + 1 for a in known], dtype=np.int64)
     boxes = np.array([a.box.xyxy for a in known], dtype=float).reshape(-1, 4)
     height, width = sample.image.shape[:2]

@@ -30,6 +30,7 @@ from neurosym.data.images import annotated_scene
 from neurosym.data.masks import decode_mask
 from neurosym.errors import ConfigError, Problem, did_you_mean
 from neurosym.knowledge import Knowledge
+from neurosym.learning.batches import known_annotations
 from neurosym.learning.config import InstancesConfig, TrainConfig
 from neurosym.models.build import MODELS
 from neurosym.records import Detection, Sample, Scene
@@ -67,7 +68,7 @@ def require_masks_to_refine(config: TrainConfig, names: Sequence[str], images: S
 
 def is_whole(sample: Sample, names: Sequence[str]) -> bool:
     """Whether the sample shows objects of these classes, and each has a mask."""
-    masks = [a.mask for a in sample.annotations if a.name in names and not a.iscrowd]
+    masks = [a.mask for a in known_annotations(sample, names)]
     return bool(masks) and all(m is not None for m in masks)
 
 

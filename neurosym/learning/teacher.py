@@ -74,6 +74,13 @@ def in_pixels(scene: SceneProposals, image: Tensor) -> SceneProposals:
     return SceneProposals(scene.probabilities, scene.boxes * scale, scene.masks, (width, height))
 
 
+def target_scene(target: Target, image: Tensor) -> ObjectScene:
+    """A target as a scene of its image, in its pixels."""
+    height, width = image.shape[-2:]
+    boxes = target["boxes"].double().cpu().numpy()
+    return ObjectScene(target["labels"].cpu().numpy(), boxes, (float(width), float(height)))
+
+
 def refine_all(refiner: SceneRefiner, scenes: Sequence[SceneProposals]) -> list[RefinedScene]:
     """Refine scenes that know their size (see `in_pixels`)."""
     return refiner.refine([(s.probabilities, s.boxes, s.size) for s in scenes if s.size is not None])
@@ -145,7 +152,7 @@ def lessons(
         parts = zip(targets, teacher.masks(images, scenes, objects), strict=True)
         targets = [t | {"masks": _known(t["boxes"], masks)} for t, masks in parts]
     if compose is not None:
-        films = compose(samples, [_objects(t, i) for t, i in zip(targets, images, strict=True)])
+        films = compose(samples, [target_scene(t, i) for t, i in zip(targets, images, strict=True)])
         images = [to_tensor(film.image, teacher.device) for film in films]
         targets = [_joined(t, film, teacher) for t, film in zip(targets, films, strict=True)]
     found = []
@@ -154,13 +161,6 @@ def lessons(
         image, shown, rows, boxes = _shown(image, target, soft, rng)
         found.append(Lesson(image, shown, told_of_it.probabilities[rows], boxes, scene))
     return found
-
-
-def _objects(target: Target, image: Tensor) -> ObjectScene:
-    """A target as a scene of its image."""
-    height, width = image.shape[-2:]
-    boxes = target["boxes"].double().cpu().numpy()
-    return ObjectScene(target["labels"].cpu().numpy(), boxes, (float(width), float(height)))
 
 
 def _joined(target: Target, film: Sample, teacher: Teacher) -> Target:

@@ -20,8 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -101,7 +100,6 @@ class CascadeHeads(BoxHeads):
 
     stages: ClassVar[tuple[Stage, ...]] = STAGES
     _number = 0
-    _embedded: Tensor
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
         taught = targets is not None and self.training
@@ -113,12 +111,11 @@ class CascadeHeads(BoxHeads):
                 proposals, matched, labels, offsets = self.select_training_samples(proposals, targets)
                 sampled = matched, labels
             pooled = self.box_roi_pool(features, proposals, image_shapes)
-            logits, regression = self._look(number, pooled)
+            logits, regression, embedded = self._look(number, pooled)
             if taught:
                 if self.filter is not None and self.filter.adversary:
                     look = self.filter.look(features, image_shapes, self.box_roi_pool)
-                    classify = partial(self._classify, number)
-                    worst = look.loss(self._embedded, torch.cat(labels), self.box_head[number], classify)
+                    worst = look.loss(embedded, torch.cat(labels), self.box_head[number], self.box_predictor[number])
                     losses[f"loss_adversary_{number + 1}"] = stage.share * worst
                 classifier, box = stage_losses(logits, regression, labels, offsets)
                 losses[f"loss_classifier_{number + 1}"] = stage.share * classifier
@@ -149,16 +146,11 @@ class CascadeHeads(BoxHeads):
         self.proposal_matcher = Matcher(stage.overlap, stage.overlap, allow_low_quality_matches=False)
         self.box_coder = BoxCoder(stage.weights)
 
-    def _look(self, number: int, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """A stage's logits and offsets for pooled features."""
-        self._embedded = self.box_head[number](pooled)
-        logits, regression = self.box_predictor[number](self._embedded)
-        return logits, regression
-
-    def _classify(self, number: int, embedded: Tensor) -> Tensor:
-        """A stage's logits."""
-        logits, _ = self.box_predictor[number](embedded)
-        return cast(Tensor, logits)
+    def _look(self, number: int, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A stage's logits and offsets for pooled features, and the embedding that they are read from."""
+        embedded = self.box_head[number](pooled)
+        logits, regression = self.box_predictor[number](embedded)
+        return logits, regression, embedded
 
     @torch.no_grad()
     def _improved(

@@ -83,12 +83,16 @@ class CentroidBank(nn.Module):
         boxes: Sequence[Float[Tensor, "_ 4"]],
         labels: Sequence[Int[Tensor, " _"]],
         quality: Sequence[Float[Tensor, " _"]],
+        maps: Sequence[Float[Tensor, "leaf _ _"]],
     ) -> None:
-        """Feed one level with the images of a step: unpadded features, (width, height), boxes in pixels, quality in [0, 1]."""
+        """Feed one level with the images of a step: unpadded features, (width, height), boxes in pixels, quality in [0, 1].
+
+        `maps` are those of the images before the update (`map`).
+        """
         sums = torch.zeros_like(self.centroids[level])
         mass = sums.new_zeros(len(sums))
-        for image, size, box, label, sure in zip(features, sizes, boxes, labels, quality, strict=True):
-            weight = self._weights(level, image, size, box, label, sure)
+        for image, size, box, label, sure, shown in zip(features, sizes, boxes, labels, quality, maps, strict=True):
+            weight = self._weights(level, shown, size, box, label, sure)
             sums += weight @ F.normalize(image.flatten(1), dim=0).T
             mass += weight.sum(1)
         fed = mass > 0
@@ -99,13 +103,13 @@ class CentroidBank(nn.Module):
         self.seen[level] |= fed
 
     def _weights(
-        self, level: int, image: Tensor, size: tuple[float, float], boxes: Tensor, labels: Tensor, quality: Tensor
+        self, level: int, shown: Tensor, size: tuple[float, float], boxes: Tensor, labels: Tensor, quality: Tensor
     ) -> Float[Tensor, "leaf cell"]:
-        """How much each cell counts for each centroid."""
-        cells = cell_centres(image.shape[1], image.shape[2], size, image.device)
-        weight = image.new_zeros(self.centroids.shape[1], len(cells))
-        weight[0] = (~within(cells, boxes, AROUND).any(0)).to(image.dtype)
-        agree = self.map(level, image).flatten(1)
+        """How much each cell of an image with map `shown` counts for each centroid."""
+        cells = cell_centres(shown.shape[1], shown.shape[2], size, shown.device)
+        agree = shown.flatten(1)
+        weight = torch.zeros_like(agree)
+        weight[0] = (~within(cells, boxes, AROUND).any(0)).to(agree.dtype)
         area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
         core = within(cells, boxes, CORE)
         for n in area.argsort(descending=True).tolist():  # the smallest box of a cell is drawn last and keeps it

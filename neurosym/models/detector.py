@@ -59,9 +59,7 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
             losses = {"loss_classifier": classifier, "loss_box_reg": box}
             if self.filter is not None and self.filter.adversary:
                 look = self.filter.look(features, image_shapes, self.box_roi_pool)
-                losses["loss_adversary"] = look.loss(
-                    embedded, torch.cat(labels), self.box_head, lambda f: self.box_predictor(f)[0]
-                )
+                losses["loss_adversary"] = look.loss(embedded, torch.cat(labels), self.box_head, self.box_predictor)
             return [], losses
         if self.training:
             return [], {}

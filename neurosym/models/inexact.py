@@ -3,9 +3,9 @@
     pyramid → votes, centroid maps → posterior of each annotated box → anchors and proposals are assigned to the refined boxes,
     positives unlike their class are ignored (`positives`), what was ignored becomes the adversary's filler (`adversary`)
 
-The votes learn from the annotations as they are: only these are unbiased; a head that learnt from its own refined boxes would
-believe itself. All other losses see the refined ones, once the votes have learned for `start` steps. Nothing of this is part of
-a prediction.
+The votes, which there are only where boxes are refined, learn from the annotations as they are: only these are unbiased; a head
+that learnt from its own refined boxes would believe itself. All other losses see the refined ones, once the votes have learned
+for `start` steps. Nothing of this is part of a prediction.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FILLERS = 8
 
 
 class Refined(NamedTuple):
-    """The targets of a step with `boxes` refined, beside `annotated` and `quality` in [0, 1]; of each image the centroid map
+    """The targets of a step with `boxes` refined and their annotations' `quality` in [0, 1]; of each image the centroid map
     of each box's class, on the level where the class is read; losses."""
 
     targets: list[Target]
@@ -51,8 +51,8 @@ class InexactBoxes(nn.Module):
         super().__init__()
         self.config, self.strides = config, strides
         self.sizes = ClassSizes(classes, strides[0], len(strides))
-        self.head = VoteHead(channels, classes, self.sizes)
         self.bank = CentroidBank(classes, len(strides), channels)
+        self.head = VoteHead(channels, classes, self.sizes) if config.posterior else None
         self.noise = NoiseModel()
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -71,55 +71,50 @@ class InexactBoxes(nn.Module):
             features: of the levels, finest first, as padded in the batch.
             sizes: (height, width) of each scaled image.
             targets: `boxes` in its pixels, and `labels`.
-
         """
         here = [(float(w), float(h)) for h, w in sizes]
+        used = sorted(set(self.sizes.level.tolist()))
+        cut = {k: [f.detach() for f in _unpadded(features[k], sizes, self.strides[k])] for k in used}
+        shown = {level: [self.bank.map(level, f) for f in cut[level]] for level in used}
         boxes, labels = [t["boxes"] for t in targets], [t["labels"] for t in targets]
-        cut = [_unpadded(f, sizes, stride) for f, stride in zip(features, self.strides, strict=False)]
-        used = sorted({int(k) for k in self.sizes.level.tolist()})
-        votes = {level: _unpadded_votes(self.head(features[level]), cut[level]) for level in used}
-        told = [self._refined(n, here[n], target, cut, votes) for n, target in enumerate(targets)]
-        found, maps = [t for t, _ in told], [m for _, m in told]
-        places = [t["boxes"] for t in found] if self.refines else None
-        losses = {"loss_votes": self.config.votes * self.head.loss(votes, here, boxes, labels, places)}
-        for level in used:
-            self.bank.update(
-                level,
-                [f.detach() for f in cut[level]],
-                here,
-                [t["boxes"] for t in found],
-                labels,
-                [t["quality"] for t in found],
-            )
+        levels = [self.sizes.level[own - 1].tolist() for own in labels]
+        maps = [
+            [shown[level][n][k] for level, k in zip(levels[n], own.tolist(), strict=True)]
+            for n, own in enumerate(labels)
+        ]
+        found = [t | {"quality": torch.ones_like(t["boxes"][:, 0])} for t in targets]
+        losses: dict[str, Tensor] = {}
+        if self.head is not None:
+            votes = {k: _unpadded(self.head(features[k]), sizes, self.strides[k]) for k in used}
+            for n, target in enumerate(found):
+                said = {level: of_level[n].detach() for level, of_level in votes.items()}
+                found[n] = self._refined(target, here[n], said, maps[n])
+            places = [t["boxes"] for t in found] if self.ready else None
+            losses["loss_votes"] = self.config.votes * self.head.loss(votes, here, boxes, labels, places)
+        for k in used:
+            refined, quality = [t["boxes"] for t in found], [t["quality"] for t in found]
+            self.bank.update(k, cut[k], here, refined, labels, quality, shown[k])
         self.steps.add_(1)
         return Refined(found, maps, losses)
 
     @torch.no_grad()
     def _refined(
-        self,
-        n: int,
-        size: tuple[float, float],
-        target: Target,
-        features: Sequence[Sequence[Tensor]],
-        votes: dict[int, list[Tensor]],
-    ) -> tuple[Target, list[Tensor]]:
+        self, target: Target, size: tuple[float, float], votes: dict[int, Tensor], maps: Sequence[Tensor]
+    ) -> Target:
+        """One image's target, refined once the votes are ready; what it says of the noise is learned from the start."""
         boxes, labels = target["boxes"], target["labels"]
         levels = self.sizes.level[labels - 1]
-        refined, quality = boxes.clone(), torch.ones_like(boxes[:, 0])
-        maps: list[Tensor] = [boxes.new_zeros(0)] * len(boxes)
+        refined, quality = boxes.clone(), target["quality"].clone()
         for level in sorted(set(levels.tolist())):
             chosen = (levels == level).nonzero()[:, 0]
-            own = labels[chosen]
-            shown = self.bank.map(level, features[level][n].detach())[own]
+            own, shown = labels[chosen], torch.stack([maps[k] for k in chosen.tolist()])
             sides = self.sizes.sides(own, size).to(boxes)
-            read = read_votes(votes[level][n].detach()[own - 1], shown, boxes[chosen], sides, size)
+            read = read_votes(votes[level][own - 1], shown, boxes[chosen], sides, size)
             self.noise.update(*residuals(boxes[chosen], read, sides))
-            if self.refines:
+            if self.ready:
                 told = self._posterior(boxes[chosen], read, sides, own, shown, size)
                 refined[chosen], quality[chosen] = told.boxes, told.quality
-            for place, one in zip(chosen.tolist(), shown, strict=True):
-                maps[place] = one
-        return target | {"boxes": refined, "annotated": boxes, "quality": quality}, maps
+        return target | {"boxes": refined, "quality": quality}
 
     def _posterior(
         self, boxes: Tensor, read: Votes, sides: Tensor, labels: Tensor, shown: Tensor, size: tuple[float, float]
@@ -138,11 +133,6 @@ class InexactBoxes(nn.Module):
     def ready(self) -> bool:
         """Whether votes and centroids have learned long enough to be believed."""
         return int(self.steps) >= self.config.start
-
-    @property
-    def refines(self) -> bool:
-        """Whether boxes are refined by now."""
-        return self.config.posterior and self.ready
 
 
 class PositiveFilter:
@@ -203,15 +193,23 @@ class Fillers:
     evidence: Float[Tensor, " filler"]
     share: float
 
-    def loss(
-        self, embedded: Tensor, labels: Tensor, embed: Callable[[Tensor], Tensor], classify: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """The adversary's loss on the positives among embedded samples (see `neurosym.models.adversary`)."""
+    def loss(self, embedded: Tensor, labels: Tensor, head: nn.Module, predictor: nn.Module) -> Tensor:
+        """The adversary's loss on the positives among embedded samples (see `neurosym.models.adversary`).
+
+        `head` embeds pooled features, `predictor` gives logits and offsets.
+        """
         kept = labels > 0
         if not len(self.labels) or not bool(kept.any()):
             return embedded.sum() * 0.0
-        filler = embed(self.pooled)
-        return self.share * adversarial_loss(embedded[kept], labels[kept], filler, self.labels, self.evidence, classify)
+        loss = adversarial_loss(
+            embedded[kept],
+            labels[kept],
+            head(self.pooled),
+            self.labels,
+            self.evidence,
+            lambda mixed: predictor(mixed)[0],
+        )
+        return self.share * loss
 
 
 def sample_evidence(
@@ -225,10 +223,6 @@ def sample_evidence(
     return found
 
 
-def _unpadded(features: Tensor, sizes: Sequence[tuple[int, int]], stride: int) -> list[Tensor]:
-    """Each image's own part of a level; the last cell may reach beyond the image by less than a stride."""
-    return [f[:, : -(-h // stride), : -(-w // stride)] for f, (h, w) in zip(features, sizes, strict=True)]
-
-
-def _unpadded_votes(votes: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
-    return [v[..., : f.shape[1], : f.shape[2]] for v, f in zip(votes, features, strict=True)]
+def _unpadded(maps: Tensor, sizes: Sequence[tuple[int, int]], stride: int) -> list[Tensor]:
+    """Each image's own part of maps of a level; the last cell may reach beyond the image by less than a stride."""
+    return [m[..., : -(-h // stride), : -(-w // stride)] for m, (h, w) in zip(maps, sizes, strict=True)]

@@ -13,9 +13,9 @@ How noisy the annotations are is not given. Annotation and votes err independent
 
     σ_n² = E (a − v)² − E σ_v²         with σ_v² the variance of an object's votes,
 
-as running means over training, never below `FLOOR`². σ_c² = the class's variance of annotated log-sizes − σ_n² (an empirical
-Bayes estimate: what of the spread is not noise). The inverse-noise weighting by centroid maps is the baseline of the
-project's first measurements; estimating the noise, the votes and the shrinkage are ours.
+as running means (of medians) over the last annotations, never below `FLOOR`². σ_c² = the class's variance of annotated
+log-sizes − σ_n² (an empirical Bayes estimate: what of the spread is not noise). The inverse-noise weighting by centroid maps is
+the baseline of the project's first measurements; estimating the noise, the votes and the shrinkage are ours.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ from torchvision.ops import box_iou
 from neurosym.models.centroids import evidence
 from neurosym.models.votes import Votes
 
-SAMPLES, TEMPERATURE = 64, 0.03
+SAMPLES = 64
 FLOOR = 0.02
 """Least standard deviation of anything, in shares of a side or logarithms."""
 REACH = 1.5
-"""A refined centre stays within this many standard deviations of a uniform noise's bound, √3 σ_n, of the annotated one."""
+"""Each of the four numbers stays within this many times √3 σ_n, the bound of a uniform noise, of the annotated one."""
 
 
 class Posterior(NamedTuple):
-    """Of each annotation: the mean box, the standard deviation of its four numbers, and the annotation's quality in [0, 1]."""
+    """Of each annotation: the mean box, and the annotation's quality in [0, 1]."""
 
     boxes: Float[Tensor, "box 4"]
-    deviation: Float[Tensor, "box 4"]
     quality: Float[Tensor, " box"]
 
 
@@ -62,7 +61,7 @@ class NoiseModel(nn.Module):
 
     @torch.no_grad()
     def update(self, residual: Float[Tensor, "box 4"], variance: Float[Tensor, "box 4"]) -> None:
-        """Take the residuals a − v and the votes' variances of a step's annotations."""
+        """Take the residuals a − v and the votes' variances of some annotations: of one image, on one level."""
         if not len(residual):
             return
         keep = min(self.memory, 1.0 - 1.0 / (float(self.updates) + 1.0))
@@ -79,7 +78,7 @@ class NoiseModel(nn.Module):
 
     @property
     def level(self) -> float:
-        """r of a uniform noise U(−r, r) of the same variance: σ_n² = r²/3; what a report calls the estimated noise."""
+        """r of a uniform noise U(−r, r) of the same variance: σ_n² = r²/3."""
         return float((3.0 * self.variance.mean()).sqrt())
 
 
@@ -92,7 +91,7 @@ def posterior(
     size_variance: Float[Tensor, "box 2"],
     maps: Float[Tensor, "box height width"],
     size: tuple[float, float],
-    temperature: float = TEMPERATURE,
+    temperature: float = 0.03,
 ) -> Posterior:
     """The refined boxes of one image.
 
@@ -120,7 +119,7 @@ def posterior(
     overlap = (
         torch.stack([box_iou(a[None], b)[0] for a, b in zip(boxes, candidates, strict=True)]) if len(boxes) else weight
     )
-    return Posterior(refined, deviation, (weight * overlap).sum(1))
+    return Posterior(refined, (weight * overlap).sum(1))
 
 
 def residuals(

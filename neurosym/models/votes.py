@@ -146,7 +146,7 @@ class VoteHead(nn.Module):
         away = _away(boxes, cells) / side
         chosen = nearest.isfinite()
         log_size = ((boxes[:, 2:] - boxes[:, :2]).clamp_min(1.0) / side).log()
-        target = torch.cat([away[which, torch.arange(len(cells))], log_size[which]], 1)[chosen]
+        target = torch.cat([away[which, torch.arange(len(cells), device=which.device)], log_size[which]], 1)[chosen]
         said = vote.flatten(1).T[chosen]
         each = F.smooth_l1_loss(said, target, beta=BETA, reduction="none").sum(1)
         share = each.new_zeros(len(boxes)).index_add_(0, which[chosen], torch.ones_like(each))

@@ -84,6 +84,22 @@ def test_every_loss_is_finite_and_reaches_the_votes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
+def test_a_filter_alone_trains_no_votes_and_leaves_the_boxes_as_they_are(kind: str) -> None:
+    model, generator = model_of(kind, posterior=False), torch.Generator().manual_seed(0)
+    image, target, _ = film(generator, 0.3)
+    told: list[Tensor] = []
+    assert model.inexact is not None
+    model.inexact.register_forward_hook(
+        lambda _, given, out: told.extend([given[2][0]["boxes"], out.targets[0]["boxes"]])
+    )
+    for _ in range(2):
+        losses, _ = model([image], [target])
+    assert "loss_votes" not in losses
+    assert bool(torch.isfinite(total(losses)))
+    assert torch.equal(told[-2], told[-1])
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_images_without_boxes_and_a_class_that_is_absent_are_learned_from_as_well(kind: str) -> None:
     model, generator = model_of(kind), torch.Generator().manual_seed(1)
     image, target, _ = film(generator, 0.3)

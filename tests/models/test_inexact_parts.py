@@ -72,7 +72,7 @@ def test_a_fed_bank_maps_each_class_to_its_own_cells() -> None:
     boxes = torch.tensor([[8.0, 8, 32, 28], [36, 28, 60, 44]])
     bank = CentroidBank(2, 1, 16)
     for _ in range(3):
-        bank.update(0, [features], [SIZE], [boxes], [torch.tensor([1, 2])], [torch.ones(2)])
+        bank.update(0, [features], [SIZE], [boxes], [torch.tensor([1, 2])], [torch.ones(2)], [bank.map(0, features)])
     shown = bank.map(0, features).argmax(0)
     assert (shown == truth).float().mean() > 0.97
 
@@ -83,7 +83,7 @@ def test_a_small_box_within_a_larger_one_does_not_feed_the_larger_ones_centroid(
     features[:, 4:8, 6:10] = torch.tensor([0.0, 1.0])[:, None, None]
     boxes = torch.tensor([[4.0, 4, 60, 44], [24.0, 16, 40, 32]])
     bank = CentroidBank(2, 1, 2)
-    bank.update(0, [features], [SIZE], [boxes], [torch.tensor([1, 2])], [torch.ones(2)])
+    bank.update(0, [features], [SIZE], [boxes], [torch.tensor([1, 2])], [torch.ones(2)], [bank.map(0, features)])
     assert bank.centroids[0, 2].tolist() == [0.0, 1.0]
     assert bank.centroids[0, 1, 0] > bank.centroids[0, 1, 1]
     cells = cell_centres(12, 16, SIZE, torch.device("cpu"))
