@@ -78,6 +78,22 @@ def test_the_dense_form_is_what_loops_over_all_assignments_sum(scene: Scene, see
         )
 
 
+@given(scenes(4), st.integers(0, 10**6))
+@settings(max_examples=20)
+def test_what_a_body_says_twice_counts_once(scene: Scene, seed: int) -> None:
+    p, boxes = unsure(scene, seed), boxes_of(scene)
+    found = []
+    for body in (
+        "upper_zone(X), \\+ left_of(_, X)",
+        "upper_zone(X), upper_zone(X), \\+ left_of(_, X), \\+ left_of(_, X)",
+    ):
+        rules = parse_rules(f":- nodule(X), {body}.")
+        constraints = compile_constraints(Knowledge(THORAX.ontology, rules, CHECKED), LEAVES)
+        found.append(violation(constraints, p, boxes, T, size=SIZE))
+    assert torch.equal(found[0].violated, found[1].violated)
+    assert torch.equal(found[0].fired, found[1].fired)
+
+
 @given(scenes(4), st.integers(0, 10**6), rule_texts(), st.sampled_from(["product", "lukasiewicz", "goedel"]))
 @settings(max_examples=80)
 def test_random_rules_are_summed_as_loops_sum_them(scene: Scene, seed: int, text: str, semantics: str) -> None:

@@ -196,7 +196,13 @@ class SoftReader:
     # --- rules ----------------------------------------------------------------------------------------------------
 
     def groundings(self, rule: Rule) -> list[tuple[tuple[int, ...], float, float]]:
-        """Each choice of distinct objects with the truth of the body and of the head."""
+        """Each choice of distinct objects with the truth of the body and of the head; what is said twice counts once."""
+        rule = replace(
+            rule,
+            head=tuple(dict.fromkeys(rule.head)),
+            body=tuple(dict.fromkeys(rule.body)),
+            conditions=tuple(dict.fromkeys(rule.conditions)),
+        )
         self.rule = rule
         self.measured = [a for a in rule.body if self.is_value(a)]
         values = {a.args[1] for a in self.measured}
