@@ -3,6 +3,7 @@
     train ─▶ config.yaml, checkpoints/ ─▶ predict ─▶ scenes-SPLIT.json ─▶ facts ─▶ facts-SPLIT.tsv
                                           evaluate ─▶ evaluation-SPLIT.json, overlays/SPLIT/*.png
     repair ─▶ scenes-SPLIT-repaired.json, repairs-SPLIT.json     explain ─▶ explanations/SPLIT/IMAGE.png
+    quality ─▶ quality-SPLIT.json, quality-SPLIT.html
     induce ─▶ candidates.json, candidates.rules ─▶ report ─▶ report.html
 
 Stages that detect import torch when they are called; the others never do.
@@ -21,14 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from neurosym.data.coco import load_coco
 from neurosym.data.images import IMAGE_SUFFIXES, annotated_scene, read_image
-from neurosym.errors import DataError, InductionError, Problem, did_you_mean, short_path
+from neurosym.errors import ConfigError, DataError, InductionError, Problem, did_you_mean, short_path
 from neurosym.induction import InductionConfig, induce
 from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
 from neurosym.knowledge.rules import write_text_atomically
+from neurosym.learning.annotation_truth import Truth, score_quality, truth_of_file, truth_of_split
 from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
 from neurosym.review import load_candidates, save_candidates, write_report
+from neurosym.review.quality_page import write_quality_page
+from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
 from neurosym.scenes.draw import save_overlays, save_picture
 from neurosym.scenes.explanation_picture import explanation_picture
@@ -88,14 +93,17 @@ class Stages:
         Image.fromarray(sample.image).save(path)
         return replace(scene, image_path=str(path.resolve()))
 
-    def scenes(self) -> list[Scene]:
-        """The predictions of this split; predicted now if the file of them is of another checkpoint, or is not there."""
+    def scenes(self, images: Sequence[Sample] | None = None) -> list[Scene]:
+        """The predictions of this split; predicted now if the file of them is of another checkpoint, or is not there.
+
+        `images` are those of the split, if they have been opened already.
+        """
         path = self.file("scenes", ".json")
         if path.is_file():
             scenes, origin = load_scenes(path)
             if origin == self._checkpoint():
                 return scenes
-        return self.predict()
+        return self.predict(images)
 
     def repair(self, scenes: Sequence[Scene] | None = None) -> tuple[list[Scene], dict[str, Any]]:
         """The split's scenes without a hard violation at the threshold, and what it took, written to two files.
@@ -214,6 +222,72 @@ class Stages:
         result |= self._origin() | {"overlays": [str(p) for p in pictures]}
         write_text_atomically(self.file("evaluation", f"{suffix}.json"), json.dumps(result, indent=1) + "\n")
         return result
+
+    def quality(
+        self, out: Path, top: int = 40, suggest: Path | None = None, given: tuple[Path, Path] | None = None
+    ) -> dict[str, Any]:
+        """Judge the annotations of the split, and show the worst; all of them are written to ``quality-SPLIT.json``.
+
+        Args:
+            out: the page of the worst, as HTML.
+            top: how many it shows.
+            suggest: a COCO file of the suggested boxes to write.
+            given: a COCO file and the folder of its images, to judge instead of the split.
+
+        Raises:
+            ConfigError: boxes are to be suggested by a run that refines none. DataError: there is no annotation to judge.
+        """
+        from neurosym.learning.annotation_quality import annotation_quality
+
+        refines = self.run.config.model.inexact.posterior
+        if suggest is not None and not refines:
+            cure = "train with model.inexact.posterior: true"
+            raise ConfigError(Problem("--suggest: the run refines no boxes", short_path(self.run.path), cure=cure))
+        images, truth = self._annotated(given)
+        scenes = self.scenes(images) if given is None else self.predict(images)
+        found = annotation_quality(
+            self.run, self.split, images, scenes, progress=lambda done, total: self.advance(done, total, "judged")
+        )
+        if not found:
+            message = f"nothing is annotated on the images of {self.split} that the run knows a class of"
+            raise DataError(Problem(message, short_path(self.run.path), cure="name another split, e.g. train"))
+        ranked = sorted(found, key=lambda q: (q.estimate, q.image_id, q.index))
+        scores = None if truth is None else score_quality(found, truth)
+        result = self._origin() | {"annotations": len(found), "scores": None if scores is None else scores.as_dict()}
+        if suggest is not None:
+            if all(q.suggested is None for q in found):
+                message = (
+                    "--suggest: the run has refined no box (it ended before model.inexact.start, or learns from masks)"
+                )
+                raise ConfigError(Problem(message, short_path(self.run.path), cure="train a detector for longer"))
+            count = write_suggestions(suggest, found, scenes, self._categories(), self._image_folder(given))
+            result |= {"suggestions": str(suggest), "changed": count}
+        text = json.dumps(result | {"ranked": [q.as_dict() for q in ranked]}, indent=1, ensure_ascii=False)
+        write_text_atomically(self.file("quality", ".json"), text + "\n")
+        place = {s.image_id: i for i, s in enumerate(scenes)}
+        title = f"Annotations of {self.run.config.name}, {self.split}"
+        by_id = {s.image_id: s for s in scenes}
+        write_quality_page(out, title, ranked[:top], lambda i: images[place[i]], by_id, len(found), scores)
+        return result | {"report": str(out), "worst": [q.as_dict() for q in ranked[:top]]}
+
+    def _annotated(self, given: tuple[Path, Path] | None) -> tuple[Sequence[Sample], Truth | None]:
+        """The images to judge, and the truth about them where there is one, which is for scoring only."""
+        if given is None:
+            images = self.run.images(self.split)
+            return images, truth_of_split(self.run, self.split, images)
+        knowledge, bad_boxes = self.run.knowledge, self.run.config.data.bad_boxes
+        return load_coco(*given, knowledge, bad_boxes=bad_boxes), truth_of_file(self.run, given[0])
+
+    def _categories(self) -> dict[str, str]:
+        """What each class of the run is called in its data."""
+        ties = self.run.knowledge.ontology.categories
+        names = [*(self.run.config.data.categories or ()), *sorted(ties)]
+        return {n: next((c for c in names if ties.get(c) == n), n) for n in self.run.names}
+
+    def _image_folder(self, given: tuple[Path, Path] | None) -> Path | None:
+        """The folder that the split's file names are relative to, None for images that are not on disk."""
+        folder = getattr(getattr(self.run.config.data, self.split, None), "images", None)
+        return given[1] if given is not None else None if folder is None else self.run.config.base / folder
 
     def facts(self) -> FactStore:
         """The facts of the split's predictions, written to ``facts-SPLIT.tsv``."""

@@ -1,13 +1,14 @@
-"""The verbs of data: `data degrade`; no torch."""
+"""The verbs of data: `data degrade`, `data quality`; torch is imported by the latter, when it runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.table import Table
 
-from neurosym.cli.console import AsJson, console, print_json
+from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
 from neurosym.errors import ConfigError
 
 data_app = typer.Typer(no_args_is_help=True, help="Work on annotation files.")
@@ -18,11 +19,17 @@ _EXAMPLES = (
     "`neurosym data degrade train.json strokes.json --how coarse_mask --shape scribble --r 0.3`"
 )
 
+_QUALITY_EXAMPLES = (
+    "Examples: `neurosym data quality runs/bccd --top 100`, then open runs/bccd/quality-train.html in a browser, "
+    "`neurosym data quality runs/bccd --suggest suggestions.json --json`, "
+    "`neurosym data quality runs/bccd --annotations new.json --images new-images/`"
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     data_app.command("degrade", epilog=_EXAMPLES)(degrade)
-    data_app.callback()(lambda: None)  # a single command would else take the place of its group
+    data_app.command("quality", epilog=_QUALITY_EXAMPLES)(quality)
     app.add_typer(data_app, name="data")
 
 
@@ -72,3 +79,54 @@ def _rate(text: str) -> tuple[str, float]:
         return name, float(value if sign and name else "?")
     except ValueError as error:
         raise ConfigError(f"--rate {text!r}: expected CATEGORY=PROBABILITY, e.g. nodule=0.5") from error
+
+
+def quality(
+    run: Annotated[Path, typer.Argument(help="A folder that `neurosym train` has written.")],
+    split: Annotated[str, typer.Option(help="Split of the run's data whose annotations are judged.")] = "train",
+    annotations: Annotated[Path | None, typer.Option(help="A COCO file to judge instead of a split.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of that file's images.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many of the worst are shown.")] = 40,
+    out: Annotated[Path | None, typer.Option(help="HTML file; RUN/quality-SPLIT.html by default.")] = None,
+    suggest: Annotated[
+        Path | None, typer.Option(help="Write the suggested boxes of all annotations as a COCO file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank annotations for re-drawing, the worst first, by predictions, centroid maps and rules, with pictures and reasons."""
+    from neurosym.loop import Stages
+
+    if (annotations is None) != (images is None):
+        raise ConfigError("--annotations and --images belong together; give both or neither")
+    given = (annotations, images) if annotations and images else None
+    with bars() as stage:
+        stages = Stages.of(run, f"file-{annotations.stem}" if annotations else split, advance=stage("judge"))
+        out = out or stages.file("quality", ".html")
+        result = stages.quality(out, top, suggest, given)
+    if as_json:
+        print_json(result)
+        return
+    _show_worst(result)
+    if result["scores"]:
+        _show_quality_scores(result["scores"])
+    if suggest is not None:
+        console.print(f"[green]written[/] {suggest} ({result['changed']} boxes changed)", soft_wrap=True)
+    console.print(f"[green]written[/] {out}; all in {stages.file('quality', '.json')}", soft_wrap=True)
+
+
+def _show_worst(result: dict[str, Any]) -> None:
+    title = f"the worst {len(result['worst'])} of {result['annotations']} annotations"
+    table = Table("", "estimate", "image", "no.", "class", "what speaks against it", title=title)
+    for rank, q in enumerate(result["worst"], 1):
+        why = "; ".join(q["reasons"]) or "nothing"
+        shown = (str(rank), f"{q['estimate']:.2f}", q["image_id"], str(q["index"]), q["name"], why)
+        table.add_row(*map(escaped, shown))
+    output.print(table)
+
+
+def _show_quality_scores(scores: dict[str, Any]) -> None:
+    """How the estimates fare against the truth."""
+    rank = "–" if scores["rank_correlation"] is None else f"{scores['rank_correlation']:.3f}"
+    output.print(f"against the truth: calibration error {scores['error']:.3f}, rank correlation {rank}")
+    suggested = "" if scores["suggested_iou"] is None else f", of the suggested ones {scores['suggested_iou']:.3f}"
+    output.print(f"mean IoU of the annotated boxes with the true ones {scores['annotated_iou']:.3f}{suggested}")

@@ -31,9 +31,14 @@ def calibration_error(predicted: Sequence[Scene], true: Sequence[Scene], overlap
 
 
 def expected_calibration_error(
-    scores: Float[np.ndarray, " detection"], right: Bool[np.ndarray, " detection"], bins: int = BINS
+    scores: Float[np.ndarray, " detection"],
+    right: Bool[np.ndarray, " detection"] | Float[np.ndarray, " detection"],
+    bins: int = BINS,
 ) -> float:
-    """Over equal-width bins; a score of exactly 1 belongs to the last."""
+    """Over equal-width bins; a score of exactly 1 belongs to the last.
+
+    `right` may also be numbers whose mean the scores should have, e.g. overlaps.
+    """
     which = np.minimum((scores * bins).astype(int), bins - 1)
     gaps = [abs(right[which == b].mean() - scores[which == b].mean()) * (which == b).mean() for b in np.unique(which)]
     return float(sum(gaps))
