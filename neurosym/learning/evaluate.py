@@ -1,6 +1,9 @@
 """Predictions against annotations: average precision by COCO's definition, and what the rules say of both.
 
-Average precision is of boxes; where every annotated and every predicted object has a mask, it is told of masks too.
+Average precision is of boxes; where every annotated and every predicted object has a mask, it is told of masks too. So is a
+class's Dice coefficient, of the pixels that any of its objects covers:
+
+    Dice = 2 |P ∩ T| / (|P| + |T|)      P predicted, T annotated; the mean over the images where either has a pixel
 
 Crowd regions are left out of the truth: a detection inside one counts as false, where COCO would ignore it.
 """
@@ -10,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from neurosym.constraints import ConstraintSet, RuleScore, score_rules
 from neurosym.data.coco import as_coco
+from neurosym.data.masks import decode_mask
 from neurosym.errors import TrainingError
 from neurosym.learning.calibration import calibration_error
 from neurosym.records import Scene
@@ -38,12 +42,15 @@ class Evaluation:
     mask_ap50: float | None = None
     calibration_error: float | None = None
     """Of the boxes' scores (see `calibration_error`); None without detections."""
+    dice: dict[str, float] = field(default_factory=dict)
+    """Of each class that is annotated here and has masks only."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         rules = [asdict(r) | {"violation_rate": r.violation_rate, "fired_ratio": r.fired_ratio} for r in self.rules]
-        masks = {} if self.mask_ap is None else {"mask_ap": self.mask_ap, "mask_ap50": self.mask_ap50}
+        masks: dict[str, Any] = {} if self.mask_ap is None else {"mask_ap": self.mask_ap, "mask_ap50": self.mask_ap50}
         masks |= {} if self.calibration_error is None else {"calibration_error": self.calibration_error}
+        masks |= {"dice": self.dice} if self.dice else {}
         overall = {"images": self.images, "ap": self.ap, "ap50": self.ap50} | masks
         return overall | {"per_class": self.per_class, "rules": rules}
 
@@ -62,6 +69,7 @@ def evaluate_scenes(
         true: what is annotated.
         names: the classes to score; a class that is never annotated here has no average precision (NaN → left out).
         constraints: also count violated/fired and fired/true of its rules, on detections scored at least `threshold`.
+        threshold: of what counts as predicted, for rules and Dice.
 
     Raises:
         TrainingError: the two lists are not of the same images.
@@ -81,7 +89,32 @@ def evaluate_scenes(
     mean = {k: float(np.mean([c[k] for c in present])) for k in present[0]}
     masks = mean.get("mask_ap"), mean.get("mask_ap50")
     calibration = calibration_error(predicted, true)
-    return Evaluation(mean["ap"], mean["ap50"], per_class, tuple(rules), len(true), *masks, calibration)
+    dice = dice_scores([above(s, threshold) for s in predicted], true, names)
+    return Evaluation(mean["ap"], mean["ap50"], per_class, tuple(rules), len(true), *masks, calibration, dice)
+
+
+def dice_scores(predicted: Sequence[Scene], true: Sequence[Scene], names: Sequence[str]) -> dict[str, float]:
+    """The Dice coefficient of each class that is annotated and of which every object, annotated or predicted, has a mask."""
+    found = {}
+    for name in names:
+        if not any(d.name == name for s in true for d in s.detections) or not _have_masks((*predicted, *true), [name]):
+            continue
+        scores = []
+        for mine, annotated in zip(predicted, true, strict=True):
+            p, t = _pixels_of(mine, name), _pixels_of(annotated, name)
+            if total := p.sum() + t.sum():
+                scores.append(2.0 * (p & t).sum() / total)
+        found[name] = float(np.mean(scores)) if scores else 0.0
+    return found
+
+
+def _pixels_of(scene: Scene, name: str) -> np.ndarray:
+    """Whether each pixel belongs to an object of a class."""
+    covered = np.zeros((scene.height, scene.width), dtype=bool)
+    for d in scene.detections:
+        if d.name == name and d.mask is not None:
+            covered |= decode_mask(d.mask) > 0
+    return covered
 
 
 def _have_masks(scenes: Iterable[Scene], names: Sequence[str]) -> bool:

@@ -89,10 +89,23 @@ class CentroidBank(nn.Module):
 
         `maps` are those of the images before the update (`map`).
         """
+        weights = [
+            self._weights(level, shown, size, box, label, sure)
+            for size, box, label, sure, shown in zip(sizes, boxes, labels, quality, maps, strict=True)
+        ]
+        self.feed(level, features, weights)
+
+    @torch.no_grad()
+    def feed(
+        self,
+        level: int,
+        features: Sequence[Float[Tensor, "channel _ _"]],
+        weights: Sequence[Float[Tensor, "leaf _"]],
+    ) -> None:
+        """Feed one level with the images of a step, each cell of which counts for each centroid by its weight."""
         sums = torch.zeros_like(self.centroids[level])
         mass = sums.new_zeros(len(sums))
-        for image, size, box, label, sure, shown in zip(features, sizes, boxes, labels, quality, maps, strict=True):
-            weight = self._weights(level, shown, size, box, label, sure)
+        for image, weight in zip(features, weights, strict=True):
             sums += weight @ F.normalize(image.flatten(1), dim=0).T
             mass += weight.sum(1)
         fed = mass > 0

@@ -9,6 +9,8 @@ To a constraint, an object is a connected region of a class's map: its soft mask
 its box and its probability are those of `neurosym.models.soft_masks`, and its distribution is (1 − presence, presence) over the
 background and its class. A class without a region is one faint object, its whole map, so that a rule can still call for it.
 Detections are the connected components of the map above one half, each scored by its mean probability.
+
+Where masks are coarse, pixels are mended or ignored while the model trains (`neurosym.models.inexact_masks`).
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from neurosym.errors import ConfigError
 from neurosym.models.backbones import build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
+from neurosym.models.inexact_masks import STRIDE, InexactMasks
 from neurosym.models.scene import (
     KEEP,
     MASK_THRESHOLD,
@@ -48,7 +50,7 @@ _PRIOR = 0.05
 
 
 class SemanticBranch(nn.Module):
-    """Pyramid levels → class logits at stride 4."""
+    """Pyramid levels → class logits at stride 4, and the features that the last convolution, the predictor, makes them of."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -69,10 +71,9 @@ class SemanticBranch(nn.Module):
                 layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
         return nn.Sequential(*layers)
 
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
+    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         total = torch.stack([head(features[k]) for k, head in zip(_LEVELS, self.scale_heads, strict=True)]).sum(0)
-        logits: Tensor = self.predictor(total)
-        return logits
+        return self.predictor(total), total
 
 
 class FpnSegmenter(SceneModel):
@@ -83,19 +84,42 @@ class FpnSegmenter(SceneModel):
 
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
         super().__init__(config, names, load)
-        if config.inexact.active:
-            raise ConfigError("model.inexact: boxes are refined, and fpn_segmenter learns from masks; use a detector")
         self.transform = GeneralizedRCNNTransform(config.image_size, config.max_size, _MEAN, _DEVIATION)
         self.backbone = build_backbone(config, load)
         self.branch = SemanticBranch(config.fpn_channels, len(names))
+        active = config.inexact.active
+        self.inexact_masks = InexactMasks(config.inexact, len(names), config.fpn_channels) if active else None
 
     def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
-        """`loss_mask` (cross-entropy) and `loss_dice`, and the scene of each image."""
+        """`loss_mask` (cross-entropy), `loss_dice` and maybe `loss_adversary`, and the scene of each image."""
         batch, scaled = self.transform(images, with_masks(images, with_extent(targets)))
-        logits = self._logits(batch)
+        logits, cells = self._read(batch)
         truth = [class_maps(t["masks"], t["labels"], len(self.names)) for t in scaled]
-        losses = segmentation_losses(logits, truth)
+        if self.inexact_masks is None:
+            losses = segmentation_losses(logits, truth)
+        else:
+            losses = self._inexact_losses(self.inexact_masks, batch, scaled, truth, logits, cells)
         return losses, [self._scene(x.sigmoid(), KEEP) for x in logits]
+
+    def _inexact_losses(
+        self,
+        inexact: InexactMasks,
+        batch: ImageList,
+        targets: Sequence[Target],
+        truth: Sequence[Tensor],
+        logits: Sequence[Tensor],
+        cells: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """The losses of masks that may be coarse."""
+        pixels = [
+            image[:, :height, :width] for image, (height, width) in zip(batch.tensors, batch.image_sizes, strict=True)
+        ]
+        finest = [f[:, : c.shape[1], : c.shape[2]] for f, c in zip(self._seen[_LEVELS[0]], cells, strict=True)]
+        mended = inexact(pixels, targets, truth, finest)
+        losses = weighted_losses(logits, mended.truth, mended.weight)
+        if inexact.config.adversary > 0:
+            losses["loss_adversary"] = inexact.adversary(mended, cells, self.branch.predictor)
+        return losses
 
     def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:
         """The regions of unlabelled images, with gradients through the whole network."""
@@ -123,11 +147,19 @@ class FpnSegmenter(SceneModel):
 
     def _logits(self, batch: ImageList) -> list[Tensor]:
         """Class logits of each scaled image at its own size, without the padding of the batch."""
+        return self._read(batch)[0]
+
+    def _read(self, batch: ImageList) -> tuple[list[Tensor], list[Tensor]]:
+        """`_logits`, and of each image the features of its cells of stride 4 that the predictor is given."""
         levels = self.backbone(batch.tensors)
         self._seen = {name: level.detach() for name, level in levels.items()}
-        coarse = self.branch(levels)
+        coarse, embedded = self.branch(levels)
         fine = F.interpolate(coarse, size=batch.tensors.shape[-2:], mode="bilinear", align_corners=False)
-        return [x[:, :height, :width] for x, (height, width) in zip(fine, batch.image_sizes, strict=True)]
+        logits = [x[:, :height, :width] for x, (height, width) in zip(fine, batch.image_sizes, strict=True)]
+        cells = [
+            x[:, : -(-h // STRIDE), : -(-w // STRIDE)] for x, (h, w) in zip(embedded, batch.image_sizes, strict=True)
+        ]
+        return logits, cells
 
     def _scene(self, maps: Float[Tensor, "class height width"], keep: int) -> SceneProposals:
         """The `keep` surest regions of one image's class maps."""
@@ -163,20 +195,32 @@ def class_maps(
 def segmentation_losses(
     logits: Sequence[Float[Tensor, "class _ _"]], truth: Sequence[UInt8[Tensor, "class _ _"]]
 ) -> dict[str, Tensor]:
-    """Binary cross-entropy, the mean over known pixels and classes; and 1 − dice, the mean over the classes that are there.
+    """`weighted_losses` of a truth that is 1, 0 or `UNKNOWN`."""
+    there = [(t == 1).to(x.dtype) for t, x in zip(truth, logits, strict=True)]
+    return weighted_losses(logits, there, [(t != UNKNOWN).to(x.dtype) for t, x in zip(truth, logits, strict=True)])
 
-    dice_c = (2 Σ p y + 1) / (Σ p + Σ y + 1)      over the known pixels of class c in the batch, p its probability, y its truth
+
+def weighted_losses(
+    logits: Sequence[Float[Tensor, "class _ _"]],
+    truth: Sequence[Float[Tensor, "class _ _"]],
+    weight: Sequence[Float[Tensor, "class _ _"]],
+) -> dict[str, Tensor]:
+    """Binary cross-entropy, the mean over pixels and classes; and 1 − dice, the mean over the classes that are there.
+
+    dice_c = (2 Σ p y + 1) / (Σ p + Σ y + 1)      over the pixels of class c in the batch, p its probability, y its truth
+
+    Each pixel counts by its weight of the class; 0 leaves it out.
     """
     scores = torch.cat([x.flatten(1) for x in logits], 1)
-    marks = torch.cat([t.flatten(1) for t in truth], 1)
-    known = (marks != UNKNOWN).to(scores.dtype)
-    there = (marks == 1).to(scores.dtype)
+    sure = torch.cat([w.flatten(1) for w in weight], 1)
+    there = torch.cat([t.flatten(1) for t in truth], 1)
     entropy = F.binary_cross_entropy_with_logits(scores, there, reduction="none")
-    p = scores.sigmoid() * known
+    there = there * sure
+    p = scores.sigmoid() * sure
     dice = (2.0 * (p * there).sum(1) + 1.0) / (p.sum(1) + there.sum(1) + 1.0)
     shown = (there.sum(1) > 0).to(scores.dtype)
     return {
-        "loss_mask": (entropy * known).sum() / known.sum().clamp(min=1.0),
+        "loss_mask": (entropy * sure).sum() / sure.sum().clamp(min=1.0),
         "loss_dice": ((1.0 - dice) * shown).sum() / shown.sum().clamp(min=1.0),
     }
 

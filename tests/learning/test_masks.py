@@ -23,7 +23,7 @@ from neurosym.learning.predict import predict
 from neurosym.learning.runfolder import open_run
 from neurosym.learning.train import train
 from neurosym.models.scene import UNKNOWN
-from neurosym.records import Sample, Scene
+from neurosym.records import Box, Detection, Sample, Scene
 from neurosym.scenes import load_scenes, save_scenes
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +123,38 @@ def test_mask_average_precision_equals_pycocotools(seed: int) -> None:
         assert result.per_class[name]["mask_ap50"] == pytest.approx(run.stats[1], abs=1e-6)
     assert result.mask_ap == pytest.approx(np.mean([c["mask_ap"] for c in result.per_class.values()]))
     assert result.as_dict()["mask_ap50"] == result.mask_ap50
+
+
+def scene_of(name: str, *objects: tuple[str, list[tuple[int, int]], float]) -> Scene:
+    """A scene of 4 × 5 pixels whose objects are given by class, pixels (row, column) and score."""
+    found = []
+    for label, pixels, score in objects:
+        mask = np.zeros((4, 5))
+        mask[tuple(np.array(pixels).T)] = 1
+        found.append(Detection(label, Box(0, 0, 5, 4), score, encode_mask(mask)))
+    return Scene(name, 5, 4, tuple(found))
+
+
+def test_dice_is_of_the_union_of_a_class_and_the_mean_over_images_where_either_has_a_pixel() -> None:
+    true = [
+        scene_of("a", ("lung", [(0, 0), (0, 1)], 1.0), ("lung", [(3, 3)], 1.0)),
+        scene_of("b", ("lung", [(0, 0)], 1.0)),
+        scene_of("c"),
+        scene_of("d"),
+    ]
+    predicted = [
+        # the pixel (0, 1) is found twice and counts once; what is below the threshold does not count
+        scene_of("a", ("lung", [(0, 1)], 0.9), ("lung", [(0, 1), (1, 1)], 0.5), ("lung", [(3, 3)], 0.4)),
+        scene_of("b"),
+        scene_of("c", ("lung", [(2, 2)], 0.8)),
+        scene_of("d", ("lung", [(2, 2)], 0.3)),
+    ]
+    result = evaluate_scenes(predicted, true, ["lung", "heart"])
+    assert result.dice == {"lung": pytest.approx((2 * 1 / (3 + 2) + 0 + 0) / 3)}
+    assert result.as_dict()["dice"] == result.dice
+    assert evaluate_scenes(predicted, true, ["lung", "heart"], threshold=0.35).dice["lung"] == pytest.approx(4 / 6 / 3)
+    bare = [replace(s, detections=tuple(replace(d, mask=None) for d in s.detections)) for s in predicted]
+    assert evaluate_scenes(bare, true, ["lung", "heart"]).dice == {}
 
 
 def test_masks_are_scored_only_where_both_sides_have_them() -> None:

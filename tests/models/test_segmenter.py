@@ -107,11 +107,11 @@ def test_an_object_is_a_region_with_its_presence_its_box_and_its_mask() -> None:
     assert scene.masks[0, 4:8, 18].max() < 0.02, "the other region's cells are not its own"
 
 
-def test_a_few_films_are_learned_by_heart() -> None:
-    model, films, images, result = overfit("fpn_segmenter", steps=24, lr=2e-3)
-    assert result.ap50 > 0.9
+def test_four_films_are_learned_by_heart() -> None:
+    model, films, images, result = overfit("fpn_segmenter", steps=24, lr=2e-3, films=4)
+    assert result.ap50 > 0.95
     assert result.mask_ap50 is not None
-    assert result.mask_ap50 > 0.9
+    assert result.mask_ap50 > 0.95
     for film, found, scene in zip(films, model.detect(images), model.propose(images), strict=True):
         for label, name in enumerate(NAMES, 1):
             true = next(decode_mask(a.mask) for a in film.annotations if a.name == name and a.mask is not None) > 0
