@@ -12,6 +12,7 @@ from neurosym.errors import ConfigError
 from neurosym.models.backbones import EfficientNetLite0, build_backbone
 from neurosym.models.config import DetectorConfig
 from neurosym.models.detector import Detector
+from tests.models.overfit import overfit
 
 SMALL = DetectorConfig(image_size=128, max_size=128, proposals=50, sampled_boxes=32, head_features=64, fpn_channels=32)
 
@@ -49,6 +50,13 @@ def test_detections_are_torchvisions_own() -> None:
     for mine, other in zip(ours, theirs, strict=True):
         for key in ("boxes", "labels", "scores"):
             torch.testing.assert_close(mine[key], other[key])
+
+
+def test_four_films_are_learned_by_heart() -> None:
+    _, _, _, before = overfit("faster_rcnn", steps=1, lr=1e-9, films=4, size=128)
+    _, _, _, after = overfit("faster_rcnn", steps=32, lr=2e-3, films=4, size=128)
+    assert before.ap50 < 0.5
+    assert after.ap50 > 0.95
 
 
 def test_proposals_are_distributions_with_gradients_to_boxes_and_classes() -> None:
