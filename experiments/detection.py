@@ -17,7 +17,7 @@ from neurosym.loop import Stages
 from neurosym.models.config import DetectorConfig
 
 RUNS = HERE.parent / "runs"
-LATER = ("kind", "finest_level", "mask_cells", "min_area", "inexact")
+LATER = ("kind", "finest_level", "mask_cells", "min_area", "inexact", "oamil")
 """Model settings that came after the first records; their defaults are what those records mean."""
 LATER_SECTIONS = ("teacher", "refiner", "compose", "energy", "instances", "initial")
 """Sections that came later; off by default, as they were for those records."""

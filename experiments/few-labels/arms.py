@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,8 @@ def run(job: Job) -> dict[str, Any]:
         del settings["compose"]["unlabelled"]
     if not config.model.inexact.active:
         del settings["model"]["inexact"]
+    if not config.model.oamil.enabled:
+        del settings["model"]["oamil"]
     settings |= {"rules": [str(r) for r in knowledge.rules], "burn_in": BURN_IN, "split": job.split}
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("few", "categories", "seed", "size")} | {
         "labelled": labelled(job)
@@ -163,6 +166,13 @@ def run(job: Job) -> dict[str, Any]:
         return result
 
     return record(NAME, job.key, settings, compute)
+
+
+def chain(jobs: Sequence[Job]) -> None:
+    """Run jobs one after the other, and tell what came out."""
+    for job in jobs:
+        result = run(job)
+        print(f"{job.key}: AP50 {result['ap50']:.3f}, AP {result['ap']:.3f}, {result['seconds']:.0f} s", flush=True)
 
 
 def scored(folder: Path, job: Job) -> dict[str, Any]:

@@ -49,13 +49,7 @@ def compute(jobs: Iterable[Job], workers: int = 2) -> None:
     for job in jobs:
         chains.setdefault((job.data, job.count, job.seed), []).append(job)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_chain, chains.values()))
-
-
-def _chain(jobs: list[Job]) -> None:
-    for job in jobs:
-        result = arms.run(job)
-        print(f"{job.key}: AP50 {result['ap50']:.3f}, AP {result['ap']:.3f}, {result['seconds']:.0f} s", flush=True)
+        list(pool.map(arms.chain, chains.values()))  # of a module that the workers can import
 
 
 def recorded(data: str, count: int, arm: str) -> list[Record]:

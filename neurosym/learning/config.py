@@ -190,6 +190,8 @@ class TrainConfig(_Strict):
             raise ValueError("compose.unlabelled: a teacher sees where things are there; set teacher.weight above 0")
         if self.model.inexact.active and self.teacher.weight > 0:
             raise ValueError("model.inexact: pseudo-labels would be taken for annotations; set teacher.weight to 0")
+        if self.model.oamil.enabled and self.teacher.weight > 0:
+            raise ValueError("model.oamil: pseudo-labels would be taken for annotations; set teacher.weight to 0")
         return self
 
 

@@ -44,6 +44,7 @@ from neurosym.learning.config import TrainConfig
 from neurosym.learning.guidance import Guidance
 from neurosym.learning.runfolder import copy_of
 from neurosym.learning.teacher import Lesson, Teacher, lessons
+from neurosym.learning.witness import RuleWitness
 from neurosym.models.build import build_model
 from neurosym.models.scene import SceneProposals
 from neurosym.records import Run, Sample
@@ -124,6 +125,8 @@ class _Trainer:
             side = model.image_size * (4 / 3) ** 0.5
             boxes, labels, areas = (v.to(self.device) for v in annotated_sizes(self.images, self.names))
             self.model.inexact.measure(boxes, labels, areas, side)
+            if model.inexact.rules and self.config.constraints.weight > 0:
+                self.model.inexact.witness = RuleWitness(self.guidance.constraints, self.config.constraints.temperature)
         if self.config.initial:
             self._begin_from(self.config.base / self.config.initial)
         optim = self.config.train

@@ -32,6 +32,8 @@ from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 
 from neurosym.models.config import DetectorConfig
 from neurosym.models.detector import BoxHeads, Detector, RoIPass
+from neurosym.models.inexact import certainty_of
+from neurosym.models.positives import weighted_offset_loss
 from neurosym.models.scene import Target
 
 _MIN_SIDE = 1e-2
@@ -118,6 +120,9 @@ class CascadeHeads(BoxHeads):
                     worst = look.loss(embedded, torch.cat(labels), self.box_head[number], self.box_predictor[number])
                     losses[f"loss_adversary_{number + 1}"] = stage.share * worst
                 classifier, box = stage_losses(logits, regression, labels, offsets)
+                certain = certainty_of(targets, matched)
+                if certain is not None:
+                    box = weighted_offset_loss(regression, torch.cat(labels), torch.cat(offsets), certain)
                 losses[f"loss_classifier_{number + 1}"] = stage.share * classifier
                 losses[f"loss_box_reg_{number + 1}"] = stage.share * box
             if stage is not self.stages[-1]:

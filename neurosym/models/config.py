@@ -18,7 +18,11 @@ class InexactConfig(BaseModel):
     posterior: bool = False
     """Train on the mean of each box's posterior in the place of the box."""
     centroids: bool = True
-    """Let the centroid maps' evidence count in the posterior."""
+    """Let votes count by the centroid maps: those of cells that look like their class."""
+    weigh: bool = True
+    """Let offsets from a box head count by how certain the refined box is."""
+    rules: bool = True
+    """Let the rules have a say in the posterior, in runs whose `constraints` have a weight."""
     filter: bool = False
     """Ignore positive samples that look less like their class than the others of their object."""
     adversary: float = Field(0.0, ge=0)
@@ -29,8 +33,6 @@ class InexactConfig(BaseModel):
     """Steps before boxes are refined and samples filtered."""
     strictness: float = -0.5
     """Samples are kept from this many standard deviations above the mean evidence of their object."""
-    temperature: float = Field(0.03, gt=0)
-    """Of the evidence in the posterior."""
 
     @property
     def active(self) -> bool:
@@ -42,6 +44,34 @@ class InexactConfig(BaseModel):
         if self.adversary > 0 and not self.filter:
             raise ValueError("adversary: it mixes in what the filter removes; set filter: true")
         return self
+
+
+class OaMilConfig(BaseModel):
+    """OA-MIL, the published training on inexact boxes (see `neurosym.models.oamil`); off by default.
+
+    Values are those of the authors' configs (VOC, and COCO with 20% and 40% noise), which share γ and θ. There boxes are
+    corrected after a twelfth of the training and bags extended after two thirds of it; here both are steps.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = False
+    gamma: float = Field(7.5, gt=0)
+    """Exponent of an instance's score; the greater, the surer it must be to count."""
+    theta: float = Field(0.85, ge=0, lt=1)
+    """The most that an instance counts; the annotated box keeps the rest."""
+    weight: float = Field(0.1, ge=0)
+    """Of the loss on bags; the authors take 0.01 for COCO with 20% noise, else 0.1."""
+    start: int = Field(60, ge=0)
+    """Steps before boxes are corrected; the loss counts from the first on."""
+    extensions: int = Field(4, ge=0)
+    """Further rounds of instances."""
+    extension_start: int = Field(200, ge=0)
+    """Steps before there are further rounds."""
+    extension: Literal["refine", "random"] = "refine"
+    """`refine`: a round moves on from the last one's boxes; `random`: from the samples, as in the authors' COCO with 40%."""
+    extension_weight: float = Field(1.0, ge=0)
+    """Of the further rounds in the loss, with `refine`."""
 
 
 class DetectorConfig(BaseModel):
@@ -82,6 +112,7 @@ class DetectorConfig(BaseModel):
     """Of `fpn_segmenter`: connected regions of fewer pixels are no detections."""
 
     inexact: InexactConfig = InexactConfig()
+    oamil: OaMilConfig = OaMilConfig()
 
     @model_validator(mode="after")
     def _weights_fit_the_backbone(self) -> DetectorConfig:
@@ -89,4 +120,12 @@ class DetectorConfig(BaseModel):
             raise ValueError("weights are for the ResNets; lite0 has its own, see pretrained")
         if self.max_size < self.image_size:
             raise ValueError(f"max_size {self.max_size} is below image_size {self.image_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _oamil_has_boxes_of_its_own(self) -> DetectorConfig:
+        if self.oamil.enabled and self.kind != "faster_rcnn":
+            raise ValueError(f"oamil: it is for faster_rcnn, found kind {self.kind}; set oamil.enabled to false")
+        if self.oamil.enabled and self.inexact.active:
+            raise ValueError("oamil: it and inexact would both mend the same boxes; leave one of them off")
         return self

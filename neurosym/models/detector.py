@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from torchvision.models.detection.rpn import AnchorGenerator
 
 from neurosym.models.backbones import build_backbone
 from neurosym.models.config import DetectorConfig
-from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined
+from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined, certainty_of
+from neurosym.models.oamil import ObjectAwareMil, Samples
+from neurosym.models.positives import weighted_offset_loss
 from neurosym.models.scene import SceneModel, SceneProposals, Target, distinct, with_extent
 
 __all__ = ["BoxHeads", "Detector", "SceneProposals", "Target"]
@@ -42,6 +45,8 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
     last: RoIPass
     filter: PositiveFilter | None = None
     """Of the training step at hand, where positive samples of inexact boxes are filtered."""
+    oamil: ObjectAwareMil | None
+    """Set by `Detector`; no default here, for it would hide the module."""
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
         sampled = None
@@ -55,8 +60,17 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
         if targets is not None and self.training:
             if not len(logits):  # a mean over nothing is no number
                 return [], {"loss_classifier": logits.sum(), "loss_box_reg": regression.sum()}
+            of_bags: dict[str, Tensor] = {}
+            if self.oamil is not None:
+                samples = Samples(proposals, matched, labels, [t["boxes"] for t in targets], image_shapes)
+                read = partial(self.read, features, image_shapes)
+                told = self.oamil(samples, regression_targets, regression, self.box_coder, read)
+                regression_targets, of_bags["loss_oamil"] = told
             classifier, box = fastrcnn_loss(logits, regression, labels, regression_targets)
-            losses = {"loss_classifier": classifier, "loss_box_reg": box}
+            certain = certainty_of(targets, matched)
+            if certain is not None:
+                box = weighted_offset_loss(regression, torch.cat(labels), torch.cat(regression_targets), certain)
+            losses = {"loss_classifier": classifier, "loss_box_reg": box} | of_bags
             if self.filter is not None and self.filter.adversary:
                 look = self.filter.look(features, image_shapes, self.box_roi_pool)
                 losses["loss_adversary"] = look.loss(embedded, torch.cat(labels), self.box_head, self.box_predictor)
@@ -66,6 +80,13 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
         boxes, scores, found = self.postprocess_detections(logits, regression, proposals, image_shapes)
         result = [{"boxes": b, "labels": n, "scores": s} for b, s, n in zip(boxes, scores, found, strict=True)]
         return result, {}
+
+    def read(
+        self, features: dict[str, Tensor], sizes: list[tuple[int, int]], boxes: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and offsets that the head reads in boxes of each image, which carry no gradient themselves."""
+        logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, sizes)))
+        return logits, regression
 
     def assign_targets_to_proposals(self, proposals, gt_boxes, gt_labels):  # type: ignore[no-untyped-def]
         matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
@@ -117,6 +138,7 @@ class Detector(SceneModel):
             nms_thresh=config.nms_threshold,
             detections_per_img=config.max_detections,
         )
+        self.net.roi_heads.oamil = ObjectAwareMil(config.oamil) if config.oamil.enabled else None
 
     def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
         """Training losses by torchvision's names, and the proposals of each image."""

@@ -22,7 +22,7 @@ from neurosym.models.adversary import adversarial_loss
 from neurosym.models.centroids import CentroidBank, evidence
 from neurosym.models.config import InexactConfig
 from neurosym.models.positives import kept_positives
-from neurosym.models.posterior import NoiseModel, Posterior, posterior, residuals
+from neurosym.models.posterior import NoiseModel, Witness, posterior, residuals
 from neurosym.models.votes import ClassSizes, VoteHead, Votes, read_votes
 
 Target = dict[str, Tensor]
@@ -31,8 +31,8 @@ FILLERS = 8
 
 
 class Refined(NamedTuple):
-    """The targets of a step with `boxes` refined and their annotations' `quality` in [0, 1]; of each image the centroid map
-    of each box's class, on the level where the class is read; losses."""
+    """The targets of a step with `boxes` refined, their `certainty` where it is to count, the annotations' `quality`; of each
+    image the centroid map of each box's class, on the level where the class is read; losses."""
 
     targets: list[Target]
     maps: list[list[Tensor]]
@@ -54,6 +54,7 @@ class InexactBoxes(nn.Module):
         self.bank = CentroidBank(classes, len(strides), channels)
         self.head = VoteHead(channels, classes, self.sizes) if config.posterior else None
         self.noise = NoiseModel()
+        self.witness: Witness | None = None
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def measure(
@@ -73,55 +74,90 @@ class InexactBoxes(nn.Module):
             targets: `boxes` in its pixels, and `labels`.
         """
         here = [(float(w), float(h)) for h, w in sizes]
-        used = sorted(set(self.sizes.level.tolist()))
-        cut = {k: [f.detach() for f in _unpadded(features[k], sizes, self.strides[k])] for k in used}
-        shown = {level: [self.bank.map(level, f) for f in cut[level]] for level in used}
+        cut = self._unpadded(features, sizes)
+        shown = self._maps(cut)
         boxes, labels = [t["boxes"] for t in targets], [t["labels"] for t in targets]
-        levels = [self.sizes.level[own - 1].tolist() for own in labels]
-        maps = [
-            [shown[level][n][k] for level, k in zip(levels[n], own.tolist(), strict=True)]
-            for n, own in enumerate(labels)
-        ]
         found = [t | {"quality": torch.ones_like(t["boxes"][:, 0])} for t in targets]
         losses: dict[str, Tensor] = {}
         if self.head is not None:
-            votes = {k: _unpadded(self.head(features[k]), sizes, self.strides[k]) for k in used}
+            votes = self._votes(self.head, features, sizes)
             for n, target in enumerate(found):
-                said = {level: of_level[n].detach() for level, of_level in votes.items()}
-                found[n] = self._refined(target, here[n], said, maps[n])
+                said, sides = self._said(target, here[n], _of_image(votes, n), _of_image(shown, n))
+                self.noise.update(*residuals(boxes[n], said, sides))
+                if self.ready:
+                    found[n] = self._refined(target, said, sides, here[n])
             places = [t["boxes"] for t in found] if self.ready else None
             losses["loss_votes"] = self.config.votes * self.head.loss(votes, here, boxes, labels, places)
-        for k in used:
+        for k in self._used:
             refined, quality = [t["boxes"] for t in found], [t["quality"] for t in found]
             self.bank.update(k, cut[k], here, refined, labels, quality, shown[k])
         self.steps.add_(1)
-        return Refined(found, maps, losses)
+        return Refined(found, self._maps_of_boxes(labels, shown), losses)
 
     @torch.no_grad()
-    def _refined(
-        self, target: Target, size: tuple[float, float], votes: dict[int, Tensor], maps: Sequence[Tensor]
-    ) -> Target:
-        """One image's target, refined once the votes are ready; what it says of the noise is learned from the start."""
-        boxes, labels = target["boxes"], target["labels"]
-        levels = self.sizes.level[labels - 1]
-        refined, quality = boxes.clone(), target["quality"].clone()
-        for level in sorted(set(levels.tolist())):
-            chosen = (levels == level).nonzero()[:, 0]
-            own, shown = labels[chosen], torch.stack([maps[k] for k in chosen.tolist()])
-            sides = self.sizes.sides(own, size).to(boxes)
-            read = read_votes(votes[level][own - 1], shown, boxes[chosen], sides, size)
-            self.noise.update(*residuals(boxes[chosen], read, sides))
-            if self.ready:
-                told = self._posterior(boxes[chosen], read, sides, own, shown, size)
-                refined[chosen], quality[chosen] = told.boxes, told.quality
-        return target | {"boxes": refined, "quality": quality}
+    def judge(self, features: Sequence[Tensor], sizes: Sequence[tuple[int, int]], targets: Sequence[Target]) -> Refined:
+        """What `forward` says of annotations, arguments alike, without a step: nothing is learned, no state changes, no loss.
 
-    def _posterior(
-        self, boxes: Tensor, read: Votes, sides: Tensor, labels: Tensor, shown: Tensor, size: tuple[float, float]
-    ) -> Posterior:
-        temperature = self.config.temperature if self.config.centroids else torch.inf
-        variance = self.sizes.variance[labels - 1].to(boxes)
-        return posterior(boxes, read, self.noise, sides, variance, shown, size, temperature)
+        Where there are no votes, or none that are ready, boxes are as they were given and their quality is 1.
+        """
+        shown = self._maps(self._unpadded(features, sizes))
+        found = [t | {"quality": torch.ones_like(t["boxes"][:, 0])} for t in targets]
+        if self.head is not None and self.ready:
+            votes = self._votes(self.head, features, sizes)
+            for n, (target, (height, width)) in enumerate(zip(found, sizes, strict=True)):
+                size = float(width), float(height)
+                said, sides = self._said(target, size, _of_image(votes, n), _of_image(shown, n))
+                found[n] = self._refined(target, said, sides, size)
+        return Refined(found, self._maps_of_boxes([t["labels"] for t in targets], shown), {})
+
+    @torch.no_grad()
+    def _said(
+        self, target: Target, size: tuple[float, float], votes: dict[int, Tensor], maps: dict[int, Tensor]
+    ) -> tuple[Votes, Tensor]:
+        """What the votes of one image say of its boxes, each read on its class's level; the mean sides of their classes."""
+        boxes, labels = target["boxes"], target["labels"]
+        sides, levels = self.sizes.sides(labels, size).to(boxes), self.sizes.level[labels - 1]
+        said = Votes(*boxes.new_zeros(4, len(boxes), 2))
+        for level in sorted(set(levels.tolist())):
+            own = (levels == level).nonzero()[:, 0]
+            weight = maps[level] if self.config.centroids else torch.ones_like(maps[level])
+            part = read_votes(votes[level].detach(), weight, boxes[own], labels[own], sides[own], size)
+            for whole, piece in zip(said, part, strict=True):
+                whole[own] = piece
+        return said, sides
+
+    @torch.no_grad()
+    def _refined(self, target: Target, said: Votes, sides: Tensor, size: tuple[float, float]) -> Target:
+        cost, witness = None, self.witness
+        if witness is not None:
+            labels = target["labels"]
+
+            def cost(boxes: Tensor) -> Tensor:
+                return witness(boxes, labels, size)
+
+        told = posterior(target["boxes"], said, self.noise, sides, size, cost)
+        certain = {"certainty": told.certainty} if self.config.weigh else {}
+        return target | {"boxes": told.boxes, "quality": told.quality} | certain
+
+    @property
+    def _used(self) -> list[int]:
+        return sorted(set(self.sizes.level.tolist()))
+
+    def _unpadded(self, features: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> dict[int, list[Tensor]]:
+        return {k: [f.detach() for f in _unpadded(features[k], sizes, self.strides[k])] for k in self._used}
+
+    def _maps(self, cut: dict[int, list[Tensor]]) -> dict[int, list[Tensor]]:
+        return {level: [self.bank.map(level, f) for f in images] for level, images in cut.items()}
+
+    def _votes(
+        self, head: VoteHead, features: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> dict[int, list[Tensor]]:
+        return {k: _unpadded(head(features[k]), sizes, self.strides[k]) for k in self._used}
+
+    def _maps_of_boxes(self, labels: Sequence[Tensor], shown: dict[int, list[Tensor]]) -> list[list[Tensor]]:
+        return [
+            [shown[int(self.sizes.level[k - 1])][n][k] for k in of_image.tolist()] for n, of_image in enumerate(labels)
+        ]
 
     def filter_of(self, refined: Refined, sizes: Sequence[tuple[int, int]]) -> PositiveFilter | None:
         """The filter of a step; None before samples are filtered."""
@@ -217,10 +253,34 @@ def sample_evidence(
 ) -> Float[Tensor, " sample"]:
     """a(b) of samples, each by the map of the object that it is matched to."""
     found = boxes.new_zeros(len(boxes))
-    for k in sorted(set(matched.tolist())):
-        own = (matched == k).nonzero()[:, 0]
-        found[own] = evidence(maps[k][None], boxes[own][None], size)[0]
+    if not len(boxes):
+        return found
+    # all objects of a level at once, padded to as many samples as the richest has
+    order = matched.argsort(stable=True)
+    row = matched[order]
+    counts = torch.bincount(matched, minlength=len(maps))
+    place = torch.arange(len(boxes), device=boxes.device) - (counts.cumsum(0) - counts)[row]
+    table = boxes.new_zeros(len(maps), int(counts.max()), 4)
+    table[row, place] = boxes[order]
+    seen = boxes.new_zeros(table.shape[:2])
+    for shape in {m.shape for m in maps}:
+        own = [k for k, m in enumerate(maps) if m.shape == shape]
+        seen[own] = evidence(torch.stack([maps[k] for k in own]), table[own], size)
+    found[order] = seen[row, place]
     return found
+
+
+def certainty_of(targets: Sequence[Target], matched: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, " sample"] | None:
+    """The certainty of each sample's object, in the order of images; None where targets were not refined."""
+    if not targets or "certainty" not in targets[0]:
+        return None
+    # an image without objects has samples all the same; what they are matched to does not count
+    padded = [torch.cat([t["certainty"], t["certainty"].new_ones(1)]) for t in targets]
+    return torch.cat([c[m.clamp_max(len(c) - 1)] for c, m in zip(padded, matched, strict=True)])
+
+
+def _of_image(levels: dict[int, list[Tensor]], n: int) -> dict[int, Tensor]:
+    return {level: images[n] for level, images in levels.items()}
 
 
 def _unpadded(maps: Tensor, sizes: Sequence[tuple[int, int]], stride: int) -> list[Tensor]:

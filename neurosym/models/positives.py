@@ -8,6 +8,10 @@ them by centroid feature maps; our reading: with a(b) the evidence of a sample's
 
 (the statistics of a target's own candidates decide, as in ATSS, Zhang et al., CVPR 2020). What is rejected is neither positive
 nor negative: it may well show half of the object.
+
+Of those that are kept, the offsets of an object count by the certainty q of its refined box (its expected intersection over
+union with a box of the posterior), relative to the mean of the batch's positives: smooth L1 of a sample × q / q̄. Classes count
+alike, for which class an object has does not hang on its outline.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def kept_positives(
@@ -36,3 +41,27 @@ def kept_positives(
     threshold = mean + strictness * (square / count).sqrt() if strictness > -torch.inf else mean - torch.inf
     best = evidence.new_full((objects,), -torch.inf).scatter_reduce_(0, matched, evidence, "amax")
     return (evidence >= threshold[matched] - 1e-6) | (evidence >= best[matched])
+
+
+def weighted_offset_loss(
+    regression: Float[Tensor, "sample offset"],
+    labels: Int[Tensor, " sample"],
+    offsets: Float[Tensor, "sample 4"],
+    certainty: Float[Tensor, " sample"],
+) -> Float[Tensor, ""]:
+    """torchvision's box loss of Faster R-CNN (`fastrcnn_loss`) with a weight for each positive.
+
+    Args:
+        regression: four offsets of each class, or four for all of them.
+        labels: 0 is the background.
+        offsets: what the regression should be.
+        certainty: of each sample's object; that of the background does not count.
+
+    Invariant: torchvision's if all positives are equally certain.
+    """
+    positive = (labels > 0).nonzero()[:, 0]
+    told = regression.reshape(len(regression), regression.shape[1] // 4, 4)
+    of_class = labels[positive] if told.shape[1] > 1 else torch.zeros_like(positive)
+    each = F.smooth_l1_loss(told[positive, of_class], offsets[positive], beta=1 / 9, reduction="none").sum(1)
+    weight = certainty[positive] / certainty[positive].sum().clamp_min(1e-6) * len(positive)
+    return (each * weight).sum() / max(1, labels.numel())

@@ -1,80 +1,97 @@
-"""The posterior of a true box, given an inexact one: what annotation, class sizes, votes and the centroid map say.
+"""The posterior of a true box, given an inexact one: what annotation and votes say.
 
 With a the annotated centre and log-size, v those of the votes (`neurosym.models.votes`), everything in shares of the class's
 mean side and in logarithms, and each of the four numbers by itself:
 
-    true box ~ N(a, σ_n²) · N(v, σ_v²) · N(class mean, σ_c²)  (the last for sizes only)  · exp(a(b) / τ)
+    true box ~ N(a, σ_n²) · N(v, σ_v²),   the refined box is its mean,   σ_v² the variance of the object's votes
 
-The Gaussian part has a closed form; `SAMPLES` boxes drawn from it are weighted by the evidence a(b) of the centroid map
-(`neurosym.models.centroids.evidence`), τ = .03, and their mean is the refined box. The quality of an annotation is its expected
-intersection over union with a box of the posterior, so it is calibrated as far as the posterior is.
+There is no prior of the class: votes are conditional means given the image and have it in them. The quality of an annotation is
+its expected intersection over union with a box of the posterior, from `SAMPLES` of them, so it is calibrated as far as the
+posterior is. The certainty of a refined box is the same of itself.
 
 How noisy the annotations are is not given. Annotation and votes err independently, so
 
-    σ_n² = E (a − v)² − E σ_v²         with σ_v² the variance of an object's votes,
+    σ_n² = E (a − v)² − E σ_v²
 
-as running means (of medians) over the last annotations, never below `FLOOR`². σ_c² = the class's variance of annotated
-log-sizes − σ_n² (an empirical Bayes estimate: what of the spread is not noise). The inverse-noise weighting by centroid maps is
-the baseline of the project's first measurements; estimating the noise, the votes and the shrinkage are ours.
+as running means over the last annotations, never below `FLOOR`². That of the sizes is drawn halfway to that of the centre, for
+objects differ in size by more than the image tells, which looks like noise; what this takes away is the votes' error
+(`excess`). That of the centre is drawn halfway to the mean of all: votes that have hardly learned stay near the annotated
+centre. A square counts for at most `OUTLIER` times the mean, so that a few votes for the wrong object do not look like noise of
+all; a uniform noise, whose largest square is 3 times the mean, loses nothing by it.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.quasirandom import SobolEngine
-from torchvision.ops import box_iou
 
-from neurosym.models.centroids import evidence
 from neurosym.models.votes import Votes
 
 SAMPLES = 64
+FIRST = 0.05
+"""(a − v)² before there are any: about that of a uniform noise of r = 0.4."""
+OUTLIER = 6.0
 FLOOR = 0.02
-"""Least standard deviation of anything, in shares of a side or logarithms."""
+"""Least standard deviation of annotations, in shares of a side or logarithms."""
+BEST = 0.07
+"""The same of votes: what they err by in common, their variance about one another does not show."""
 REACH = 1.5
 """Each of the four numbers stays within this many times √3 σ_n, the bound of a uniform noise, of the annotated one."""
+STEPS, SWAY = 4, 1.5
+Witness = Callable[[Tensor, Tensor, tuple[float, float]], Tensor]
+"""(boxes, labels, (width, height)) → a cost, the higher the less likely the boxes are together."""
 
 
 class Posterior(NamedTuple):
-    """Of each annotation: the mean box, and the annotation's quality in [0, 1]."""
+    """Of each annotation: the mean box, the annotation's quality and the mean box's certainty; both in [0, 1]."""
 
     boxes: Float[Tensor, "box 4"]
     quality: Float[Tensor, " box"]
+    certainty: Float[Tensor, " box"]
 
 
 class NoiseModel(nn.Module):
-    """Running means of (a − v)² and of the votes' variance, for centre (x, y) and log-size (w, h)."""
+    """Running means of (a − v)² and of the votes' variance, for centre (x, y) and log-size (w, h).
+
+    Args:
+        memory: annotations until an old one counts 1/e.
+    """
 
     residual: Tensor
     votes: Tensor
-    updates: Tensor
 
-    def __init__(self, memory: float = 0.98) -> None:
+    def __init__(self, memory: float = 500.0) -> None:
         super().__init__()
         self.memory = memory
-        self.register_buffer("residual", torch.zeros(4))
+        self.register_buffer("residual", torch.full((4,), FIRST))
         self.register_buffer("votes", torch.zeros(4))
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def update(self, residual: Float[Tensor, "box 4"], variance: Float[Tensor, "box 4"]) -> None:
-        """Take the residuals a − v and the votes' variances of some annotations: of one image, on one level."""
+        """Take the residuals a − v and the votes' variances of some annotations."""
         if not len(residual):
             return
-        keep = min(self.memory, 1.0 - 1.0 / (float(self.updates) + 1.0))
-        # the median of squares: a few boxes on the wrong object would else look like noise of all
-        spread = residual.square().median(0).values / 0.4549  # the median of χ²₁
-        self.residual.mul_(keep).add_((1 - keep) * spread)
-        self.votes.mul_(keep).add_((1 - keep) * variance.median(0).values)
-        self.updates.add_(1)
+        keep = math.exp(-len(residual) / self.memory)
+        square = torch.minimum(residual.square(), OUTLIER * self.residual)
+        self.residual.mul_(keep).add_((1 - keep) * square.mean(0))
+        self.votes.mul_(keep).add_((1 - keep) * variance.mean(0))
 
     @property
     def variance(self) -> Float[Tensor, " 4"]:
         """σ_n² of centre and log-size."""
-        return (self.residual - self.votes).clamp_min(FLOOR**2)
+        own = (self.residual - self.votes).clamp_min(FLOOR**2)
+        return 0.5 * (own + torch.stack([own.mean(), own[:2].mean()]).repeat_interleave(2))
+
+    @property
+    def excess(self) -> Float[Tensor, " 4"]:
+        """By how much the votes err beyond their variance, as a factor of it: what of E (a − v)² no noise accounts for."""
+        return ((self.residual - self.variance) / self.votes.clamp_min(1e-9)).clamp_min(1.0)
 
     @property
     def level(self) -> float:
@@ -88,10 +105,8 @@ def posterior(
     votes: Votes,
     noise: NoiseModel,
     sides: Float[Tensor, "box 2"],
-    size_variance: Float[Tensor, "box 2"],
-    maps: Float[Tensor, "box height width"],
     size: tuple[float, float],
-    temperature: float = 0.03,
+    cost: Callable[[Tensor], Tensor] | None = None,
 ) -> Posterior:
     """The refined boxes of one image.
 
@@ -99,27 +114,43 @@ def posterior(
         boxes: annotated, in pixels of the image of (width, height) `size`.
         votes: see `neurosym.models.votes.read_votes`.
         noise: how far annotations are to be trusted.
-        sides, size_variance: geometric mean sides of each box's class in these pixels, and the variance of annotated log-sides.
-        maps: M of each box's class on the level that suits it.
-        temperature: τ; infinite leaves the map out.
+        sides: geometric mean sides of each box's class in these pixels.
+        cost: of all boxes together, in pixels; see `witnessed`.
     """
     annotated, said, said_variance = _numbers(boxes, votes, sides)
+    said_variance = said_variance * noise.excess.to(boxes)
     of_noise = noise.variance.to(boxes).expand_as(annotated)
     precision = 1 / of_noise + 1 / said_variance
-    mean = annotated / of_noise + said / said_variance
-    of_class = (size_variance - of_noise[:, 2:]).clamp_min(FLOOR**2)
-    precision[:, 2:] += 1 / of_class  # whose mean is 0 in these units
-    mean, deviation = mean / precision, precision.rsqrt()
+    mean = (annotated / of_noise + said / said_variance) / precision
+    deviation = precision.rsqrt()
+    if cost is not None and len(boxes):
+        mean = witnessed(mean, deviation, lambda b: cost(_boxes(b[:, None], boxes, sides, size)[:, 0]))
     bound = REACH * (3.0 * of_noise).sqrt()
     mean = torch.minimum(torch.maximum(mean, annotated - bound), annotated + bound)
     sampled = mean[:, None] + deviation[:, None] * _normal(SAMPLES, boxes)
-    candidates = _boxes(sampled, boxes, sides, size)
-    weight = (evidence(maps, candidates, size) / temperature).softmax(1)
-    refined = (weight[..., None] * candidates).sum(1)
-    overlap = (
-        torch.stack([box_iou(a[None], b)[0] for a, b in zip(boxes, candidates, strict=True)]) if len(boxes) else weight
-    )
-    return Posterior(refined, (weight * overlap).sum(1))
+    samples, refined = _boxes(sampled, boxes, sides, size), _boxes(mean[:, None], boxes, sides, size)
+    quality, certainty = (_overlap(one, samples).mean(1) for one in (boxes[:, None], refined))
+    return Posterior(refined[:, 0], quality, certainty)
+
+
+def witnessed(
+    mean: Float[Tensor, "box 4"],
+    deviation: Float[Tensor, "box 4"],
+    cost: Callable[[Float[Tensor, "box 4"]], Float[Tensor, ""]],
+) -> Float[Tensor, "box 4"]:
+    """The mode of N(b; mean, deviation²) · exp(−cost(b)), by `STEPS` damped steps b ← ½ (b + mean − deviation² ∇cost(b)).
+
+    A cost's say is bounded: no number moves further than `SWAY` deviations. Where the cost has no gradient nothing moves.
+    """
+    here = mean
+    for _ in range(STEPS):
+        with torch.enable_grad():
+            asked = here.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(cost(asked), asked)
+        pull = torch.nan_to_num(deviation.square() * slope)
+        pull = torch.minimum(torch.maximum(pull, -SWAY * deviation), SWAY * deviation)
+        here = 0.5 * (here + mean - pull)
+    return here
 
 
 def residuals(
@@ -136,7 +167,7 @@ def _numbers(boxes: Tensor, votes: Votes, sides: Tensor) -> tuple[Tensor, Tensor
     logs = (boxes[:, 2:] - boxes[:, :2]).clamp_min(1.0).log() - sides.log()
     annotated = torch.cat([torch.zeros_like(centre), logs], 1)
     said = torch.cat([(votes.centre - centre) / sides, votes.log_size - sides.log()], 1)
-    variance = torch.cat([votes.centre_variance, votes.size_variance], 1).clamp_min(FLOOR**2)
+    variance = torch.cat([votes.centre_variance, votes.size_variance], 1).clamp_min(BEST**2)
     return annotated, said, variance
 
 
@@ -147,6 +178,14 @@ def _boxes(numbers: Tensor, boxes: Tensor, sides: Tensor, size: tuple[float, flo
     corners = torch.cat([centre - half, centre + half], -1)
     low, high = torch.minimum(corners.clamp_min(0.0), limit).chunk(2, -1)
     return torch.cat([low, torch.maximum(high, low + 1.0)], -1)
+
+
+def _overlap(one: Float[Tensor, "box 1 4"], others: Float[Tensor, "box sample 4"]) -> Float[Tensor, "box sample"]:
+    """Intersection over union of a box with each of its samples."""
+    low, high = torch.maximum(one[..., :2], others[..., :2]), torch.minimum(one[..., 2:], others[..., 2:])
+    common = (high - low).clamp_min(0.0).prod(-1)
+    areas = (one[..., 2:] - one[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1)
+    return common / (areas - common).clamp_min(1e-9)
 
 
 def _normal(count: int, like: Tensor) -> Float[Tensor, "sample 4"]:

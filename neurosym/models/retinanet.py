@@ -25,10 +25,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou
 
-from neurosym.errors import ConfigError, Problem
 from neurosym.models.backbones import Pyramid, build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
-from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined
+from neurosym.models.dense_adversary import RejectedAnchors, TowerView, tower_adversary
+from neurosym.models.inexact import FILLERS, InexactBoxes, PositiveFilter, Refined, sample_evidence
 from neurosym.models.scene import KEEP, SceneModel, SceneProposals, Target, distinct, with_extent
 
 _SUBSCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -41,14 +41,25 @@ def exclusive(logits: Float[Tensor, "box class"]) -> Float[Tensor, "box leaf"]:
 
 
 class _UpperLevels(nn.Module):
-    """A pyramid without the levels below `finest`."""
+    """A pyramid without the levels below `finest`, which are not computed: the finest is the dearest."""
 
     def __init__(self, pyramid: Pyramid, finest: int) -> None:
         super().__init__()
         self.pyramid, self.skipped, self.out_channels = pyramid, finest - 2, pyramid.out_channels
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        return OrderedDict(list(self.pyramid(x).items())[self.skipped :])
+        fpn, maps = self.pyramid.fpn, self.pyramid.trunk(x)
+        names = list(maps)[self.skipped :]
+        levels: list[Tensor] = []
+        inner: Tensor | None = None
+        for name in reversed(names):  # torchvision's top-down pass, which ends here before the bottom
+            lateral = fpn.inner_blocks[int(name)](maps[name])
+            if inner is not None:
+                lateral = lateral + F.interpolate(inner, size=lateral.shape[-2:], mode="nearest")
+            inner = lateral
+            levels.insert(0, fpn.layer_blocks[int(name)](inner))
+        levels, names = fpn.extra_blocks(levels, list(maps.values()), names)
+        return OrderedDict(zip(names, levels, strict=True))
 
 
 class RetinaDetector(SceneModel):
@@ -59,11 +70,6 @@ class RetinaDetector(SceneModel):
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
         super().__init__(config, names, load)
         strides = _STRIDES[config.finest_level - 2 :]
-        if config.inexact.adversary > 0:
-            cure = "use faster_rcnn, cascade_rcnn or mask_rcnn, or leave the adversary out"
-            raise ConfigError(
-                Problem("model.inexact.adversary: it plays on a box head, which retinanet lacks", cure=cure)
-            )
         if config.inexact.active:
             self.inexact = InexactBoxes(config.inexact, len(names), config.fpn_channels, strides[:-1])
         anchors = AnchorGenerator(
@@ -129,23 +135,39 @@ class RetinaDetector(SceneModel):
         features = self._features(batch)
         from_one = [t | {"labels": t["labels"] + 1} for t in targets]
         told: Refined = inexact(features, batch.image_sizes, from_one)
-        outputs, anchors = self.net.head(features), self.net.anchor_generator(batch, features)
+        with TowerView(self.net.head.classification_head) as view:
+            outputs = self.net.head(features)
+        anchors = self.net.anchor_generator(batch, features)
         chosen = inexact.filter_of(told, batch.image_sizes)
-        matched = [self._matched(n, places, told.targets[n], chosen) for n, places in enumerate(anchors)]
+        matched = [self._matched(places, target) for places, target in zip(anchors, told.targets, strict=True)]
+        losses: dict[str, Tensor] = dict(told.losses)
+        if chosen is not None:
+            parts = list(zip(anchors, matched, told.targets, strict=True))
+            labels = [self._kept(n, *part, chosen) for n, part in enumerate(parts)]
+            matched = [
+                own.masked_fill(kept < 0, self.net.proposal_matcher.BETWEEN_THRESHOLDS)
+                for own, kept in zip(matched, labels, strict=True)
+            ]
+            if chosen.adversary:
+                rejected = [_rejected(n, labels[n], *part, chosen) for n, part in enumerate(parts)]
+                worst = tower_adversary(view, outputs["cls_logits"], labels, rejected)
+                losses["loss_adversary"] = chosen.adversary * worst
         refined = [t | {"labels": t["labels"] - 1} for t in told.targets]
-        return outputs, anchors, told.losses | self.net.head.compute_loss(refined, outputs, anchors, matched)
+        return outputs, anchors, losses | self.net.head.compute_loss(refined, outputs, anchors, matched)
 
-    def _matched(self, n: int, anchors: Tensor, target: Target, chosen: PositiveFilter | None) -> Tensor:
-        """The box of each anchor of an image, as torchvision matches them; anchors that the filter rejects are ignored."""
+    def _matched(self, anchors: Tensor, target: Target) -> Tensor:
+        """The box of each anchor of an image, as torchvision matches them."""
         if not len(target["boxes"]):
             return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
         matched: Tensor = self.net.proposal_matcher(box_iou(target["boxes"], anchors))
-        if chosen is None:
-            return matched
-        own = matched.clamp_min(0)
-        labels = torch.where(matched >= 0, target["labels"][own], 0)
-        rejected = chosen.of_image(n, anchors, own, labels) < 0
-        return matched.masked_fill(rejected, self.net.proposal_matcher.BETWEEN_THRESHOLDS)
+        return matched
+
+    def _kept(self, n: int, anchors: Tensor, matched: Tensor, target: Target, chosen: PositiveFilter) -> Tensor:
+        """The labels of an image's anchors from 1: 0 where none is matched, −1 where the filter rejects."""
+        labels = torch.zeros_like(matched)
+        positive = matched >= 0
+        labels[positive] = target["labels"][matched[positive]]
+        return chosen.of_image(n, anchors, matched.clamp_min(0), labels)
 
     def _scenes(
         self, outputs: dict[str, Tensor], anchors: list[Tensor], sizes: list[tuple[int, int]], keep: int
@@ -162,3 +184,13 @@ class RetinaDetector(SceneModel):
             kept = distinct(probabilities, boxes, keep)
             scenes.append(SceneProposals(probabilities[kept], boxes[kept], None, (float(width), float(height))))
         return scenes
+
+
+def _rejected(
+    n: int, kept: Tensor, anchors: Tensor, matched: Tensor, target: Target, chosen: PositiveFilter
+) -> RejectedAnchors:
+    """Of an image's anchors that the filter rejected (−1 in `kept`), those with most evidence."""
+    out = (kept < 0).nonzero()[:, 0]
+    height, width = chosen.sizes[n]
+    seen = sample_evidence(anchors[out], matched[out], chosen.maps[n], (float(width), float(height)))
+    return RejectedAnchors(out, target["labels"][matched[out]], seen).best(FILLERS)

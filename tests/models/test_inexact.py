@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from neurosym.errors import ConfigError
 from neurosym.models.build import build_model
 from neurosym.models.config import DetectorConfig, InexactConfig
 from neurosym.models.inexact import InexactBoxes, PositiveFilter
@@ -19,8 +18,7 @@ NAMES = ("square", "disc")
 
 def model_of(kind: str, **settings: object) -> SceneModel:
     torch.manual_seed(0)
-    adversary = 0.0 if kind == "retinanet" else 0.1
-    more = {"posterior": True, "filter": True, "adversary": adversary, "start": 0} | settings
+    more = {"posterior": True, "filter": True, "adversary": 0.1, "start": 0} | settings
     config = DetectorConfig(
         kind=kind,  # type: ignore[arg-type]
         image_size=96,
@@ -126,7 +124,7 @@ def test_what_is_learned_of_inexact_boxes_is_no_part_of_a_prediction(kind: str) 
 
 
 def test_boxes_are_mended_while_a_detector_trains_on_them() -> None:
-    model, generator = model_of("retinanet", start=30, filter=False), torch.Generator().manual_seed(3)
+    model, generator = model_of("retinanet", start=30, filter=False, adversary=0.0), torch.Generator().manual_seed(3)
     films = [film(generator, 0.4) for _ in range(40)]
     given, found = [], []
     inexact = model.inexact
@@ -162,10 +160,6 @@ def test_the_filter_ignores_what_is_unlike_the_class_and_never_all_of_an_object(
     assert (worthless.of_image(0, boxes, matched, labels) > 0).sum() == 4
 
 
-def test_a_model_that_cannot_do_it_says_so() -> None:
-    with pytest.raises(ConfigError, match="fpn_segmenter learns from masks"):
-        model_of("fpn_segmenter", adversary=0.0)
-    with pytest.raises(ConfigError, match="it plays on a box head, which retinanet lacks"):
-        model_of("retinanet", adversary=0.1)
+def test_an_adversary_without_a_filter_says_so() -> None:
     with pytest.raises(ValueError, match="it mixes in what the filter removes"):
         InexactConfig(adversary=0.1)

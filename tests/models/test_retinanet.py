@@ -88,9 +88,19 @@ def test_the_finest_level_is_the_configs(finest: int, first: tuple[int, int]) ->
     assert sizes == [4.0 * 2**level for level in range(finest, 7)]
 
 
-def test_a_few_films_are_learned_by_heart_and_the_scene_shows_them() -> None:
-    model, films, images, result = overfit("retinanet", steps=32, lr=2e-3)
-    assert result.ap50 > 0.9
+@pytest.mark.parametrize("finest", [2, 3])
+def test_the_levels_are_those_of_the_whole_pyramid_bit_by_bit(finest: int) -> None:
+    model = RetinaDetector(SMALL.model_copy(update={"finest_level": finest}), ("a",)).eval()
+    image = torch.rand(2, 3, 72, 100)
+    with torch.no_grad():
+        found, whole = model.net.backbone(image), model.net.backbone.pyramid(image)
+    assert list(found) == list(whole)[finest - 2 :]
+    assert all(torch.equal(found[k], whole[k]) for k in found)
+
+
+def test_four_films_are_learned_by_heart_and_the_scene_shows_them() -> None:
+    model, films, images, result = overfit("retinanet", steps=32, lr=2e-3, films=4)
+    assert result.ap50 > 0.95
     for scene, film in zip(model.propose(images), films, strict=True):
         sure = scene.probabilities.detach()[:, 1:].max(1)
         for name in NAMES:
