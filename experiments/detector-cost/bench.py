@@ -14,7 +14,7 @@ from harness import HERE, Figure, figure, record
 SCRIPT = HERE / "detector-cost" / "step.py"
 SEEDS = (0, 1, 2)
 KINDS = ("faster_rcnn", "cascade_rcnn", "retinanet", "mask_rcnn")
-WHICH = {"plain": "", "inexact": " with inexact boxes"}
+WHICH = {"plain": "", "inexact": " with inexact boxes", "scenes": " with inexact boxes and scenes"}
 
 
 def figures() -> list[Figure]:

@@ -3,9 +3,10 @@
     python step.py time KIND SEED [ROUNDS]      CPU time in ms: medians, and medians of the ratios of steps in turn
     python step.py memory KIND SEED             MB that a process grew by at its peak: weights, optimiser, two steps
 
-Three are compared: `torchvision` (its own class, built from its public parts), `plain` (ours) and `inexact` (ours, with
-posterior, filter and adversary). All see the same images. A step is forward, backward, clipping and AdamW. ResNet-18 with a
-pyramid of 128 channels, 320 px, two images of 15 boxes of three classes, 300 proposals, 128 sampled boxes an image.
+Compared are `torchvision` (its own class, built from its public parts), `plain` (ours), `inexact` (ours, with posterior, filter
+and adversary) and `scenes` (that, and the scene of each image that constraints see). All see the same images. A step is
+forward, backward, clipping and AdamW. ResNet-18 with a pyramid of 128 channels, 320 px, two images of 15 boxes of three
+classes, 300 proposals, 128 sampled boxes an image.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from neurosym.models.build import build_model
 from neurosym.models.config import DetectorConfig, InexactConfig
 
-WHICH = ("torchvision", "plain", "inexact")
+WHICH = ("torchvision", "plain", "inexact", "scenes")
 NAMES = ("a", "b", "c")
 SIZE, BATCH, BOXES, WIDTH, HEAD, PROPOSALS, SAMPLED = 320, 2, 15, 128, 256, 300, 128
 BATCHES, MEMORY_STEPS = 3, 2
@@ -110,7 +111,7 @@ def torchvisions_own(kind: str) -> nn.Module:
     return MaskRCNN(pyramid, **settings, **masks, **sides)
 
 
-def ours(kind: str, inexact: bool, batches: list[Batch]) -> nn.Module:
+def ours(kind: str, inexact: bool, scenes: bool, batches: list[Batch]) -> nn.Module:
     told = InexactConfig(posterior=True, filter=True, adversary=0.1, start=0) if inexact else InexactConfig()
     config = DetectorConfig(
         kind=kind,  # type: ignore[arg-type]
@@ -124,6 +125,7 @@ def ours(kind: str, inexact: bool, batches: list[Batch]) -> nn.Module:
         inexact=told,
     )
     model = build_model(config, NAMES)
+    model.shows_scenes = scenes
     if model.inexact is not None:
         boxes = torch.cat([t["boxes"] for _, targets in batches for t in targets])
         labels = torch.cat([t["labels"] for _, targets in batches for t in targets])
@@ -133,7 +135,9 @@ def ours(kind: str, inexact: bool, batches: list[Batch]) -> nn.Module:
 
 def built(which: str, kind: str, seed: int, batches: list[Batch]) -> nn.Module:
     torch.manual_seed(seed)
-    return torchvisions_own(kind) if which == "torchvision" else ours(kind, which == "inexact", batches)
+    if which == "torchvision":
+        return torchvisions_own(kind)
+    return ours(kind, which != "plain", which == "scenes", batches)
 
 
 class Learner:
@@ -171,7 +175,8 @@ def same_start(learners: dict[str, Learner], kind: str) -> None:
     missing, unexpected = own.load_state_dict(inside, strict=False)
     assert not unexpected
     assert kind == "cascade_rcnn" or not missing
-    learners["inexact"].model.net.load_state_dict(plain)  # type: ignore[union-attr]
+    for which in ("inexact", "scenes"):
+        learners[which].model.net.load_state_dict(plain)  # type: ignore[union-attr]
 
 
 def timed(kind: str, seed: int, rounds: int) -> dict[str, float]:
@@ -190,7 +195,7 @@ def timed(kind: str, seed: int, rounds: int) -> dict[str, float]:
             spent = time.process_time() - started
             if turn:  # the first round makes what is made once, and fills the centroids
                 taken[which].append(1e3 * spent)
-            if which == "inexact" and turn:
+            if which in ("inexact", "scenes") and turn:
                 assert any("adversary" in k for k in losses), "everything is on"
     found = {which: round(statistics.median(times), 1) for which, times in taken.items()}
     for which in WHICH[1:]:

@@ -90,6 +90,8 @@ class Guidance:
         self.knowledge = knowledge
         acting = (config.constraints.weight, config.refiner.enabled, config.compose.rate, config.energy.weight)
         self.active = any(value > 0 for value in acting)
+        self.looks_at_scenes = config.constraints.weight > 0 or config.refiner.enabled or config.energy.weight > 0
+        """Whether the scenes of a training step count."""
         require_masks_to_refine(config, names, images)
         if self.active:
             _ = self.constraints  # rules that constrain nothing are refused before a run folder is touched

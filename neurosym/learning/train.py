@@ -118,6 +118,7 @@ class _Trainer:
         if model.weights:
             model = model.model_copy(update={"weights": str(self.config.base / model.weights)})
         self.model = build_model(model, self.names).to(self.device)
+        self.model.shows_scenes = self.guidance.looks_at_scenes
         if self.model.uses_masks:
             require_masks(self.images, self.names)
         if self.model.inexact is not None:

@@ -143,7 +143,7 @@ class Detector(SceneModel):
     def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
         """Training losses by torchvision's names, and the proposals of each image."""
         if self.inexact is None:
-            return self.net(images, with_extent(targets)), self._scenes()
+            return self.net(images, with_extent(targets)), self._scenes() if self.shows_scenes else []
         batch, scaled = self.net.transform(images, with_extent(targets))
         features = self.net.backbone(batch.tensors)
         told: Refined = self.inexact(list(features.values()), batch.image_sizes, scaled)
@@ -152,7 +152,7 @@ class Detector(SceneModel):
         proposals, of_anchors = self.net.rpn(batch, features, told.targets)
         _, of_boxes = heads(features, proposals, batch.image_sizes, told.targets)
         heads.filter = None
-        return told.losses | of_boxes | of_anchors, self._scenes()
+        return told.losses | of_boxes | of_anchors, self._scenes() if self.shows_scenes else []
 
     def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:
         """The proposals of unlabelled images, with gradients through the box head and the pyramid (not the anchors)."""

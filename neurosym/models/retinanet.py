@@ -100,6 +100,8 @@ class RetinaDetector(SceneModel):
             losses: dict[str, Tensor] = self.net.compute_loss(scaled, outputs, anchors)
         else:
             outputs, anchors, losses = self._inexact_pass(self.inexact, batch, scaled)
+        if not self.shows_scenes:
+            return losses, []
         return losses, self._scenes(outputs, anchors, batch.image_sizes, KEEP)
 
     def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:

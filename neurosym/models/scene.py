@@ -62,10 +62,12 @@ class SceneModel(nn.Module, ABC):
         super().__init__()
         self.config, self.names = config, tuple(names)
         self.inexact: InexactBoxes | None = None
+        self.shows_scenes = True
+        """Whether `forward` makes the scene of each image; where nothing looks at it, False saves its time and memory."""
 
     @abstractmethod
     def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
-        """Named training losses, and the scene of each image, from one pass.
+        """Named training losses, and the scene of each image (no scenes without `shows_scenes`), from one pass.
 
         Args:
             images: (3, height, width) in [0, 1] each.

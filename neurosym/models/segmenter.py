@@ -99,7 +99,7 @@ class FpnSegmenter(SceneModel):
             losses = segmentation_losses(logits, truth)
         else:
             losses = self._inexact_losses(self.inexact_masks, batch, scaled, truth, logits, cells)
-        return losses, [self._scene(x.sigmoid(), KEEP) for x in logits]
+        return losses, [self._scene(x.sigmoid(), KEEP) for x in logits] if self.shows_scenes else []
 
     def _inexact_losses(
         self,

@@ -60,6 +60,23 @@ def test_a_scene_is_distributions_and_boxes_of_the_scaled_image(kind: str) -> No
     assert all(0 < len(s.boxes) <= 2 for s in model.propose(images, limit=2))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_nobody_asks_for_scenes_makes_none_and_learns_the_same(kind: str) -> None:
+    learned = []
+    for shown in (True, False):
+        model = small(kind).train()
+        model.shows_scenes = shown
+        losses, scenes = model(*batch(model))
+        assert len(scenes) == (2 if shown else 0)
+        total(losses).backward()
+        learned.append([losses, dict(model.named_parameters())])
+    assert learned[0][0].keys() == learned[1][0].keys()
+    assert all(torch.equal(learned[0][0][k], learned[1][0][k]) for k in learned[0][0])
+    for (name, one), other in zip(learned[0][1].items(), learned[1][1].values(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        assert one.grad is None or torch.equal(one.grad, other.grad), name
+
+
 def assert_valid(scene: SceneProposals, leaves: int) -> None:
     assert scene.size is not None
     count = len(scene.boxes)
