@@ -41,7 +41,8 @@ _ALL = ("model.inexact.posterior=true", "model.inexact.filter=true", "model.inex
 ARMS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "plain, equal compute": ("train.steps={longer}",),
-    "OA-MIL": ("model.oamil.enabled=true",),
+    # the authors correct boxes after a twelfth of the training, and extend bags after two thirds
+    "OA-MIL": ("model.oamil.enabled=true", "model.oamil.start=25", "model.oamil.extension_start=200"),
     "filter": _ALL[1:2],
     "filter + adversary": _ALL[1:],
     "posterior": _ALL[:1],
