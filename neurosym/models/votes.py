@@ -18,7 +18,7 @@ g_u = u + vote_u, M_c(u) the centroid map and lengths in shares of the class's s
 each annotation, whose centre has the annotated one aᵢ as its prior, and a background β:
 
     r_ui = M_c(u) e_ui / (Σⱼ e_uj + β),   e_ui = exp(−|g_u − cᵢ|² / 2s²)              s falls through `ANNEAL`
-    vᵢ = Σ_u r_ui g_u / Σ_u r_ui,   σᵢ² = Σ_u r_ui |g_u − vᵢ|² / 2 Σ_u r_ui
+    vᵢ = Σ_u r_ui g_u / Σ_u r_ui,   σᵢ² = Σ_u r_ui (g_u − vᵢ)² / Σ_u r_ui  (x and y)
     cᵢ = (vᵢ / σᵢ² + aᵢ / σ₀²) / (1 / σᵢ² + 1 / σ₀²)       from cᵢ = aᵢ on; what is read is vᵢ, and the mean size said there
 
 (EM of a posterior mode, Dempster et al. 1977; Hough votes, Leibe et al. 2004.) No vote is trusted to better than a cell, whose
@@ -62,10 +62,9 @@ class Votes(NamedTuple):
 
 
 class ClassSizes(nn.Module):
-    """Mean and variance of each class's log-sides, in shares of √(image area); what annotations say before an image is seen."""
+    """Mean of each class's log-sides, in shares of √(image area): the unit of its votes, and the level that it is read on."""
 
     mean: Tensor
-    variance: Tensor
     level: Tensor
 
     def __init__(self, classes: int, finest: int = 4, levels: int = 4) -> None:
@@ -73,7 +72,6 @@ class ClassSizes(nn.Module):
         super().__init__()
         self.finest, self.levels = finest, levels
         self.register_buffer("mean", torch.full((classes, 2), -2.0))
-        self.register_buffer("variance", torch.ones(classes, 2))
         self.register_buffer("level", torch.zeros(classes, dtype=torch.long))
 
     def measure(
@@ -92,7 +90,6 @@ class ClassSizes(nn.Module):
             own = logs[labels == k + 1]
             if len(own):
                 self.mean[k] = own.mean(0)
-                self.variance[k] = own.var(0) if len(own) > 1 else 1.0
         stride = self.mean.mean(1).exp() * side / CELLS
         self.level.copy_((stride / self.finest).log2().round().clamp(0, self.levels - 1).long())
 
