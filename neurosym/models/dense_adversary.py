@@ -29,11 +29,6 @@ class RejectedAnchors(NamedTuple):
     labels: Int[Tensor, " rejected"]
     evidence: Float[Tensor, " rejected"]
 
-    def best(self, count: int) -> RejectedAnchors:
-        """Those with most evidence."""
-        chosen = self.evidence.argsort(descending=True, stable=True)[:count]
-        return RejectedAnchors(*(part[chosen] for part in self))
-
 
 class TowerView:
     """Within a ``with`` block, keeps what the class tower gives on each level to the last convolution, without gradient."""

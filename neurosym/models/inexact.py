@@ -171,6 +171,15 @@ class InexactBoxes(nn.Module):
         return int(self.steps) >= self.config.start
 
 
+class Rejected(NamedTuple):
+    """Positives of an image that the filter rejects: indices among its samples, boxes, classes from 1, and evidence."""
+
+    samples: Int[Tensor, " rejected"]
+    boxes: Float[Tensor, "rejected 4"]
+    labels: Int[Tensor, " rejected"]
+    evidence: Float[Tensor, " rejected"]
+
+
 class PositiveFilter:
     """The filter of one training step: labels of rejected samples become −1, which torchvision's samplers never draw.
 
@@ -189,11 +198,11 @@ class PositiveFilter:
         adversary: float = 0.0,
     ) -> None:
         self.maps, self.sizes, self.strictness, self.adversary = maps, sizes, strictness, adversary
-        # an image's rejected boxes, their classes and evidence; of the last stage that asked
-        self._out: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self._out: dict[int, Rejected] = {}
 
     def of_image(self, n: int, boxes: Tensor, matched: Tensor, labels: Tensor) -> Tensor:
         """The labels of an image's samples, of which the rejected positives are −1."""
+        self._out.pop(n, None)
         positive = (labels > 0).nonzero()[:, 0]
         if not len(positive):
             return labels
@@ -201,23 +210,25 @@ class PositiveFilter:
         seen = sample_evidence(boxes[positive], matched[positive], self.maps[n], (float(width), float(height)))
         kept = kept_positives(seen, matched[positive], len(self.maps[n]), self.strictness)
         out = positive[~kept]
-        self._out[n] = boxes[out].detach(), labels[out], seen[~kept]
+        self._out[n] = Rejected(out, boxes[out].detach(), labels[out], seen[~kept])
         return labels.index_fill(0, out, -1)
+
+    def rejected(self, n: int, device: torch.device) -> Rejected:
+        """Of an image's rejected samples, in the last stage that asked, those that the adversary may mix in."""
+        none = torch.zeros(0, dtype=torch.long, device=device)
+        found = self._out.get(n, Rejected(none, none.new_zeros(0, 4).float(), none, none.float()))
+        best = found.evidence.argsort(descending=True, stable=True)[:FILLERS]
+        return Rejected(*(part[best] for part in found))
 
     def look(
         self, features: dict[str, Tensor], sizes: Sequence[tuple[int, int]], pool: Callable[..., Tensor]
     ) -> Fillers:
         """What the detector sees in the rejected boxes of this step, as its box head will be given it."""
-        boxes, labels, weights = [], [], []
         device = next(iter(features.values())).device
-        empty = torch.zeros(0, 4, device=device), torch.zeros(0, dtype=torch.long, device=device)
-        for n in range(len(sizes)):
-            box, label, seen = self._out.get(n, (*empty, torch.zeros(0, device=device)))
-            best = seen.argsort(descending=True, stable=True)[:FILLERS]
-            boxes.append(box[best])
-            labels.append(label[best])
-            weights.append(seen[best])
-        return Fillers(pool(features, boxes, sizes), torch.cat(labels), torch.cat(weights), self.adversary)
+        found = [self.rejected(n, device) for n in range(len(sizes))]
+        pooled = pool(features, [r.boxes for r in found], sizes)
+        labels, weights = torch.cat([r.labels for r in found]), torch.cat([r.evidence for r in found])
+        return Fillers(pooled, labels, weights, self.adversary)
 
 
 @dataclass(frozen=True)

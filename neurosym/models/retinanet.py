@@ -28,7 +28,7 @@ from torchvision.ops import box_iou
 from neurosym.models.backbones import Pyramid, build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
 from neurosym.models.dense_adversary import RejectedAnchors, TowerView, tower_adversary
-from neurosym.models.inexact import FILLERS, InexactBoxes, PositiveFilter, Refined, sample_evidence
+from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined
 from neurosym.models.scene import KEEP, SceneModel, SceneProposals, Target, distinct, with_extent
 
 _SUBSCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -151,7 +151,8 @@ class RetinaDetector(SceneModel):
                 for own, kept in zip(matched, labels, strict=True)
             ]
             if chosen.adversary:
-                rejected = [_rejected(n, labels[n], *part, chosen) for n, part in enumerate(parts)]
+                out = [chosen.rejected(n, places.device) for n, places in enumerate(anchors)]
+                rejected = [RejectedAnchors(r.samples, r.labels, r.evidence) for r in out]
                 worst = tower_adversary(view, outputs["cls_logits"], labels, rejected)
                 losses["loss_adversary"] = chosen.adversary * worst
         refined = [t | {"labels": t["labels"] - 1} for t in told.targets]
@@ -186,13 +187,3 @@ class RetinaDetector(SceneModel):
             kept = distinct(probabilities, boxes, keep)
             scenes.append(SceneProposals(probabilities[kept], boxes[kept], None, (float(width), float(height))))
         return scenes
-
-
-def _rejected(
-    n: int, kept: Tensor, anchors: Tensor, matched: Tensor, target: Target, chosen: PositiveFilter
-) -> RejectedAnchors:
-    """Of an image's anchors that the filter rejected (−1 in `kept`), those with most evidence."""
-    out = (kept < 0).nonzero()[:, 0]
-    height, width = chosen.sizes[n]
-    seen = sample_evidence(anchors[out], matched[out], chosen.maps[n], (float(width), float(height)))
-    return RejectedAnchors(out, target["labels"][matched[out]], seen).best(FILLERS)
