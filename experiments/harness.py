@@ -16,8 +16,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,38 @@ def record(name: str, key: str, settings: Any, compute: Callable[[], dict[str, A
     value = {"settings": digest, "commit": COMMIT, "seconds": round(time.perf_counter() - started, 1), **result}
     write_text_atomically(path, json.dumps(value, indent=1) + "\n")
     return value
+
+
+def recorded(name: str, keys: Mapping[int, str]) -> dict[int, dict[str, Any]]:
+    """The records of an arm, by seed, of which `keys` has the names; those that are not there are left out."""
+    paths = {seed: HERE / name / "records" / f"{key}.json" for seed, key in keys.items()}
+    return {seed: json.loads(p.read_text(encoding="utf-8")) for seed, p in paths.items() if p.is_file()}
+
+
+def side_by_side(work: Callable[[Any], None], parts: Iterable[Any], workers: int = 2) -> None:
+    """Do the parts of a grid in processes of their own; `work` must be of a module that these can import."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(work, parts))
+
+
+def won_back(
+    name: str,
+    exact: Mapping[int, dict[str, Any]],
+    plain: Mapping[int, dict[str, Any]],
+    runs: Mapping[int, dict[str, Any]],
+    value: str,
+    goal: str = "",
+) -> list[Figure]:
+    """Share of a loss: (arm − plain) / (plain on exact annotations − plain), over the seeds that all three have recorded.
+
+    The seeds' mean loss is the measure of all, for the loss of one seed may be small by chance. Nothing for less than two.
+    """
+    seeds = sorted({*exact} & {*plain} & {*runs})
+    if len(seeds) < 2:
+        return []
+    loss = statistics.fmean(exact[s][value] - plain[s][value] for s in seeds)
+    chosen = [runs[s] | {"share": (runs[s][value] - plain[s][value]) / loss} for s in seeds]
+    return [figure(name, chosen, lambda r: r["share"], goal)]
 
 
 def _git(*words: str) -> str:

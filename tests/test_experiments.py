@@ -76,3 +76,17 @@ def test_an_experiment_writes_its_results_and_exits_with_1_if_a_goal_is_not_met(
 def test_an_unknown_experiment_lists_the_known_ones(harness: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert harness.run("nothing") == 2
     assert "no experiment 'nothing'" in capsys.readouterr().out
+
+
+def test_the_share_won_back_is_of_the_mean_loss_of_the_seeds_that_all_arms_have(harness: ModuleType) -> None:
+    exact, plain, mended = (dict(enumerate(runs(*v))) for v in ((0.9, 0.8, 0.7), (0.5, 0.6), (0.7, 0.75)))
+    (found,) = harness.won_back("x", exact, plain, mended, "value", ">= 0.5")
+    assert found.value == pytest.approx((0.2 / 0.3 + 0.15 / 0.3) / 2, abs=1e-4)
+    assert (found.seeds, found.met) == (2, True)
+    assert harness.won_back("x", exact, plain, {0: mended[0]}, "value") == []
+
+
+def test_records_that_are_not_there_are_left_out(harness: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "x" / "records").mkdir(parents=True)
+    (tmp_path / "x" / "records" / "b.json").write_text('{"ap": 0.5}')
+    assert harness.recorded("x", {0: "a", 1: "b"}) == {1: {"ap": 0.5}}

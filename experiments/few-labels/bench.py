@@ -6,22 +6,20 @@ is computed and the figures are those of the runs recorded so far.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import arms
+import harness
 from arms import ALL, ARMS, NAME, Job
 from detection import rate
-from harness import HERE, Figure, data_folder, figure
+from harness import Figure, data_folder, figure, side_by_side
 
 SEEDS = (0, 1, 2, 3, 4)
 THREE = ("supervised", "pseudo-labels", "both")
@@ -48,18 +46,13 @@ def compute(jobs: Iterable[Job], workers: int = 2) -> None:
     chains: dict[tuple[str, int, int], list[Job]] = {}
     for job in jobs:
         chains.setdefault((job.data, job.count, job.seed), []).append(job)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(arms.chain, chains.values()))  # of a module that the workers can import
+    side_by_side(arms.chain, chains.values(), workers)
 
 
 def recorded(data: str, count: int, arm: str) -> list[Record]:
     """The records of an arm, in the order of seeds; those that are not there are left out."""
-    found = []
-    for seed in SEEDS:
-        path = HERE / NAME / "records" / f"{Job(data, count, arm, seed).key}.json"
-        if path.is_file():
-            found.append(json.loads(path.read_text(encoding="utf-8")) | {"seed": seed})
-    return found
+    found = harness.recorded(NAME, {seed: Job(data, count, arm, seed).key for seed in SEEDS})
+    return [value | {"seed": seed} for seed, value in found.items()]
 
 
 def figures() -> list[Figure]:

@@ -6,20 +6,18 @@ are those of the runs recorded so far.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import arms
+import harness
 from arms import ARMS, DETECTORS, NAME, Job
-from harness import HERE, Figure, data_folder, figure
+from harness import Figure, data_folder, figure, side_by_side, won_back
 
 SEEDS = (0, 1, 2)
 Record = dict[str, Any]
@@ -45,27 +43,16 @@ def grid(seeds: Sequence[int] = SEEDS) -> list[Job]:
     return list(dict.fromkeys(jobs))
 
 
-def compute(jobs: Iterable[Job], workers: int = 2) -> None:
-    """Run what is not recorded yet, one thread each."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(arms.told, jobs))  # of a module that the workers can import
-
-
 def recorded(data: str, detector: str, noise: str, arm: str) -> dict[int, Record]:
-    """The records of an arm by seed; those that are not there are left out."""
-    found = {}
-    for seed in SEEDS:
-        path = HERE / NAME / "records" / f"{Job(data, detector, noise, arm, seed).key}.json"
-        if path.is_file():
-            found[seed] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    """The records of an arm, by seed."""
+    return harness.recorded(NAME, {seed: Job(data, detector, noise, arm, seed).key for seed in SEEDS})
 
 
 def figures() -> list[Figure]:
     """Means of each arm, then the shares of the loss that are won back, seed by seed."""
     if not os.environ.get("RECORDED"):
         data_folder("bccd", "jsrt")
-        compute(grid())
+        side_by_side(arms.told, grid())
     cells = dict.fromkeys((j.data, j.detector, j.noise, j.arm) for j in grid())
     found = [f for cell in cells for f in _means(*cell)]
     for data, detector, noise, arm in cells:
@@ -96,25 +83,15 @@ def _means(data: str, detector: str, noise: str, arm: str) -> list[Figure]:
 
 
 def _won_back(data: str, detector: str, noise: str, arm: str) -> list[Figure]:
-    """Share of the loss: (arm − plain) / (plain on exact boxes − plain), of the means; its interval is the seeds' own."""
-    exact, plain = recorded(data, detector, "exact", PLAIN), recorded(data, detector, noise, PLAIN)
-    runs = recorded(data, detector, noise, arm)
-    seeds = sorted({*exact} & {*plain} & {*runs})
-    if len(seeds) < 2:
-        return []
     goals: dict[str, str] = {}
     if data == "bccd" and arm == ALL:
         goals = {"r=.4": {"ap50": ">= 0.85", "ap": ">= 0.65"}, "r=.2": {"ap": ">= 0.8"}}.get(noise, {})
-
-    def share(value: str) -> Callable[[Record], float]:
-        # the seeds' mean loss is the measure of all, for the loss of one seed may be small by chance
-        loss = sum(exact[s][value] - plain[s][value] for s in seeds) / len(seeds)
-        return lambda r: (r[value] - plain[r["seed"]][value]) / loss
-
-    chosen = [runs[s] | {"seed": s} for s in seeds]
+    runs = [recorded(data, detector, *cell) for cell in (("exact", PLAIN), (noise, PLAIN), (noise, arm))]
     title = f"{data}, {detector}, {noise}: share of the lost"
     return [
-        figure(f"{title} {n}, {arm}", chosen, share(v), goals.get(v, "")) for v, n in (("ap", "AP"), ("ap50", "AP50"))
+        f
+        for v, n in (("ap", "AP"), ("ap50", "AP50"))
+        for f in won_back(f"{title} {n}, {arm}", *runs, v, goals.get(v, ""))
     ]
 
 

@@ -130,17 +130,16 @@ class _Judge:
         checkpoint = latest_checkpoint(run.path / "checkpoints")
         if checkpoint is None:
             raise TrainingError(Problem("the run has no checkpoint yet", short_path(run.path), cure="train it first"))
-        settings, constraints = run.config.model.inexact, run.config.constraints
-        if not settings.active:
+        if not run.config.model.inexact.active:
             return cls(run.names, None)
         device = pick_device(run.config)
         model = build_model(run.config.model, run.names, load=False).to(device)
         load_weights(checkpoint, model)
         if model.inexact is None:  # a segmenter mends masks, not boxes
             return cls(run.names, None)
-        if settings.rules and constraints.weight > 0:  # as in its training
+        if run.config.rules_are_witnesses:  # as in its training
             rules = compile_constraints(run.knowledge, run.names, required=False).to(device)
-            model.inexact.witness = RuleWitness(rules, constraints.temperature)
+            model.inexact.witness = RuleWitness(rules, run.config.constraints.temperature)
         return cls(run.names, model.eval())
 
     def seen(self, samples: Sequence[Sample], scenes: Sequence[Scene]) -> list[list[Seen]]:

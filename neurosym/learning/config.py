@@ -182,6 +182,11 @@ class TrainConfig(_Strict):
     initial: str = ""
     """A run folder, relative to the config file, whose averaged weights this run starts from."""
 
+    @property
+    def rules_are_witnesses(self) -> bool:
+        """Whether the rules have a say in where inexact boxes are."""
+        return self.model.inexact.rules and self.constraints.weight > 0
+
     @model_validator(mode="after")
     def _fits_the_teacher(self) -> TrainConfig:
         if self.refiner.enabled and self.teacher.weight == 0:

@@ -126,7 +126,7 @@ class _Trainer:
             side = model.image_size * (4 / 3) ** 0.5
             boxes, labels, areas = (v.to(self.device) for v in annotated_sizes(self.images, self.names))
             self.model.inexact.measure(boxes, labels, areas, side)
-            if model.inexact.rules and self.config.constraints.weight > 0:
+            if self.config.rules_are_witnesses:
                 self.model.inexact.witness = RuleWitness(self.guidance.constraints, self.config.constraints.temperature)
         if self.config.initial:
             self._begin_from(self.config.base / self.config.initial)
