@@ -5,10 +5,12 @@ A run is what a user makes of a config and overrides; all that differs between r
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from harness import HERE, record
@@ -101,11 +103,17 @@ def run(job: Job) -> dict[str, Any]:
         train(config, folder)
         seconds = time.perf_counter() - started
         opened = open_run(folder)
-        result = scored(opened, job.split) | {"training_seconds": round(seconds, 1)}
+        result = scored(opened, job.split) | _estimated(folder) | {"training_seconds": round(seconds, 1)}
         shutil.rmtree(folder)
         return result
 
     return record(NAME, job.key, settings, compute)
+
+
+def _estimated(folder: Path) -> dict[str, float]:
+    """What the last step took the annotations' noise and bias for."""
+    last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    return {k: last[k] for k in ("annotation_noise", "size_bias") if k in last}
 
 
 def told(job: Job) -> None:

@@ -259,6 +259,9 @@ class _Trainer:
         self.optimizer.step()
         self._update_average()
         terms = {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}
+        if self.model.inexact is not None:
+            noise = self.model.inexact.noise
+            terms |= {"annotation_noise": noise.level, "size_bias": float(noise.bias)}
         return terms | self.guidance.figures()
 
     def _require_finite(self, total: Tensor, losses: dict[str, Tensor]) -> None:

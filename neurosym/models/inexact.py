@@ -19,10 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neurosym.models.adversary import adversarial_loss
+from neurosym.models.annotation_noise import NoiseModel
 from neurosym.models.centroids import CentroidBank, evidence
 from neurosym.models.config import InexactConfig
 from neurosym.models.positives import kept_positives
-from neurosym.models.posterior import NoiseModel, Witness, posterior, residuals
+from neurosym.models.posterior import Witness, posterior, residuals, whole_sides
 from neurosym.models.votes import ClassSizes, VoteHead, Votes, read_votes
 
 Target = dict[str, Tensor]
@@ -62,6 +63,7 @@ class InexactBoxes(nn.Module):
     ) -> None:
         """See `ClassSizes.measure`; must be called before training."""
         self.sizes.measure(boxes, labels, areas, side)
+        self.noise.measure(len(boxes))
 
     def forward(
         self, features: Sequence[Tensor], sizes: Sequence[tuple[int, int]], targets: Sequence[Target]
@@ -83,7 +85,7 @@ class InexactBoxes(nn.Module):
             votes = self._votes(self.head, features, sizes)
             for n, target in enumerate(found):
                 said, sides = self._said(target, here[n], _of_image(votes, n), _of_image(shown, n))
-                self.noise.update(*residuals(boxes[n], said, sides))
+                self.noise.update(*residuals(boxes[n], said, sides), whole_sides(boxes[n], here[n]))
                 if self.ready:
                     found[n] = self._refined(target, said, sides, here[n])
             places = [t["boxes"] for t in found] if self.ready else None

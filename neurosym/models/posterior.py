@@ -9,38 +9,27 @@ There is no prior of the class: votes are conditional means given the image and 
 its expected intersection over union with a box of the posterior, from `SAMPLES` of them, so it is calibrated as far as the
 posterior is. The certainty of a refined box is the same of itself.
 
-How noisy the annotations are is not given. Annotation and votes err independently, so
-
-    σ_n² = E (a − v)² − E σ_v²
-
-as running means over the last annotations, never below `FLOOR`². That of the sizes is drawn halfway to that of the centre, for
-objects differ in size by more than the image tells, which looks like noise; what this takes away is the votes' error
-(`excess`). That of the centre is drawn halfway to the mean of all: votes that have hardly learned stay near the annotated
-centre. A square counts for at most `OUTLIER` times the mean, so that a few votes for the wrong object do not look like noise of
-all; a uniform noise, whose largest square is 3 times the mean, loses nothing by it.
+How noisy and how biased annotations are is not given: `neurosym.models.annotation_noise` estimates it. The bias is taken off
+both log-sizes before all else.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from neurosym.models.annotation_noise import NoiseModel
 from neurosym.models.votes import Votes
 
 SAMPLES = 64
-FIRST = 0.05
-"""(a − v)² before there are any: about that of a uniform noise of r = 0.4."""
-OUTLIER = 6.0
-FLOOR = 0.02
-"""Least standard deviation of annotations, in shares of a side or logarithms."""
 BEST = 0.07
-"""The same of votes: what they err by in common, their variance about one another does not show."""
+"""Least standard deviation of votes, in shares of a side or logarithms: what they err by in common, the variance of one about
+another does not show."""
 REACH = 1.5
 """Each of the four numbers stays within this many times √3 σ_n, the bound of a uniform noise, of the annotated one."""
 STEPS, SWAY = 4, 1.5
@@ -54,49 +43,6 @@ class Posterior(NamedTuple):
     boxes: Float[Tensor, "box 4"]
     quality: Float[Tensor, " box"]
     certainty: Float[Tensor, " box"]
-
-
-class NoiseModel(nn.Module):
-    """Running means of (a − v)² and of the votes' variance, for centre (x, y) and log-size (w, h).
-
-    Args:
-        memory: annotations until an old one counts 1/e.
-    """
-
-    residual: Tensor
-    votes: Tensor
-
-    def __init__(self, memory: float = 500.0) -> None:
-        super().__init__()
-        self.memory = memory
-        self.register_buffer("residual", torch.full((4,), FIRST))
-        self.register_buffer("votes", torch.zeros(4))
-
-    @torch.no_grad()
-    def update(self, residual: Float[Tensor, "box 4"], variance: Float[Tensor, "box 4"]) -> None:
-        """Take the residuals a − v and the votes' variances of some annotations."""
-        if not len(residual):
-            return
-        keep = math.exp(-len(residual) / self.memory)
-        square = torch.minimum(residual.square(), OUTLIER * self.residual)
-        self.residual.mul_(keep).add_((1 - keep) * square.mean(0))
-        self.votes.mul_(keep).add_((1 - keep) * variance.mean(0))
-
-    @property
-    def variance(self) -> Float[Tensor, " 4"]:
-        """σ_n² of centre and log-size."""
-        own = (self.residual - self.votes).clamp_min(FLOOR**2)
-        return 0.5 * (own + torch.stack([own.mean(), own[:2].mean()]).repeat_interleave(2))
-
-    @property
-    def excess(self) -> Float[Tensor, " 4"]:
-        """By how much the votes err beyond their variance, as a factor of it: what of E (a − v)² no noise accounts for."""
-        return ((self.residual - self.variance) / self.votes.clamp_min(1e-9)).clamp_min(1.0)
-
-    @property
-    def level(self) -> float:
-        """r of a uniform noise U(−r, r) of the same variance: σ_n² = r²/3."""
-        return float((3.0 * self.variance.mean()).sqrt())
 
 
 @torch.no_grad()
@@ -118,6 +64,8 @@ def posterior(
         cost: of all boxes together, in pixels; see `witnessed`.
     """
     annotated, said, said_variance = _numbers(boxes, votes, sides)
+    bias = torch.cat([torch.zeros(2), noise.bias.cpu().expand(2)]).to(boxes)
+    annotated, said = annotated - bias, said - bias
     said_variance = said_variance * noise.excess.to(boxes)
     of_noise = noise.variance.to(boxes).expand_as(annotated)
     precision = 1 / of_noise + 1 / said_variance
@@ -156,9 +104,14 @@ def witnessed(
 def residuals(
     boxes: Float[Tensor, "box 4"], votes: Votes, sides: Float[Tensor, "box 2"]
 ) -> tuple[Float[Tensor, "box 4"], Float[Tensor, "box 4"]]:
-    """a − v of each annotation and the variance of its votes: what `NoiseModel.update` takes."""
+    """a − v of each annotation and the variance of its votes, for `NoiseModel.update`."""
     annotated, said, variance = _numbers(boxes, votes, sides)
     return annotated - said, variance
+
+
+def whole_sides(boxes: Float[Tensor, "box 4"], size: tuple[float, float]) -> Bool[Tensor, "box 2"]:
+    """On which axes a box ends within the image of (width, height) `size` on both sides, by more than a pixel."""
+    return (boxes[:, :2] > 1.0) & (boxes[:, 2:] < boxes.new_tensor(size) - 1.0)
 
 
 def _numbers(boxes: Tensor, votes: Votes, sides: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,8 @@ from neurosym.knowledge.rules import parse_rules
 from neurosym.learning.config import load_config
 from neurosym.learning.train import _Trainer
 from neurosym.learning.witness import SUREST, RuleWitness
-from neurosym.models.posterior import NoiseModel, posterior
+from neurosym.models.annotation_noise import NoiseModel
+from neurosym.models.posterior import posterior
 from neurosym.models.votes import Votes
 from tests.constraints.scenes_and_rules import LEAVES, ROOT, compiled
 

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 
 from neurosym.models.adversary import adversarial_loss
+from neurosym.models.annotation_noise import FLOOR, NoiseModel
 from neurosym.models.centroids import CentroidBank, cell_centres, evidence, within
 from neurosym.models.inexact import sample_evidence
 from neurosym.models.positives import kept_positives, weighted_offset_loss
-from neurosym.models.posterior import FLOOR, SWAY, NoiseModel, posterior, residuals, witnessed
+from neurosym.models.posterior import SWAY, posterior, residuals, witnessed
 from neurosym.models.votes import ClassSizes, VoteHead, Votes, read_votes
 
 SIZE = (64.0, 48.0)

@@ -1,0 +1,142 @@
+"""How noisy and how biased annotations are: estimated from how they stray from the votes, never given.
+
+With a the annotation's and v the votes' centre (in shares of the class's sides) and log-size (`neurosym.models.posterior`),
+annotation and votes err independently, so the **noise** of each of the four numbers is
+
+    σ_n² = E (a − v)² − E σ_v²
+
+as running means over the last annotations, never below `FLOOR`². That of the sizes is drawn halfway to that of the centre, for
+objects differ in size by more than the image tells, which looks like noise; what this takes away is the votes' error
+(`excess`). That of the centre is drawn halfway to the mean of all: votes that have hardly learned stay near the annotated
+centre. A square counts for at most `OUTLIER` times the mean, so that a few votes for the wrong object do not look like noise of
+all; a uniform noise, whose largest square is 3 times the mean, loses nothing by it.
+
+**Bias** of size: where all boxes are too big for the target, or all cover a part of it, votes learn the bias along with the
+size, and no mean shows it. But such boxes betray themselves by their centres: a box that contains its target may stray from it
+by half of what it is too long by and no more, and a box within its target by half of what it lacks. So annotations that are
+longer than usual stray further if boxes are too big, less far if they are partial, and as far as all others if the noise is
+symmetric. With s = a − v of a log-size and d that of the centre on the same axis,
+
+    κ = E (s − E s)(d² − E d²),     a side too long by s ~ U(0, m), placed anywhere around its target: κ = m³ / 144,
+
+and the bias is m / 2 = ∛(18 κ): a third cumulant, to which errors that are independent and symmetric, those of the votes
+among them, add nothing. Two things are asked of it before it is believed. Chance: z = κ / its standard error must be beyond
+`DOUBT`, and the bias is shrunk by 1 − (`DOUBT` / z)². And the noise of the centre: a bias b of such boxes accounts for b² /
+9 of it, which must be a share of σ_d² worth the name (none of b counts below the first of `SHARE`, all of it from the
+second on), for votes that err by more in large boxes than in small ones look a little like a bias, too; and b² ≤ 12 σ_d²,
+the noise of boxes with E s² = b².
+
+Boxes at the image's border are left out, for there clipping ties size to place. All classes and both axes share one bias.
+That boxes' own scatter tells a bias is ours; what a bias costs is the founding paper's Table 1 (Cheng and Wu, IJCAI 2022).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+FIRST = 0.05
+"""(a − v)² before there are any: about that of a uniform noise of r = 0.4."""
+OUTLIER = 6.0
+FLOOR = 0.02
+"""Least standard deviation of annotations, in shares of a side or logarithms."""
+DOUBT = 4.0
+"""Standard errors that κ must be away from 0."""
+SHARE = 0.3, 0.5
+"""Of the centre's noise, that a bias must account for to count at all, and to count in full."""
+
+
+class NoiseModel(nn.Module):
+    """Running means of (a − v)² and of the votes' variance, for centre (x, y) and log-size (w, h); and of κ.
+
+    Args:
+        memory: annotations until an old one counts 1/e.
+    """
+
+    residual: Tensor
+    votes: Tensor
+    size: Tensor
+    third: Tensor
+    third_square: Tensor
+    seen: Tensor
+    annotations: Tensor
+
+    def __init__(self, memory: float = 500.0) -> None:
+        super().__init__()
+        self.memory = memory
+        self.register_buffer("residual", torch.full((4,), FIRST))
+        self.register_buffer("votes", torch.zeros(4))
+        self.register_buffer("size", torch.zeros(2))
+        self.register_buffer("third", torch.zeros(()))
+        self.register_buffer("third_square", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("annotations", torch.tensor(memory))
+
+    def measure(self, annotations: int) -> None:
+        """How many annotations there are: κ is a mean over about as many, and no more certain than these make it."""
+        self.annotations.fill_(max(1.0, float(annotations)))
+
+    @torch.no_grad()
+    def update(
+        self,
+        residual: Float[Tensor, "box 4"],
+        variance: Float[Tensor, "box 4"],
+        whole: Bool[Tensor, "box 2"] | None = None,
+    ) -> None:
+        """Take the residuals a − v and the votes' variances of some annotations; `whole` on an axis: not cut off there."""
+        if not len(residual):
+            return
+        keep = math.exp(-len(residual) / self.memory)
+        square = torch.minimum(residual.square(), OUTLIER * self.residual)
+        self._take_third(
+            residual[:, 2:], square[:, :2], torch.ones_like(square[:, :2]) if whole is None else whole.float()
+        )
+        self.residual.mul_(keep).add_((1 - keep) * square.mean(0))
+        self.votes.mul_(keep).add_((1 - keep) * variance.mean(0))
+        self.size.mul_(keep).add_((1 - keep) * residual[:, 2:].mean(0))
+
+    def _take_third(self, size: Tensor, square: Tensor, whole: Tensor) -> None:
+        own = whole.sum(1) > 0
+        if not bool(own.any()):
+            return
+        bound = (OUTLIER * self.residual[2:]).sqrt()
+        longer = torch.minimum(torch.maximum(size - self.size, -bound), bound)
+        product = longer * (square - self.residual[:2])
+        each = (product * whole).sum(1)[own] / whole.sum(1)[own]
+        keep = math.exp(-len(each) / float(self.annotations))
+        self.third.mul_(keep).add_((1 - keep) * each.mean())
+        self.third_square.mul_(keep).add_((1 - keep) * each.square().mean())
+        self.seen.add_(len(each)).clamp_(max=float(self.annotations))
+
+    @property
+    def variance(self) -> Float[Tensor, " 4"]:
+        """σ_n² of centre and log-size."""
+        own = (self.residual - self.votes).clamp_min(FLOOR**2)
+        return 0.5 * (own + torch.stack([own.mean(), own[:2].mean()]).repeat_interleave(2))
+
+    @property
+    def excess(self) -> Float[Tensor, " 4"]:
+        """By how much the votes err beyond their variance, as a factor of it: what of E (a − v)² no noise accounts for."""
+        return ((self.residual - self.variance) / self.votes.clamp_min(1e-9)).clamp_min(1.0)
+
+    @property
+    def bias(self) -> Float[Tensor, ""]:
+        """By how much annotated log-sizes are too large (negative: too small), beyond doubt; 0 where it may be chance."""
+        error = ((self.third_square - self.third.square()).clamp_min(1e-18) / self.seen.clamp_min(1.0)).sqrt()
+        z = self.third / error
+        if float(z.abs()) <= DOUBT:
+            return torch.zeros_like(self.third)
+        noise = (self.residual - self.votes)[:2].clamp_min(FLOOR**2).mean()
+        size = (18.0 * self.third.abs()).pow(1 / 3)
+        least, enough = SHARE
+        believed = ((size.square() / (9.0 * noise) - least) / (enough - least)).clamp(0.0, 1.0)
+        believed = believed * (1.0 - (DOUBT / z).square())
+        return self.third.sign() * believed * size.minimum((12.0 * noise).sqrt())
+
+    @property
+    def level(self) -> float:
+        """r of a uniform noise U(−r, r) of the same variance: σ_n² = r²/3."""
+        return float((3.0 * self.variance.mean()).sqrt())

@@ -1,0 +1,108 @@
+"""The bias of annotated sizes against boxes spoilt by a known process, and where there is none to be found."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from neurosym.data.degrade import degrade
+from neurosym.models.annotation_noise import NoiseModel
+from neurosym.models.posterior import posterior, residuals, whole_sides
+from neurosym.models.votes import Votes
+from neurosym.records import Annotation, Box, Sample
+
+SIZE = (1200.0, 1000.0)
+SIDE = 60.0
+
+
+def spoilt(how: str, r: float, count: int = 4000) -> tuple[Tensor, Tensor]:
+    """True and annotated boxes, elongated each in its own way, far from the image's border."""
+    rng = np.random.default_rng(0)
+    true = []
+    for x, y, w, h in rng.uniform(-1, 1, (count, 4)):
+        centre, half = (600 + 200 * x, 500 + 200 * y), (SIDE / 2 * math.exp(0.2 * w), SIDE / 2 * math.exp(0.2 * h))
+        true.append(Box(centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1]))
+    image = np.zeros((int(SIZE[1]), int(SIZE[0])), dtype=np.uint8)
+    sample = Sample("film", image, tuple(Annotation("cell", b) for b in true))
+    shown = sample if r == 0 else degrade(sample, how, r)
+    boxes = [[a.box.xyxy for a in s.annotations] for s in (sample, shown)]
+    return torch.tensor(boxes[0], dtype=torch.float32), torch.tensor(boxes[1], dtype=torch.float32)
+
+
+def voted(true: Tensor, annotated: Tensor, error: float = 0.1, by_size: bool = False) -> Votes:
+    """Votes with the annotations' mean bias and an error of their own, by `by_size` the larger the larger an object is."""
+    rng = torch.Generator().manual_seed(3)
+    sides = true[:, 2:] - true[:, :2]
+    bias = ((annotated[:, 2:] - annotated[:, :2]).log() - sides.log()).mean(0)
+    scale = sides if by_size else torch.full_like(sides, SIDE)
+    centre = (true[:, :2] + true[:, 2:]) / 2 + error * scale * torch.randn(len(true), 2, generator=rng)
+    size = sides.log() + bias + error * torch.randn(len(true), 2, generator=rng)
+    spread = torch.full_like(sides, error**2)
+    return Votes(centre, size, spread, spread)
+
+
+def learned(annotated: Tensor, votes: Votes) -> NoiseModel:
+    """A noise model that has seen all annotations three times, some at a time."""
+    noise, sides = NoiseModel(), torch.full_like(annotated[:, 2:], SIDE)
+    noise.measure(len(annotated))
+    for _ in range(3):
+        for part in range(0, len(annotated), 25):
+            own = slice(part, part + 25)
+            of_votes = Votes(*(v[own] for v in votes))
+            noise.update(*residuals(annotated[own], of_votes, sides[own]), whole_sides(annotated[own], SIZE))
+    return noise
+
+
+@pytest.mark.parametrize("how", ["too_big", "partial"])
+def test_boxes_that_are_all_too_big_or_all_cut_are_found_out_by_their_centres(how: str) -> None:
+    true, annotated = spoilt(how, 0.4)
+    bias = float(((annotated[:, 2:] - annotated[:, :2]) / (true[:, 2:] - true[:, :2])).log().mean())
+    noise = learned(annotated, voted(true, annotated))
+    assert float(noise.bias) == pytest.approx(bias, rel=0.35)
+
+
+@pytest.mark.parametrize("r", [0.0, 0.1, 0.2, 0.4])
+def test_symmetric_noise_of_any_level_has_no_bias(r: float) -> None:
+    true, annotated = spoilt("uniform", r)
+    assert abs(float(learned(annotated, voted(true, annotated)).bias)) < 0.03
+
+
+def test_votes_that_err_by_more_on_larger_objects_do_not_look_like_a_bias_of_exact_boxes() -> None:
+    true, annotated = spoilt("uniform", 0.0)
+    assert abs(float(learned(annotated, voted(true, annotated, by_size=True)).bias)) < 0.05
+
+
+def test_few_annotations_seen_again_and_again_are_no_evidence_of_a_bias() -> None:
+    true, annotated = spoilt("too_big", 0.4, 40)
+    noise = learned(annotated, voted(true, annotated))
+    for _ in range(40):
+        noise.update(*residuals(annotated, voted(true, annotated), torch.full_like(annotated[:, 2:], SIDE)))
+    many = spoilt("too_big", 0.4)
+    assert abs(float(noise.bias)) < 0.5 * float(learned(many[1], voted(*many)).bias)
+
+
+def test_refined_boxes_lose_the_bias_and_quality_tells_of_it() -> None:
+    from torchvision.ops import box_iou
+
+    true, annotated = spoilt("too_big", 0.4)
+    votes = voted(true, annotated)
+    noise = learned(annotated, votes)
+    told = posterior(annotated, votes, noise, torch.full_like(annotated[:, 2:], SIDE), SIZE)
+    ratio = ((told.boxes[:, 2:] - told.boxes[:, :2]) / (true[:, 2:] - true[:, :2])).log()
+    assert abs(float(ratio.mean())) < 0.1
+    actual = box_iou(annotated, true).diagonal()
+    assert float(told.quality.mean()) == pytest.approx(float(actual.mean()), abs=0.08)
+
+
+def test_boxes_at_the_border_of_the_image_tell_nothing_of_a_bias() -> None:
+    """Clipped boxes are smaller the farther their centre is pushed, which looks like boxes that are cut."""
+    boxes = torch.tensor([[0.0, 10.0, 30.0, 40.0], [20.0, 10.0, 1200.0, 1000.0], [5.0, 5.0, 9.0, 9.0]])
+    assert whole_sides(boxes, SIZE).tolist() == [[False, True], [False, False], [True, True]]
+    noise = NoiseModel()
+    noise.update(torch.rand(3, 4), torch.ones(3, 4), torch.zeros(3, 2, dtype=torch.bool))
+    assert float(noise.seen) == 0.0
+    assert float(noise.bias) == 0.0
