@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from neurosym.data.config import CocoData, DataConfig, DataPath, PhantomData, VocData
-from neurosym.errors import ConfigError, Problem, short_path
+from neurosym.data.config import DataConfig, DataPath
+from neurosym.learning.config_file import load_settings
 from neurosym.models.config import DetectorConfig
 
 Semantics = Literal["product-log", "product", "lukasiewicz", "goedel", "sigmoidal", "exact"]
@@ -206,92 +203,4 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     Raises:
         ConfigError: every mistake of the file at once, each with its line, what was expected, and the nearest known key.
     """
-    shown = short_path(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(Problem(f"cannot be read: {getattr(error, 'strerror', error)}", shown)) from error
-    try:
-        values = yaml.load(text, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ConfigError(Problem(f"YAML syntax: {getattr(error, 'problem', error)}", shown, line, column)) from error
-    if not isinstance(values, dict):
-        raise ConfigError(Problem("expected a mapping of settings", shown))
-    for override in overrides:
-        _override(values, override)
-    try:
-        return TrainConfig.model_validate({"base": Path(path).parent, **values})
-    except ValidationError as error:
-        raise ConfigError([_problem(e, text, shown) for e in error.errors()]) from error
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, sign, value = override.partition("=")
-    if not sign:
-        raise ConfigError(f"--set {override!r}: expected key.sub=value, e.g. train.lr=1e-3")
-    *folders, last = key.strip().split(".")
-    target = values
-    for folder in folders:
-        target = target.setdefault(folder, {})
-        if not isinstance(target, dict):
-            raise ConfigError(f"--set {override!r}: {folder!r} is a value, not a section")
-    try:
-        target[last] = yaml.load(value, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: {value!r} is not a YAML value") from error
-
-
-class _YamlWithFloats(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-3`` as text; people mean a number."""
-
-
-_YamlWithFloats.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-_DATA: dict[Any, type[BaseModel]] = {"coco": CocoData, "voc": VocData, "phantom": PhantomData}
-
-
-def _problem(error: Any, text: str, shown: str) -> Problem:
-    where = [str(p) for p in error["loc"] if p not in _DATA]
-    key, message, cure = ".".join(where), error["msg"], ""
-    if error["type"] == "extra_forbidden":
-        message = "unknown setting"
-        known = _fields(where[:-1], next((_DATA[p] for p in error["loc"] if p in _DATA), None))
-        near = difflib.get_close_matches(where[-1], known, n=1)
-        cure = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-    elif error["type"] == "missing":
-        message = "is missing"
-    else:
-        message = f"{message}, found {error.get('input')!r}"
-    return Problem(f"{key}: {message}", shown, _line(text, where), cure=cure)
-
-
-def _fields(folders: Sequence[str], data: type[BaseModel] | None) -> Iterable[str]:
-    """The settings of a section; `data` is the model that the data's format chose."""
-    model: Any = TrainConfig
-    for folder in folders:
-        if folder == "data":
-            model = data
-        else:
-            field = model.model_fields.get(folder) if model is not None else None
-            choices = get_args(field.annotation) or (field.annotation,) if field else ()
-            model = next((c for c in choices if hasattr(c, "model_fields")), None)
-    return tuple(model.model_fields) if model is not None else ()
-
-
-def _line(text: str, keys: Sequence[str]) -> int:
-    """The line of the innermost key that the file has, walking the keys in order."""
-    found = 0
-    lines = text.splitlines()
-    for key in keys:
-        for number in range(found, len(lines)):
-            if lines[number].lstrip(" -{").startswith(f"{key}:"):
-                found = number + 1
-                break
-    return found
+    return load_settings(TrainConfig, path, overrides)
