@@ -20,11 +20,12 @@ symmetric. With s = a − v of a log-size and d that of the centre on the same a
     κ = E (s − E s)(d² − E d²),     a side too long by s ~ U(0, m), placed anywhere around its target: κ = m³ / 144,
 
 and the bias is m / 2 = ∛(18 κ): a third cumulant, to which errors that are independent and symmetric, those of the votes
-among them, add nothing. Two things are asked of it before it is believed. Chance: z = κ / its standard error must be beyond
-`DOUBT`, and the bias is shrunk by 1 − (`DOUBT` / z)². And the noise of the centre: a bias b of such boxes accounts for b² /
-9 of it, which must be a share of σ_d² worth the name (none of b counts below the first of `SHARE`, all of it from the
-second on), for votes that err by more in large boxes than in small ones look a little like a bias, too; and b² ≤ 12 σ_d²,
-the noise of boxes with E s² = b².
+among them, add nothing. Three things are asked of it before it is believed. Chance: z = κ / its standard error must be
+beyond `DOUBT`, and the bias is shrunk by 1 − (`DOUBT` / z)². And the noise of the centre: a bias b of such boxes accounts
+for b² / 9 of it, which must be a share of σ_d² worth the name (none of b counts below the first of `SHARE`, all of it from
+the second on), for votes that err by more in large boxes than in small ones look a little like a bias, too; and b² ≤ 12
+σ_d², the noise of boxes with E s² = b². And that there is noise: nothing counts where σ_d² is hardly above its floor, for
+there κ is of the votes' errors.
 
 Boxes at the image's border are left out, for there clipping ties size to place. All classes and both axes share one bias.
 That boxes' own scatter tells a bias is ours; what a bias costs is the founding paper's Table 1 (Cheng and Wu, IJCAI 2022).
@@ -133,7 +134,7 @@ class NoiseModel(nn.Module):
         size = (18.0 * self.third.abs()).pow(1 / 3)
         least, enough = SHARE
         believed = ((size.square() / (9.0 * noise) - least) / (enough - least)).clamp(0.0, 1.0)
-        believed = believed * (1.0 - (DOUBT / z).square())
+        believed = believed * (noise / (2.0 * FLOOR**2) - 1.0).clamp(0.0, 1.0) * (1.0 - (DOUBT / z).square())
         return self.third.sign() * believed * size.minimum((12.0 * noise).sqrt())
 
     @property

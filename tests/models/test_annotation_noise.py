@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neurosym.data.degrade import degrade
-from neurosym.models.annotation_noise import NoiseModel
+from neurosym.models.annotation_noise import DOUBT, NoiseModel
 from neurosym.models.posterior import posterior, residuals, whole_sides
 from neurosym.models.votes import Votes
 from neurosym.records import Annotation, Box, Sample
@@ -74,6 +74,22 @@ def test_symmetric_noise_of_any_level_has_no_bias(r: float) -> None:
 def test_votes_that_err_by_more_on_larger_objects_do_not_look_like_a_bias_of_exact_boxes() -> None:
     true, annotated = spoilt("uniform", 0.0)
     assert abs(float(learned(annotated, voted(true, annotated, by_size=True)).bias)) < 0.05
+
+
+def test_votes_that_err_with_the_size_of_exact_boxes_leave_these_as_they_are() -> None:
+    """Large cells are voted for better than small ones here, as where boxes are partial; but their centres are not off."""
+    true, annotated = spoilt("uniform", 0.0)
+    rng = torch.Generator().manual_seed(5)
+    sides = true[:, 2:] - true[:, :2]
+    astray = 0.15 * torch.randn(sides.shape, generator=rng)
+    spread = 0.1 * (1.0 - 2.0 * (-astray)).clamp(0.2, 2.0)  # of votes for a size that is too small, the centre is off
+    centre = (true[:, :2] + true[:, 2:]) / 2 + spread * SIDE * torch.randn(sides.shape, generator=rng)
+    variance = torch.full_like(sides, 0.11**2)
+    votes = Votes(centre, sides.log() + astray, variance, variance)
+    noise = learned(annotated, votes)
+    z = noise.third / ((noise.third_square - noise.third.square()) / noise.seen).sqrt()
+    assert abs(float(z)) > 2 * DOUBT
+    assert abs(float(noise.bias)) < 0.01
 
 
 def test_few_annotations_seen_again_and_again_are_no_evidence_of_a_bias() -> None:
