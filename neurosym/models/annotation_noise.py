@@ -5,11 +5,12 @@ annotation and votes err independently, so the **noise** of each of the four num
 
     σ_n² = E (a − v)² − E σ_v²
 
-as running means over the last annotations, never below `FLOOR`². That of the sizes is drawn halfway to that of the centre, for
-objects differ in size by more than the image tells, which looks like noise; what this takes away is the votes' error
+as running means over the last annotations, never below `FLOOR`². Objects differ in size by more than the image tells, which
+looks like noise of sizes. So that of the sizes is at most `EDGES` times that of the centre, as it is where each edge is off
+by itself (σ² / 2 of a centre, 2 σ² of a size), and then drawn halfway to it; what this takes away is the votes' error
 (`excess`). That of the centre is drawn halfway to the mean of all: votes that have hardly learned stay near the annotated
-centre. A square counts for at most `OUTLIER` times the mean, so that a few votes for the wrong object do not look like noise of
-all; a uniform noise, whose largest square is 3 times the mean, loses nothing by it.
+centre. A square counts for at most `OUTLIER` times the mean, so that a few votes for the wrong object do not look like
+noise of all; a uniform noise, whose largest square is 3 times the mean, loses nothing by it.
 
 **Bias** of size: where all boxes are too big for the target, or all cover a part of it, votes learn the bias along with the
 size, and no mean shows it. But such boxes betray themselves by their centres: a box that contains its target may stray from it
@@ -19,13 +20,16 @@ symmetric. With s = a − v of a log-size and d that of the centre on the same a
 
     κ = E (s − E s)(d² − E d²),     a side too long by s ~ U(0, m), placed anywhere around its target: κ = m³ / 144,
 
-and the bias is m / 2 = ∛(18 κ): a third cumulant, to which errors that are independent and symmetric, those of the votes
-among them, add nothing. Three things are asked of it before it is believed. Chance: z = κ / its standard error must be
-beyond `DOUBT`, and the bias is shrunk by 1 − (`DOUBT` / z)². And the noise of the centre: a bias b of such boxes accounts
-for b² / 9 of it, which must be a share of σ_d² worth the name (none of b counts below the first of `SHARE`, all of it from
-the second on), for votes that err by more in large boxes than in small ones look a little like a bias, too; and b² ≤ 12
-σ_d², the noise of boxes with E s² = b². And that there is noise: nothing counts where σ_d² is hardly above its floor, for
-there κ is of the votes' errors.
+and the bias is m / 2 = ∛(18 κ): a third cumulant, to which errors that are independent of the size and symmetric add
+nothing. Four things are asked of it before it is believed.
+- Chance: z = κ / its standard error must be beyond `DOUBT`, and the bias is shrunk by 1 − (`DOUBT` / z)².
+- Sizes that votes know in part only: an object larger than its votes say has a larger noise of its centre, which looks like
+  boxes that are too big. In shares of the annotation's own sides instead of the class's, less the votes' variance, it is
+  the other way round: there symmetric noise makes the same mean κ' = E (s − E s) d'² fall below 0. κ and κ' must agree.
+- The noise of the centre: a bias b of such boxes accounts for b² / 9 of it, which must be a share of σ_d² worth the name
+  (none of b counts below the first of `SHARE`, all of it from the second on); and b² ≤ 12 σ_d², the noise of boxes with E
+  s² = b².
+- That there is noise: nothing counts where σ_d² is hardly above its floor, for there κ is of the votes' errors.
 
 Boxes at the image's border are left out, for there clipping ties size to place. All classes and both axes share one bias.
 That boxes' own scatter tells a bias is ours; what a bias costs is the founding paper's Table 1 (Cheng and Wu, IJCAI 2022).
@@ -44,8 +48,12 @@ FIRST = 0.05
 OUTLIER = 6.0
 FLOOR = 0.02
 """Least standard deviation of annotations, in shares of a side or logarithms."""
+EDGES = 4.0
+"""The most that a log-size's variance may be of the centre's."""
 DOUBT = 4.0
 """Standard errors that κ must be away from 0."""
+AGREE = 1.0
+"""Standard errors that κ' must be away from 0, on the same side."""
 SHARE = 0.3, 0.5
 """Of the centre's noise, that a bias must account for to count at all, and to count in full."""
 
@@ -71,8 +79,9 @@ class NoiseModel(nn.Module):
         self.register_buffer("residual", torch.full((4,), FIRST))
         self.register_buffer("votes", torch.zeros(4))
         self.register_buffer("size", torch.zeros(2))
-        self.register_buffer("third", torch.zeros(()))
-        self.register_buffer("third_square", torch.zeros(()))
+        # κ and κ', and the means of their terms' squares
+        self.register_buffer("third", torch.zeros(2))
+        self.register_buffer("third_square", torch.zeros(2))
         self.register_buffer("seen", torch.zeros(()))
         self.register_buffer("annotations", torch.tensor(memory))
 
@@ -85,37 +94,45 @@ class NoiseModel(nn.Module):
         self,
         residual: Float[Tensor, "box 4"],
         variance: Float[Tensor, "box 4"],
+        size: Float[Tensor, "box 2"] | None = None,
         whole: Bool[Tensor, "box 2"] | None = None,
     ) -> None:
-        """Take the residuals a − v and the votes' variances of some annotations; `whole` on an axis: not cut off there."""
+        """Take the residuals a − v and the votes' variances of some annotations.
+
+        For the bias also their log-sizes, and on which axes they are whole: not cut off by the image's border.
+        """
         if not len(residual):
             return
         keep = math.exp(-len(residual) / self.memory)
         square = torch.minimum(residual.square(), OUTLIER * self.residual)
-        self._take_third(
-            residual[:, 2:], square[:, :2], torch.ones_like(square[:, :2]) if whole is None else whole.float()
-        )
+        if size is not None:
+            ones = torch.ones_like(size)
+            self._take_third(
+                residual[:, 2:], square[:, :2], variance[:, :2], size, ones if whole is None else whole.float()
+            )
         self.residual.mul_(keep).add_((1 - keep) * square.mean(0))
         self.votes.mul_(keep).add_((1 - keep) * variance.mean(0))
         self.size.mul_(keep).add_((1 - keep) * residual[:, 2:].mean(0))
 
-    def _take_third(self, size: Tensor, square: Tensor, whole: Tensor) -> None:
+    def _take_third(self, longer: Tensor, square: Tensor, variance: Tensor, size: Tensor, whole: Tensor) -> None:
         own = whole.sum(1) > 0
         if not bool(own.any()):
             return
         bound = (OUTLIER * self.residual[2:]).sqrt()
-        longer = torch.minimum(torch.maximum(size - self.size, -bound), bound)
-        product = longer * (square - self.residual[:2])
-        each = (product * whole).sum(1)[own] / whole.sum(1)[own]
+        longer = torch.minimum(torch.maximum(longer - self.size, -bound), bound)
+        in_own_sides = (square - variance) * torch.exp(-2.0 * size)
+        terms = torch.stack([longer * (square - self.residual[:2]), longer * in_own_sides], -1)
+        each = ((terms * whole[..., None]).sum(1) / whole.sum(1, keepdim=True).clamp_min(1.0))[own]
         keep = math.exp(-len(each) / float(self.annotations))
-        self.third.mul_(keep).add_((1 - keep) * each.mean())
-        self.third_square.mul_(keep).add_((1 - keep) * each.square().mean())
+        self.third.mul_(keep).add_((1 - keep) * each.mean(0))
+        self.third_square.mul_(keep).add_((1 - keep) * each.square().mean(0))
         self.seen.add_(len(each)).clamp_(max=float(self.annotations))
 
     @property
     def variance(self) -> Float[Tensor, " 4"]:
         """σ_n² of centre and log-size."""
         own = (self.residual - self.votes).clamp_min(FLOOR**2)
+        own = torch.cat([own[:2], own[2:].minimum(EDGES * own[:2].mean())])
         return 0.5 * (own + torch.stack([own.mean(), own[:2].mean()]).repeat_interleave(2))
 
     @property
@@ -127,15 +144,16 @@ class NoiseModel(nn.Module):
     def bias(self) -> Float[Tensor, ""]:
         """By how much annotated log-sizes are too large (negative: too small), beyond doubt; 0 where it may be chance."""
         error = ((self.third_square - self.third.square()).clamp_min(1e-18) / self.seen.clamp_min(1.0)).sqrt()
-        z = self.third / error
-        if float(z.abs()) <= DOUBT:
-            return torch.zeros_like(self.third)
+        z, scaled = self.third / error
+        if float(z.abs()) <= DOUBT or float(z.sign() * scaled) <= AGREE:
+            return torch.zeros_like(z)
+        third = self.third[0]
         noise = (self.residual - self.votes)[:2].clamp_min(FLOOR**2).mean()
-        size = (18.0 * self.third.abs()).pow(1 / 3)
+        size = (18.0 * third.abs()).pow(1 / 3)
         least, enough = SHARE
         believed = ((size.square() / (9.0 * noise) - least) / (enough - least)).clamp(0.0, 1.0)
         believed = believed * (noise / (2.0 * FLOOR**2) - 1.0).clamp(0.0, 1.0) * (1.0 - (DOUBT / z).square())
-        return self.third.sign() * believed * size.minimum((12.0 * noise).sqrt())
+        return third.sign() * believed * size.minimum((12.0 * noise).sqrt())
 
     @property
     def level(self) -> float:

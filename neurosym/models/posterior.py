@@ -103,10 +103,10 @@ def witnessed(
 
 def residuals(
     boxes: Float[Tensor, "box 4"], votes: Votes, sides: Float[Tensor, "box 2"]
-) -> tuple[Float[Tensor, "box 4"], Float[Tensor, "box 4"]]:
-    """a − v of each annotation and the variance of its votes, for `NoiseModel.update`."""
+) -> tuple[Float[Tensor, "box 4"], Float[Tensor, "box 4"], Float[Tensor, "box 2"]]:
+    """a − v of each annotation, the variance of its votes, and its log-size: for `NoiseModel.update`."""
     annotated, said, variance = _numbers(boxes, votes, sides)
-    return annotated - said, variance
+    return annotated - said, variance, annotated[:, 2:]
 
 
 def whole_sides(boxes: Float[Tensor, "box 4"], size: tuple[float, float]) -> Bool[Tensor, "box 2"]:
