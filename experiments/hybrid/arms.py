@@ -1,0 +1,144 @@
+"""One run of the grid: a detector trained on films of mixed supervision, scored against exact annotations.
+
+A run is what a user makes of a config and overrides; all that differs between runs is in `ARMS`, `mix` and `CHOSEN`. Every
+arm has the same films, backbone, augmentation and settings of the optimiser; the arms without a teacher have as many more
+steps as a teacher's steps take longer, so that all have the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import HERE, record
+
+from neurosym.constraints import compile_constraints
+from neurosym.data.images import annotated_scene
+from neurosym.knowledge import load_knowledge
+from neurosym.learning.config import TrainConfig, load_config
+from neurosym.learning.evaluate import evaluate_scenes
+from neurosym.learning.predict import predict
+from neurosym.learning.pretrain import WEIGHTS, pretrain
+from neurosym.learning.pretrain_config import load_pretrain_config
+from neurosym.learning.runfolder import open_run
+from neurosym.learning.train import train
+
+NAME = "hybrid"
+RUNS = HERE.parent / "runs" / NAME
+PRETRAINING = HERE / "pretrain" / "kermany.yaml"
+PRETRAINED = HERE.parent / "runs" / "pretrain-kermany" / WEIGHTS
+STEPS = {"plain": 400, "teacher": 200}
+"""Of arms without and with a teacher, which looks at as many films again and is asked about them first."""
+
+_SSL = ("model.weights={weights}",)
+_SEMI = ("teacher.weight={teacher}", "teacher.start=100", "teacher.batch=4", "teacher.threshold={threshold}")
+_WEAK = ("model.inexact.posterior=true", "weak.weight={weak}")
+_RULES = ("constraints.weight={violation}", "constraints.warmup_steps=50")
+ARMS: dict[str, tuple[str, ...]] = {
+    "supervised": (),
+    "+SSL": _SSL,
+    "+semi": _SEMI,
+    "+weak": _WEAK,
+    "all": (*_SSL, *_SEMI, *_WEAK),
+    "all + constraints": (*_SSL, *_SEMI, *_WEAK, *_RULES),
+}
+CHOSEN = {"teacher": "0.5", "threshold": "0.6", "weak": "1.0", "violation": "0.1"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm of one seed; `share` of the films is annotated exactly; `split` "val" is for choosing settings."""
+
+    data: str
+    share: float
+    arm: str
+    seed: int
+    split: str = "test"
+    extra: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The name of its record."""
+        words = (self.data, f"{100 * self.share:g}", self.arm, *self.extra, self.split, f"seed{self.seed}")
+        return "-".join(words).replace(" + ", "-").replace("+", "and-").replace("=", "_")
+
+
+def uses_weak_labels(arm: str) -> bool:
+    """Whether films that are not annotated exactly say something to the arm."""
+    return "weak" in arm or arm.startswith("all")
+
+
+def mix(job: Job) -> dict[str, Any]:
+    """Kinds of supervision of the training films; the exact ones of a seed are the same films in every arm.
+
+    `jsrt`: three films in ten have inexact boxes, three image labels, what is left none. `covid-cxr`: the lungs are boxed on
+    all films, of their lesions only the labels are known; an arm without weak labels sees the exact films alone.
+    """
+    share, rest = job.share, round(1.0 - job.share, 6)
+    if not uses_weak_labels(job.arm) or rest == 0:
+        return {"kinds": {"exact": share, "none": rest}}
+    if job.data == "covid-cxr":
+        return {"kinds": {"exact": share, "image": rest}, "classes": {"lung": {"exact": 1.0}}}
+    return {"kinds": {"exact": share, "inexact": 0.3, "image": 0.3, "none": round(rest - 0.6, 6)}, "r": 0.4}
+
+
+def config_of(job: Job) -> TrainConfig:
+    """The run's config; another seed annotates other films."""
+    with_teacher = any(o.startswith("teacher.weight") for o in ARMS[job.arm]) and job.share < 1
+    values = CHOSEN | {"weights": str(PRETRAINED)}
+    arm = [o.format(**values) for o in ARMS[job.arm] if with_teacher or not o.startswith("teacher.")]
+    common = [f"seed={job.seed}", f"train.steps={STEPS['teacher' if with_teacher else 'plain']}"]
+    supervision = f"data.supervision={json.dumps(mix(job) | {'seed': job.seed})}"
+    return load_config(HERE / NAME / f"{job.data}.yaml", (*common, supervision, *arm, *job.extra))
+
+
+def pretrained() -> Path:
+    """The backbone of the arms with self-supervised pretraining, which all share; made if it is not there."""
+    if not PRETRAINED.is_file():
+        folder = PRETRAINED.parent
+        pretrain(load_pretrain_config(PRETRAINING), folder, (folder / "checkpoints").is_dir())
+    return PRETRAINED
+
+
+def run(job: Job) -> dict[str, Any]:
+    """The record of one job, computed if there is none yet."""
+    logging.getLogger("neurosym").setLevel("ERROR")
+    config = config_of(job)
+    knowledge = load_knowledge(config.base / p for p in config.knowledge)
+    settings = config.model_dump(
+        mode="json", include={"seed", "data", "model", "train", "constraints", "teacher", "weak"}
+    )
+    settings["data"] = {k: v for k, v in settings["data"].items() if k in ("supervision", "categories")}
+    if config.model.weights:
+        settings["model"]["weights"] = PRETRAINING.read_text(encoding="utf-8")
+    settings |= {"split": job.split, "rules": [str(r) for r in knowledge.rules]}
+
+    def compute() -> dict[str, Any]:
+        if config.model.weights:
+            pretrained()
+        folder = RUNS / job.key
+        shutil.rmtree(folder, ignore_errors=True)
+        started = time.perf_counter()
+        train(config, folder)
+        seconds = time.perf_counter() - started
+        opened = open_run(folder)
+        images = opened.images(job.split)
+        constraints = compile_constraints(opened.knowledge, opened.names, required=False)
+        true = [annotated_scene(sample) for sample in images]
+        result = evaluate_scenes(predict(opened, images), true, opened.names, constraints).as_dict()
+        shutil.rmtree(folder)
+        kept = {k: result[k] for k in ("ap", "ap50", "per_class", "rules")}
+        return kept | {"training_seconds": round(seconds, 1)}
+
+    return record(NAME, job.key, settings, compute)
+
+
+def told(job: Job) -> None:
+    """Run a job and tell what came out."""
+    result = run(job)
+    print(f"{job.key}: AP {result['ap']:.3f}, AP50 {result['ap50']:.3f}, {result['seconds']:.0f} s", flush=True)
