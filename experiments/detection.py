@@ -17,10 +17,16 @@ from neurosym.loop import Stages
 from neurosym.models.config import DetectorConfig
 
 RUNS = HERE.parent / "runs"
-LATER = ("kind", "finest_level", "mask_cells", "min_area", "inexact", "oamil")
+LATER = ("kind", "finest_level", "mask_cells", "min_area", "inexact", "oamil", "embedding", "classification")
 """Model settings that came after the first records; their defaults are what those records mean."""
-LATER_SECTIONS = ("teacher", "refiner", "compose", "energy", "instances", "initial")
+LATER_SECTIONS = ("teacher", "refiner", "compose", "energy", "instances", "comatch", "weak", "initial")
 """Sections that came later; off by default, as they were for those records."""
+
+
+def drop_sampling(settings: dict[str, Any]) -> None:
+    """Leave out of a run's settings that it shows each image as often as any other, as all did at first."""
+    if settings["train"]["sampling"] == "uniform":
+        del settings["train"]["sampling"], settings["train"]["repeat_threshold"]
 
 
 def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str = "") -> dict[str, Any]:
@@ -41,6 +47,7 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
     for later in LATER:
         if getattr(config.model, later) == DetectorConfig.model_fields[later].default:
             del settings["model"][later]
+    drop_sampling(settings)
     if config.data.degrade is not None:
         settings["degrade"] = config.data.degrade.model_dump(mode="json")
     settings |= {"config": path.read_text(encoding="utf-8"), "rules": [str(r) for r in knowledge.rules]}

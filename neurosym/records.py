@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from neurosym.logic import Atom, Rule, Term, quoted
 
@@ -59,19 +59,27 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One annotated object; `name` is the ontology class its category is tied to, `mask` a COCO run-length code."""
+    """One annotated object; `name` is the ontology class its category is tied to, `mask` a COCO run-length code.
+
+    `drawn` says what was drawn if it was neither an outline nor a box: a "point" (in the middle of the small `box`), or a
+    "scribble", a stroke through the object; `mask` is the stroke, and pixels outside of it may be the object's, too.
+    """
 
     name: str
     box: Box
     mask: Mapping[str, Any] | None = None
     iscrowd: bool = False
+    drawn: Literal["", "point", "scribble"] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image, 8-bit grey (height, width) or RGB (height, width, 3), with what is annotated on it.
 
-    `labels` are the study-level classes that hold for the whole image; `attributes` is what the data set says beside.
+    `labels` are the classes that hold for the whole image: of the study, and of things that are somewhere on it. `attributes`
+    is what the data set says beside. `complete` are the classes all of whose objects on the image are annotated (None: all of
+    them), `absent` those that are known to have none, `tags` say where some object is: (class, region), see
+    `neurosym.knowledge.regions`.
     """
 
     image_id: str
@@ -80,6 +88,9 @@ class Sample:
     labels: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
+    complete: frozenset[str] | None = None
+    absent: frozenset[str] = frozenset()
+    tags: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,11 @@ from PIL import Image
 settings.register_profile("neurosym", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("neurosym")
 
-install_import_hook(["neurosym.constraints", "neurosym.learning.batches", "neurosym.models"], "beartype.beartype")
+_LEARNING = [
+    f"neurosym.learning.{m}"
+    for m in ("batches", "comatch", "pretrain_methods", "pretrain_monitor", "pretrain_probe", "pretrain_views")
+]
+install_import_hook(["neurosym.constraints", "neurosym.models", *_LEARNING], "beartype.beartype")
 
 from neurosym.data.phantom import Phantom, PhantomConfig  # noqa: E402
 from neurosym.knowledge import Knowledge, load_knowledge  # noqa: E402

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detection import drop_sampling
 from harness import HERE, record
 
 from neurosym.constraints import compile_constraints
 from neurosym.constraints.repair import RepairPlan
 from neurosym.data.images import annotated_scene
 from neurosym.knowledge import load_knowledge
-from neurosym.learning.config import TrainConfig, load_config
+from neurosym.learning.config import TeacherConfig, TrainConfig, load_config
 from neurosym.learning.evaluate import above, evaluate_scenes
 from neurosym.learning.predict import predict
 from neurosym.learning.runfolder import open_run
@@ -32,6 +33,8 @@ RUNS = HERE.parent / "runs" / NAME
 BURN_IN, STEPS = 120, 80
 """Steps on labels alone (shared by the arms of a seed), then of the arm: 200 in all."""
 THRESHOLD = 0.5
+LATER_TEACHER = ("adaptive", "adaptive_floor", "adaptive_decay", "strong", "jitters", "jitter", "variance")
+"""The teacher's settings that came after the first records; at their defaults it is what it was for those."""
 ALL = 0
 """In the place of a number of labelled films: all of them, the most that any use of the unlabelled ones could be worth."""
 
@@ -137,15 +140,23 @@ def run(job: Job) -> dict[str, Any]:
     knowledge = load_knowledge(config.base / p for p in config.knowledge)
     settings = config.model_dump(mode="json", exclude={"base", "knowledge", "threads", "initial"})
     # what came after the first records and is off, as it was for those
-    for section in ("energy", "instances"):
+    for section in ("energy", "instances", "comatch", "weak"):
         if getattr(config, section) == TrainConfig.model_fields[section].default:
             del settings[section]
+    for later in LATER_TEACHER:
+        if getattr(config.teacher, later) == TeacherConfig.model_fields[later].default:
+            del settings["teacher"][later]
     if not config.compose.unlabelled:
         del settings["compose"]["unlabelled"]
     if not config.model.inexact.active:
         del settings["model"]["inexact"]
     if not config.model.oamil.enabled:
         del settings["model"]["oamil"]
+    if not config.model.embedding:
+        del settings["model"]["embedding"]
+    if config.model.classification.loss == "cross_entropy":
+        del settings["model"]["classification"]
+    drop_sampling(settings)
     settings |= {"rules": [str(r) for r in knowledge.rules], "burn_in": BURN_IN, "split": job.split}
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("few", "categories", "seed", "size")} | {
         "labelled": labelled(job)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from detection import drop_sampling
 from harness import HERE, record
 
 from neurosym.constraints import compile_constraints
@@ -43,8 +44,13 @@ _ALL = ("model.inexact.posterior=true", "model.inexact.filter=true", "model.inex
 ARMS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "plain, equal compute": ("train.steps={longer}",),
-    # the authors correct boxes after a twelfth of the training, and extend bags after two thirds
-    "OA-MIL": ("model.oamil.enabled=true", "model.oamil.start=25", "model.oamil.extension_start=200"),
+    # the authors correct boxes after a twelfth of the training, and extend bags after two thirds; gamma: see README
+    "OA-MIL": (
+        "model.oamil.enabled=true",
+        "model.oamil.gamma=2",
+        "model.oamil.start=25",
+        "model.oamil.extension_start=200",
+    ),
     "filter": _ALL[1:2],
     "filter + adversary": _ALL[1:],
     "posterior": _ALL[:1],
@@ -92,6 +98,11 @@ def run(job: Job) -> dict[str, Any]:
         mode="json", include={"seed", "data", "model", "train", "constraints"}, exclude={"train": {"checkpoint_every"}}
     )
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("degrade", "categories", "seed", "size")}
+    if not config.model.embedding:
+        del settings["model"]["embedding"]  # later than the first records
+    if config.model.classification.loss == "cross_entropy":
+        del settings["model"]["classification"]
+    drop_sampling(settings)
     settings |= {"split": job.split}
     if config.constraints.weight:
         settings["rules"] = [str(r) for r in knowledge.rules]

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from detection import drop_sampling
 from harness import HERE, record
 
 from neurosym.data.images import annotated_scene
@@ -78,6 +79,11 @@ def run(job: Job) -> dict[str, Any]:
     settings["data"] = {k: settings["data"][k] for k in ("degrade", "categories")}
     if not config.model.inexact.active:
         del settings["model"]["inexact"]
+    if not config.model.embedding:
+        del settings["model"]["embedding"]
+    if config.model.classification.loss == "cross_entropy":
+        del settings["model"]["classification"]
+    drop_sampling(settings)
     settings |= {"split": job.split}
 
     def compute() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The commands: check, rules, ontology, infer, lsp (knowledge); train … demo (loop); data degrade. No logic lives here.
+"""The commands: check, rules, ontology, infer, lsp (knowledge); pretrain; train … demo (loop); data degrade. No logic here.
 
 Messages and progress go to standard error, results to standard output (as JSON with ``--json``). Exit codes: 0 done,
 1 something is wrong with what was given (each problem on a line), 2 an unknown option or command, 130 interrupted.
@@ -14,7 +14,7 @@ import typer
 from rich.logging import RichHandler
 
 from neurosym import __version__
-from neurosym.cli import data, knowledge, loop
+from neurosym.cli import data, knowledge, loop, pretrain
 from neurosym.cli.console import console, show_problems
 from neurosym.errors import NeurosymError, Problem
 
@@ -26,9 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 knowledge.register(app)
+pretrain.register(app)
 loop.register(app)
 data.register(app)
-_TRAINING = ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping")
+_TRAINING = ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping", "lightly")
 _EXTRAS = {"pygls": "lsp", "lsprotocol": "lsp", **dict.fromkeys(_TRAINING, "train")}
 
 

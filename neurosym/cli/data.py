@@ -37,8 +37,9 @@ def degrade(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A COCO file.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The COCO file to write.")],
     r: Annotated[
-        float, typer.Option("--r", help="How much, 0 (nothing) to 1; what it means for each way: docs/data.md.")
-    ],
+        float | None,
+        typer.Option("--r", help="How much, 0 (nothing) to 1; what it means for each way: docs/data.md."),
+    ] = None,
     how: Annotated[str, typer.Option(help=_HOWS)] = "uniform",
     seed: Annotated[int, typer.Option(help="Another seed draws other mistakes.")] = 0,
     factor: Annotated[float, typer.Option(help="Of too_big: the largest area, in areas of the true box.")] = 6.0,
@@ -58,7 +59,9 @@ def degrade(
     from neurosym.data.degrade_files import degrade_file
 
     rates = dict(_rate(text) for text in rate or ())
-    noise = degradation(how, r, seed, factor=factor, annotators=annotators, shape=shape, rates=rates)
+    if r is None and not rates:
+        raise ConfigError("--r: how much worse is not said; give --r 0.4, or --rate where the way has rates")
+    noise = degradation(how, r or 0.0, seed, factor=factor, annotators=annotators, shape=shape, rates=rates)
     record = degrade_file(source, target, noise, bad_boxes)
     if as_json:
         print_json({"out": str(target)} | record)

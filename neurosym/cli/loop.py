@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,6 +13,10 @@ from rich.table import Table
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
 from neurosym.cli.explanation import show_explanation
 from neurosym.errors import ConfigError
+from neurosym.learning.forecast import spoken
+
+if TYPE_CHECKING:
+    from neurosym.learning.config import TrainConfig
 
 RunFolder = Annotated[Path, typer.Argument(help="A folder that `neurosym train` has written.")]
 SplitName = Annotated[str, typer.Option(help="Split of the run's data: train, val, test or unlabelled.")]
@@ -21,7 +26,8 @@ Threshold = Annotated[float, typer.Option(min=0.0, max=1.0, help="Detections sco
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     epilogs: dict[Callable[..., None], str] = {
-        train: "Example: `neurosym train experiments/jsrt-anatomy/config.yaml --set train.steps=100 --out runs/short`",
+        train: "Examples: `neurosym train experiments/jsrt-anatomy/config.yaml --set train.steps=100 --out runs/short`, "
+        "`neurosym train schedule.yaml --out runs/hybrid`; the same again goes on where a schedule was stopped",
         evaluate: "Example: `neurosym evaluate runs/jsrt-anatomy --split test --json`",
         predict: "Examples: `neurosym predict runs/jsrt-anatomy --split val`, `neurosym predict RUN --images new-films/`",
         explain: "Examples: `neurosym explain phantom-005003 --run runs/demo/constrained --split test`, "
@@ -36,26 +42,74 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file, e.g. experiments/jsrt-anatomy/config.yaml.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file, of one run or of a schedule of several stages.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key.sub=value.")] = None,
+    forecast: Annotated[bool, typer.Option(help="First time a few steps, and say how long the run will take.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Train a detector under the constraints that the config's knowledge compiles to."""
     from neurosym.learning.config import load_config
+    from neurosym.learning.schedule import is_schedule
 
+    if is_schedule(config):
+        _train_schedule(config, out, set_ or (), forecast, as_json)
+        return
     settings = load_config(config, set_ or ())
     from neurosym.learning.train import train as train_run  # after the config: a typing mistake need not wait for torch
 
     out = out or Path("runs") / settings.name
+    expected = _told_forecast(settings, out) if forecast else None
     with bars() as stage:
         advance = stage(f"train {settings.name}")
         run = train_run(settings, out, resume, lambda i, n, t: advance(i, n, f"loss {t['loss']:.3f}"))
     if as_json:
-        print_json({"run": str(run.path), "step": run.step, "terms": run.metrics})
+        print_json({"run": str(run.path), "step": run.step, "terms": run.metrics, "forecast_seconds": expected})
     else:
         console.print(f"[green]trained[/] {run.path}; next: neurosym evaluate {run.path}", soft_wrap=True)
+
+
+def _told_forecast(settings: TrainConfig, out: Path, name: str = "") -> float:
+    """Say how long a run will take, in seconds."""
+    from neurosym.learning.forecast import forecast, steps_done
+
+    told = forecast(settings, done=steps_done(out))
+    console.print(f"{name or settings.name}: {told}", soft_wrap=True, highlight=False)
+    return round(told.seconds, 1)
+
+
+def _train_schedule(config: Path, out: Path | None, overrides: Sequence[str], forecast: bool, as_json: bool) -> None:
+    from neurosym.learning.schedule import load_schedule
+
+    schedule = load_schedule(config, overrides)
+    out = out or Path("runs") / schedule.config.name
+    if forecast:
+        stages = zip(schedule.config.stages, schedule.stages, strict=True)
+        total = sum(_told_forecast(settings, out / stage.name, f"stage {stage.name}") for stage, settings in stages)
+        console.print(f"all stages: about {spoken(total)}", highlight=False)
+    with bars() as stage:
+        advances: dict[str, Any] = {}
+
+        def tell(name: str, done: int, steps: int, note: str) -> None:
+            if name not in advances:
+                advances[name] = stage(name)
+            advances[name](done, steps, note)
+
+        found = schedule.run(out, tell)
+    if as_json:
+        print_json([asdict(c) for c in found])
+        return
+    table = Table("stage", "AP", "AP50", "gain in AP", "gain in AP50", "steps", "seconds")
+    for c in found:
+        scores = (_number(v) for v in (c.ap, c.ap50, c.gain_ap, c.gain_ap50))
+        table.add_row(c.stage, *scores, str(c.steps), f"{c.seconds:g}")
+    output.print(table)
+    console.print(f"[green]trained[/] {out}; next: neurosym evaluate {out / found[-1].stage}", soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def evaluate(

@@ -11,6 +11,7 @@ from typing import Any
 from faster_coco_eval.core import mask as mask_api
 from pydantic import BaseModel, Field, ValidationError
 
+from neurosym.data.coco_weak import DRAWN, WeakLabels, with_weak_labels
 from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, image_id_of, require_file, require_folder
 from neurosym.data.masks import as_text
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
@@ -50,6 +51,7 @@ def load_coco(
     grouped: dict[int, list[Annotation]] = {i.id: [] for i in data.images}
     for k, annotation in checked_annotations(data, names, checker):
         grouped[data.annotations[k].image_id].append(annotation)
+    undrawn = unknown_drawings(data, names)
     taken: set[str] = set()
     entries = [
         ImageEntry(
@@ -62,6 +64,10 @@ def load_coco(
             i.attributes or {},
         )
         for i in data.images
+    ]
+    entries = [
+        with_weak_labels(e, i.supervision, undrawn.get(i.id, set()), names, knowledge, checker)
+        for e, i in zip(entries, data.images, strict=True)
     ]
     checker.check_images([e.path for e in entries])
     checker.finish()
@@ -86,6 +92,7 @@ class _Image(BaseModel):
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     attributes: dict[str, Any] | None = None
+    supervision: WeakLabels | None = None
 
 
 class _Annotation(BaseModel):
@@ -95,6 +102,7 @@ class _Annotation(BaseModel):
     id: int | str | None = None
     segmentation: Any = None
     iscrowd: bool = False
+    drawn: str = ""
 
 
 class CocoFile(BaseModel):
@@ -165,11 +173,26 @@ def checked_annotations(
         if category not in names:
             continue
         width, height = sizes[a.image_id]
+        if a.drawn not in DRAWN:
+            message = f"{what}: no loss covers what is drawn as {a.drawn!r}"
+            checker.unusable(message, f"known: {', '.join(filter(None, DRAWN))}; leave it out for a box or a mask")
+            continue
         x, y, w, h = a.bbox
         box = checker.check(Box(x, y, x + w, y + h), width, height, what)
         if box is not None:
             mask = mask_code(a.segmentation, width, height, checker, what)
-            yield k, Annotation(names[category], box, mask, a.iscrowd)
+            yield k, Annotation(names[category], box, mask, a.iscrowd, a.drawn)
+
+
+def unknown_drawings(data: CocoFile, names: Mapping[str, str]) -> dict[int, set[str]]:
+    """Of each image the classes that are left out somewhere because no loss covers how they are drawn."""
+    category_of = {c.id: c.name for c in data.categories}
+    found: dict[int, set[str]] = {}
+    for a in data.annotations:
+        name = names.get(category_of.get(a.category_id, ""))
+        if a.drawn not in DRAWN and name is not None:
+            found.setdefault(a.image_id, set()).add(name)
+    return found
 
 
 def mask_code(segmentation: Any, width: int, height: int, checker: BoxChecker, what: str) -> dict[str, Any] | None:

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from neurosym.data.coco import load_coco
 from neurosym.data.degrade import Degradation, DegradedSamples
 from neurosym.data.images import BadBoxes, ImageSet
 from neurosym.data.patient import ANATOMY, IN_LUNG
 from neurosym.data.phantom import CATEGORIES, Phantom, PhantomConfig
+from neurosym.data.pool import Joined
+from neurosym.data.supervision import OnProblem, SupervisedSamples, Supervision
 from neurosym.data.voc import load_voc
 from neurosym.errors import ConfigError, did_you_mean
 from neurosym.knowledge import Knowledge
@@ -83,6 +85,15 @@ class _Data(_Strict):
     bad_boxes: BadBoxes = "error"
     degrade: Degradation | None = None
     """Makes the annotations of the train split worse; no other split is touched."""
+    supervision: Supervision | None = None
+    """Gives each annotation of the train split a kind of supervision; films of which a teacher could say more join the
+    unlabelled split."""
+
+    @model_validator(mode="after")
+    def _one_way_to_spoil(self) -> _Data:
+        if self.degrade is not None and self.supervision is not None:
+            raise ValueError("degrade: with supervision, annotations of kind exact would not be; use its kind inexact")
+        return self
 
 
 class _OnDisk(_Data):
@@ -119,15 +130,21 @@ DataConfig = Annotated[CocoData | VocData | PhantomData, Field(discriminator="fo
 
 
 def open_split(
-    data: CocoData | VocData | PhantomData, name: Split, base: Path, knowledge: Knowledge
+    data: CocoData | VocData | PhantomData,
+    name: Split,
+    base: Path,
+    knowledge: Knowledge,
+    on_problem: OnProblem = "stop",
 ) -> Sequence[Sample]:
-    """The images of one split, those of the train split with worse annotations if the config asks for it.
+    """The images of one split, those of the train split with worse or other annotations if the config asks for it.
 
-    Paths are relative to `base`.
+    Paths are relative to `base`; `on_problem` is what happens where an annotation cannot have the kind it should.
 
     Raises:
         ConfigError: the config has no such split. DataError: what is wrong with the files.
     """
+    if data.supervision is not None and name in ("train", "unlabelled"):
+        return _supervised(data, data.supervision, name, base, knowledge, on_problem)
     images = _open_split(data, name, base, knowledge)
     if name != "train" or data.degrade is None:
         return images
@@ -138,6 +155,34 @@ def open_split(
         names = (*ANATOMY, *IN_LUNG)
     log.info("annotations of the train split are degraded: %s", data.degrade.record())
     return DegradedSamples(images, data.degrade, names)
+
+
+def _supervised(
+    data: CocoData | VocData | PhantomData,
+    settings: Supervision,
+    name: Split,
+    base: Path,
+    knowledge: Knowledge,
+    on_problem: OnProblem,
+) -> Sequence[Sample]:
+    """Of the train split the films that say something; as the unlabelled split those of which a teacher could say more."""
+    source = _open_split(data, "train", base, knowledge)
+    if isinstance(data, PhantomData) and data.categories is None:
+        names: tuple[str, ...] = (*ANATOMY, *IN_LUNG)
+    else:
+        names = class_names(data, source, knowledge)
+    films = SupervisedSamples(source, settings, names, knowledge.ontology, on_problem)
+    if name == "train":
+        log.info("films of the train split by class and kind: %s", films.counts())
+        if not len(films.labelled):
+            raise ConfigError("data.supervision: nothing is said of any film; give some films another kind than none")
+        return films.labelled
+    more = not isinstance(data, PhantomData) and data.few is not None
+    others = [_open_split(data, name, base, knowledge)] if data.unlabelled is not None or more else []
+    pool = Joined([films.pool, *others])
+    if not len(pool):
+        raise ConfigError("data.supervision: every film is annotated in full, so there is no unlabelled split")
+    return pool
 
 
 def _open_split(
@@ -189,7 +234,7 @@ def class_names(
     """The detector's classes: those the data's categories are tied to, in the config's order."""
     if data.categories is not None:
         return tuple(dict.fromkeys(knowledge.class_of_category(c) for c in data.categories))
-    if isinstance(images, DegradedSamples):
+    if isinstance(images, (DegradedSamples, SupervisedSamples)):
         images = images.source  # a class is in the data even if all that shows it was dropped
     if isinstance(images, ImageSet):
         return images.names

@@ -37,6 +37,9 @@ class ImageEntry:
     annotations: tuple[Annotation, ...] = ()
     labels: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    complete: frozenset[str] | None = None
+    absent: frozenset[str] = frozenset()
+    tags: tuple[tuple[str, str], ...] = ()
 
 
 class ImageSet(Sequence[Sample]):
@@ -62,7 +65,9 @@ class ImageSet(Sequence[Sample]):
             raise DataError(
                 Problem(f"image is {found} pixels; its annotation says {entry.width}×{entry.height}", str(entry.path))
             )
-        return Sample(entry.image_id, image, entry.annotations, entry.labels, entry.attributes, str(entry.path))
+        e = entry
+        said = (e.annotations, e.labels, e.attributes, str(e.path), e.complete, e.absent, e.tags)
+        return Sample(e.image_id, image, *said)
 
     def select(self, indices: Sequence[int]) -> ImageSet:
         """Some of the images, in this order."""
@@ -182,6 +187,10 @@ class BoxChecker:
             self._bad(f"{what}: box {_shown(box)} lies outside its {width}×{height} image", "redraw or remove it")
             return None
         return clipped
+
+    def unusable(self, message: str, cure: str) -> None:
+        """Note an annotation that cannot be used for another reason than its box."""
+        self._bad(message, cure)
 
     def _bad(self, message: str, cure: str) -> None:
         if self.bad_boxes == "drop":

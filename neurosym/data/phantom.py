@@ -328,18 +328,18 @@ class Phantom(Sequence[Sample]):
     """Films `start` … `start + count - 1` as a sequence; nothing is kept, every access draws the film anew."""
 
     def __init__(self, start: int, count: int, config: PhantomConfig | None = None) -> None:
-        self._indices = range(start, start + count)
+        self.indices = range(start, start + count)
         self.config = config or PhantomConfig()
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Sample]: ...
     def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        at = self._indices[index]
+        at = self.indices[index]
         return [phantom_film(i, self.config) for i in at] if isinstance(at, range) else phantom_film(at, self.config)
 
 

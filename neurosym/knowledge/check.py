@@ -45,7 +45,7 @@ def _single(rule: Rule, ontology: Ontology | None) -> Iterator[Problem]:
     if ontology is not None:
         yield from _vocabulary(rule, ontology)
         yield from _types(rule, ontology)
-    yield from _safety(rule)
+    yield from _safety(rule, ontology)
     yield from _impossible(rule)
 
 
@@ -111,7 +111,7 @@ def _fits(term: Term, datatype: str) -> bool:
     return term.datatype == datatype or (datatype == "decimal" and term.datatype == "integer")
 
 
-def _safety(rule: Rule) -> Iterator[Problem]:
+def _safety(rule: Rule, ontology: Ontology | None) -> Iterator[Problem]:
     if any(a.predicate == "=" for a in rule.body):
         yield _problem(rule, "an equality may only be a head", "use the same variable twice instead")
     equalities = [a for a in rule.head if a.predicate == "="]
@@ -120,7 +120,7 @@ def _safety(rule: Rule) -> Iterator[Problem]:
     unbound = [v for a in equalities for v in a.variables if v in rule.existential]
     head_variables = {v for a in rule.head for v in a.variables}
     has_body = bool(rule.body or rule.conditions)
-    if has_body and head_variables and head_variables == set(rule.existential):
+    if has_body and head_variables and head_variables == set(rule.existential) and not _of_the_film(rule, ontology):
         unbound = sorted(head_variables)
     if unbound:
         names = ", ".join(map(str, dict.fromkeys(unbound)))
@@ -129,6 +129,14 @@ def _safety(rule: Rule) -> Iterator[Problem]:
         yield _problem(rule, "a fact must not have variables", "add a body")
     if rule.conditions:
         yield from _unbound_conditions(rule)
+
+
+def _of_the_film(rule: Rule, ontology: Ontology | None) -> bool:
+    """Whether the body is labels of the film as a whole, from which it may follow that something is on it."""
+    if ontology is None or rule.conditions:
+        return False
+    known = (a.predicate for a in rule.body)
+    return bool(rule.body) and all(p in ontology.classes and ontology.is_a(p, "study") for p in known)
 
 
 def _unbound_conditions(rule: Rule) -> Iterator[Problem]:

@@ -112,7 +112,7 @@ def _judged(image: _Image, rules: Violations, names: Sequence[str]) -> Iterator[
 
 def judged_annotations(annotations: Sequence[Annotation], names: Sequence[str]) -> list[int]:
     """The indices of the annotations that are judged, in the order in which `to_target` has them."""
-    return [i for i, a in enumerate(annotations) if a.name in names and not a.iscrowd]
+    return [i for i, a in enumerate(annotations) if a.name in names and not a.iscrowd and not a.drawn]
 
 
 # --- what the image shows -----------------------------------------------------------------------------------------------

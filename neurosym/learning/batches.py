@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from neurosym.data.masks import decode_mask
 from neurosym.errors import DataError, Problem
-from neurosym.models.scene import Target, unknown_masks
+from neurosym.models.scene import OF_THE_FILM, Target, unknown_masks
 from neurosym.records import Annotation, Sample
 
 MIN_SIDE = 1.0
@@ -33,8 +33,8 @@ def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Float[Te
 
 
 def known_annotations(sample: Sample, names: Sequence[str]) -> list[Annotation]:
-    """The annotations that a model of these classes learns from; crowds are none."""
-    return [a for a in sample.annotations if a.name in names and not a.iscrowd]
+    """The annotations with an extent that a model of these classes learns from; crowds, points and scribbles are none."""
+    return [a for a in sample.annotations if a.name in names and not a.iscrowd and not a.drawn]
 
 
 def to_target(sample: Sample, names: Sequence[str], masks: bool = False) -> Target:
@@ -99,10 +99,24 @@ def augment(image: Tensor, target: Target, rng: np.random.Generator) -> tuple[Te
     left = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     big = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE).all(1) & (left >= 0.5 * area)
     result = {"boxes": boxes[big], "labels": target["labels"][big]}
+    for key in OF_THE_FILM & target.keys():
+        result[key] = target[key]
+    if "points" in target:
+        result["points"] = _moved_points(target["points"], scale, (shift_x * width, shift_y * height), (width, height))
     if "masks" in target:
         masks = target["masks"][big][None].to(image.dtype)
         result["masks"] = F.grid_sample(masks, grid, mode="nearest", align_corners=False)[0].to(torch.uint8)
     return moved, result
+
+
+def _moved_points(
+    points: Float[Tensor, "point 3"], scale: float, shift: tuple[float, float], size: tuple[int, int]
+) -> Float[Tensor, "kept 3"]:
+    """The points of marks that are still on the image, moved as its boxes are."""
+    whole = torch.tensor(size, dtype=points.dtype)
+    moved = (points[:, :2] - whole / 2) * scale + whole / 2 + torch.tensor(shift, dtype=points.dtype)
+    there = ((moved >= 0) & (moved < whole)).all(1)
+    return torch.cat([moved, points[:, 2:]], 1)[there]
 
 
 def make_batch(
@@ -111,11 +125,17 @@ def make_batch(
     device: torch.device,
     rng: np.random.Generator | None,
     masks: bool = False,
+    weak: Callable[[Sample, Target], Target] | None = None,
 ) -> tuple[list[Tensor], list[Target]]:
-    """Images and targets on a device, augmented if a generator is given, with masks for the models that use them."""
+    """Images and targets on a device, augmented if a generator is given, with masks for the models that use them.
+
+    `weak` adds to a target what is known of its film beside boxes and masks.
+    """
     images, targets = [], []
     for sample in samples:
         image, target = to_tensor(sample.image), to_target(sample, names, masks)
+        if weak is not None:
+            target = weak(sample, target)
         if rng is not None:
             image, target = augment(image, target, rng)
         images.append(image.to(device))

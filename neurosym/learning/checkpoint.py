@@ -33,7 +33,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     random: Tensor
     guidance: dict[str, Tensor] = field(default_factory=dict)
-    """What knowledge has learned beside the detector (see `neurosym.learning.guidance.Guidance.state`)."""
+    """What is learned beside the detector: by knowledge (see `neurosym.learning.guidance.Guidance.state`), CoMatch's bank."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any]) -> Path:

@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from neurosym.data.config import DataConfig, DataPath
+from neurosym.learning.comatch_config import RegionCoMatchConfig
 from neurosym.learning.config_file import load_settings
-from neurosym.models.config import DetectorConfig
+from neurosym.learning.weak_config import WeakConfig
+from neurosym.models.config import BOX_HEADS, DetectorConfig
 
 Semantics = Literal["product-log", "product", "lukasiewicz", "goedel", "sigmoidal", "exact"]
 
@@ -33,6 +35,10 @@ class OptimConfig(_Strict):
     augment: bool = True
     """Exposure, contrast, scale and shift; never a mirror image, which would swap left and right."""
     checkpoint_every: int = Field(100, ge=1)
+    sampling: Literal["uniform", "repeat_factor"] = "uniform"
+    """Show each image as often as any other, or those of rare classes more often (see `neurosym.learning.sampling`)."""
+    repeat_threshold: float = Field(0.3, gt=0, le=1)
+    """Of `repeat_factor`: classes on a smaller share of the images are repeated."""
 
 
 class ConstraintConfig(_Strict):
@@ -66,6 +72,18 @@ class TeacherConfig(_Strict):
     batch: int = Field(2, ge=1)
     """Unlabelled images a step."""
     threshold: float = Field(0.7, gt=0, le=1)
+    adaptive: bool = False
+    """A threshold for each class, at most `threshold` (see `neurosym.learning.class_thresholds`)."""
+    adaptive_floor: float = Field(0.3, gt=0, le=1)
+    """Of `adaptive`: the least threshold, and the least score of a detection that it is told by."""
+    adaptive_decay: float = Field(0.9, ge=0, lt=1)
+    strong: bool = False
+    """The student's view is harder: wider contrast, blur, noise, rectangles cut out (`neurosym.learning.strong_view`)."""
+    jitters: int = Field(0, ge=0)
+    """Boxes that are not found again from this many places nearby teach no offsets (`neurosym.learning.box_jitter`); 0 trusts
+    all of them. Of models with a box head."""
+    jitter: float = Field(0.06, gt=0, lt=0.5)
+    variance: float = Field(0.02, gt=0)
 
 
 class ComposeConfig(_Strict):
@@ -172,8 +190,10 @@ class TrainConfig(_Strict):
     train: OptimConfig = OptimConfig()
     constraints: ConstraintConfig = ConstraintConfig()
     teacher: TeacherConfig = TeacherConfig()
+    comatch: RegionCoMatchConfig = RegionCoMatchConfig()
     refiner: RefinerConfig = RefinerConfig()
     compose: ComposeConfig = ComposeConfig()
+    weak: WeakConfig = WeakConfig()
     energy: EnergyConfig = EnergyConfig()
     instances: InstancesConfig = InstancesConfig()
     initial: str = ""
@@ -190,8 +210,12 @@ class TrainConfig(_Strict):
             raise ValueError("refiner.enabled: the refiner refines a teacher's scenes; set teacher.weight above 0")
         if self.compose.unlabelled and self.teacher.weight == 0:
             raise ValueError("compose.unlabelled: a teacher sees where things are there; set teacher.weight above 0")
-        if self.model.inexact.active and self.teacher.weight > 0:
-            raise ValueError("model.inexact: pseudo-labels would be taken for annotations; set teacher.weight to 0")
+        if self.comatch.weight > 0 and self.teacher.weight == 0:
+            raise ValueError("comatch.weight: its pseudo-labels are a teacher's; set teacher.weight above 0")
+        if self.comatch.weight > 0 and self.model.embedding == 0:
+            raise ValueError("comatch.weight: regions need an embedding; set model.embedding, e.g. to 64")
+        if self.teacher.jitters and self.model.kind not in BOX_HEADS:
+            raise ValueError(f"teacher.jitters: {self.model.kind} has no box head to ask about a box; set it to 0")
         if self.model.oamil.enabled and self.teacher.weight > 0:
             raise ValueError("model.oamil: pseudo-labels would be taken for annotations; set teacher.weight to 0")
         return self

@@ -120,6 +120,8 @@ def _fields(root: type[BaseModel], folders: Sequence[str], data: type[BaseModel]
     """The settings of a section; `data` is the model that the data's format chose."""
     model: Any = root
     for folder in folders:
+        if folder.isdigit():  # the place in a list
+            continue
         if folder == "data" and data is not None:
             model = data
         else:

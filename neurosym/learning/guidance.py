@@ -40,6 +40,7 @@ from neurosym.constraints.graph import (
     train_refiner,
 )
 from neurosym.data.images import annotated_scene
+from neurosym.data.weak_labels import has_weak_films, says_weakly
 from neurosym.errors import ConfigError
 from neurosym.knowledge import Knowledge
 from neurosym.learning.batches import known_annotations, make_batch
@@ -48,6 +49,7 @@ from neurosym.learning.config import RefinerConfig, TrainConfig
 from neurosym.learning.energy_term import EnergyTerm, Watched
 from neurosym.learning.mask_refinement import fitted_scorer, require_masks_to_refine, restored_scorer
 from neurosym.learning.teacher import Lesson, Teacher, in_pixels, target_scene
+from neurosym.models.open_films import is_open
 from neurosym.models.scene import SceneModel, SceneProposals, Target
 from neurosym.records import Sample
 
@@ -98,14 +100,20 @@ class Guidance:
         self.refiner: SceneRefiner | None = None
         needed = config.refiner.enabled or config.compose.rate > 0
         self.scenes = [object_scene(sample, names) for sample in images] if needed else []
+        self.whole = list(range(len(self.scenes)))
+        """The films all of whose objects have a box; of others it is not known what else is there."""
+        if has_weak_films(images):
+            self.whole = [n for n in self.whole if not says_weakly(images[n])]
+            images = [images[n] for n in self.whole]
         self.composer: Composer | None = None
-        if any(map(len, self.scenes)):
+        if any(len(self.scenes[n]) for n in self.whole):
             rules = config.compose.rules
-            self.composer = Composer(images, self.scenes, names, self._sampler(COMPOSED if rules else ANYWHERE), rules)
+            sampler = self._sampler(COMPOSED if rules else ANYWHERE)
+            self.composer = Composer(images, [self.scenes[n] for n in self.whole], names, sampler, rules)
         self.confidences: RuleConfidences | None = None
         if config.constraints.learn_confidence and self.active:
             self.confidences = RuleConfidences(self.constraints)
-            self.confidences.observe_annotations(annotated_scene(sample) for sample in images)
+            self.confidences.observe_annotations(annotated_scene(s) for s in self.images if not says_weakly(s))
         self.energy: EnergyTerm | None = None
         if config.energy.weight > 0:
             channels = config.model.fpn_channels
@@ -124,7 +132,7 @@ class Guidance:
         constraints = self.constraints.to("cpu")
         if not self.config.compose.rules:
             constraints = replace(constraints, confidence=torch.zeros_like(constraints.confidence))
-        return SceneSampler(self.scenes, constraints, settings)
+        return SceneSampler([self.scenes[n] for n in self.whole], constraints, settings)
 
     def compose(self, chosen: Sequence[int], step: int) -> list[Sample]:
         """The labelled images of a step, with findings laid onto them if the config asks for it."""
@@ -133,7 +141,10 @@ class Guidance:
         if self.composer is None or rate == 0:
             return samples
         rng = np.random.default_rng([self.config.seed, step, 2])
-        return [self.composer.compose(s, self.scenes[i], rate, rng) for i, s in zip(chosen, samples, strict=True)]
+        return [
+            s if says_weakly(s) else self.composer.compose(s, self.scenes[i], rate, rng)
+            for i, s in zip(chosen, samples, strict=True)
+        ]
 
     def compose_unlabelled(self, samples: Sequence[Sample], seen: Sequence[ObjectScene], step: int) -> list[Sample]:
         """The unlabelled images of a step, with findings laid onto them where what is seen there lets them be.
@@ -157,7 +168,7 @@ class Guidance:
         errors = ErrorModel(self.names, self.knowledge.ontology, self.composer.sampler.permanent)
         rng = np.random.default_rng([self.config.seed, 3])
         for first in range(0, self.config.refiner.films, WATCH):
-            chosen = [k % len(self.images) for k in range(first, first + WATCH)]
+            chosen = [self.whole[k % len(self.whole)] for k in range(first, first + WATCH)]
             films = [self.composer.compose(self.images[i], self.scenes[i], WATCH_RATE, rng) for i in chosen]
             images, targets = make_batch(films, self.names, self.device, rng)
             for image, target, seen in zip(images, targets, teacher.look(images), strict=True):
@@ -175,7 +186,7 @@ class Guidance:
         self.refiner = train_refiner(
             self.constraints,
             self._ontology(),
-            self.scenes,
+            [self.scenes[n] for n in self.whole],
             self._errors(teacher),
             refiner_settings(self.config.refiner),
             self.config.seed,
@@ -196,7 +207,11 @@ class Guidance:
         targets: Sequence[Target] = (),
     ) -> list[Watched]:
         """What the energy needs of the pass that made these scenes (see `EnergyTerm.watch`); nothing without an energy."""
-        return [] if self.energy is None else self.energy.watch(model, scenes, images, targets)
+        if self.energy is None:
+            return []
+        watched = self.energy.watch(model, scenes, images, targets)
+        # an open film shows more than its boxes, so it is no example of a true scene
+        return [w for w, t in zip(watched, targets, strict=True) if not is_open(t)] if targets else watched
 
     def energy_losses(self, step: int, labelled: Sequence[Watched], unlabelled: Sequence[Watched]) -> dict[str, Tensor]:
         """Update the energy with what was watched at the detector's `step`; its term, if it may teach yet."""

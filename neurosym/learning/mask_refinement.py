@@ -28,6 +28,7 @@ from neurosym.constraints.graph import (
 )
 from neurosym.data.images import annotated_scene
 from neurosym.data.masks import decode_mask
+from neurosym.data.weak_labels import says_weakly
 from neurosym.errors import ConfigError, Problem, did_you_mean
 from neurosym.knowledge import Knowledge
 from neurosym.learning.batches import known_annotations
@@ -69,7 +70,7 @@ def require_masks_to_refine(config: TrainConfig, names: Sequence[str], images: S
 def is_whole(sample: Sample, names: Sequence[str]) -> bool:
     """Whether the sample shows objects of these classes, and each has a mask."""
     masks = [a.mask for a in known_annotations(sample, names)]
-    return bool(masks) and all(m is not None for m in masks)
+    return bool(masks) and all(m is not None for m in masks) and not says_weakly(sample)
 
 
 def scorer_settings(config: InstancesConfig) -> ScorerSettings:

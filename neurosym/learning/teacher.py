@@ -13,21 +13,37 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torchvision.ops import nms
 
 from neurosym.constraints.graph import ObjectScene, RefinedScene, SceneRefiner
 from neurosym.learning.batches import augment, to_target, to_tensor
+from neurosym.learning.box_jitter import reliable
+from neurosym.learning.config import TeacherConfig
+from neurosym.learning.objects import Objects, in_pixels, masks_of, sure_objects
+from neurosym.learning.strong_view import strong_view
+from neurosym.learning.weak_targets import WeakTargets
 from neurosym.models.build import build_model
 from neurosym.models.config import DetectorConfig
+from neurosym.models.detector import Detector
 from neurosym.models.scene import SceneModel, SceneProposals, Target, unknown_masks
 from neurosym.records import Sample
 
+__all__ = [
+    "Lesson",
+    "Objects",
+    "Reliability",
+    "Teacher",
+    "in_pixels",
+    "lessons",
+    "masks_of",
+    "refine_all",
+    "sure_objects",
+    "target_scene",
+]
+
 Compose = Callable[[Sequence[Sample], Sequence[ObjectScene]], list[Sample]]
 """Samples and what is seen on each → the same with objects laid onto them, which alone they are annotated with."""
-SUPPRESS = 0.5
-"""Intersection over union above which two pseudo-labels of one class are one object."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,8 @@ class Lesson:
     """One unlabelled image as the student is shown it, with what the teacher said of it, in the same pixels.
 
     `target` are the sure objects, with masks of the image's size where the model has masks; `probabilities` and `boxes`
-    everything that was refined (empty without a refiner); `seen` is the teacher's own scene, in pixels of the plain image.
+    everything that was refined (empty without a refiner, unless all regions were asked for); `seen` is the teacher's own scene
+    and `plain` are the places of `boxes`, both in pixels of the plain image.
     """
 
     image: Float[Tensor, "3 height width"]
@@ -43,6 +60,24 @@ class Lesson:
     probabilities: Float[Tensor, "refined leaf"]
     boxes: Float[Tensor, "refined 4"]
     seen: SceneProposals
+    plain: Float[Tensor, "refined 4"]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How boxes are held to be reliable (see `neurosym.learning.box_jitter`), with the generator of a step's jitter."""
+
+    jitters: int
+    size: float
+    bound: float
+    rng: np.random.Generator
+
+    @classmethod
+    def of(cls, settings: TeacherConfig, seed: int, step: int) -> Reliability | None:
+        """That of a step; None if every box is trusted."""
+        if not settings.jitters:
+            return None
+        return cls(settings.jitters, settings.jitter, settings.variance, np.random.default_rng([seed, step, 6]))
 
 
 class Teacher:
@@ -65,13 +100,13 @@ class Teacher:
         """The masks of objects on the images that it looked at last (see `masks_of`)."""
         return masks_of(self.model, images, scenes, objects)
 
-
-def in_pixels(scene: SceneProposals, image: Tensor) -> SceneProposals:
-    """A scene with its boxes in pixels of the image that it was made from, not of the scaled one."""
-    height, width = map(float, image.shape[-2:])
-    before = scene.size or (width, height)
-    scale = scene.boxes.new_tensor([width / before[0], height / before[1]] * 2)
-    return SceneProposals(scene.probabilities, scene.boxes * scale, scene.masks, (width, height))
+    def reliable(self, images: list[Tensor], objects: Sequence[Objects], settings: Reliability) -> list[Tensor]:
+        """Whether each object of the images that it looked at last is found again from nearby."""
+        model = self.model
+        assert isinstance(model, Detector), "only box heads can be asked about a box"
+        boxes, labels = [o.boxes for o in objects], [o.labels for o in objects]
+        s = settings
+        return reliable(boxes, labels, lambda b, k: model.regress(images, b, k), s.rng, s.jitters, s.size, s.bound)
 
 
 def target_scene(target: Target, image: Tensor) -> ObjectScene:
@@ -86,86 +121,69 @@ def refine_all(refiner: SceneRefiner, scenes: Sequence[SceneProposals]) -> list[
     return refiner.refine([(s.probabilities, s.boxes, s.size) for s in scenes if s.size is not None])
 
 
-@dataclass(frozen=True)
-class Objects:
-    """Objects that were picked from a scene: `proposal` is the row of the scene that each of them is."""
-
-    boxes: Float[Tensor, "object 4"]
-    labels: Int[Tensor, " object"]
-    scores: Float[Tensor, " object"]
-    proposal: Int[Tensor, " object"]
-
-    @property
-    def target(self) -> Target:
-        """Boxes and labels."""
-        return {"boxes": self.boxes, "labels": self.labels}
-
-
-def sure_objects(
-    probabilities: Float[Tensor, "box leaf"],
-    boxes: Float[Tensor, "box 4"],
-    threshold: float,
-    scores: Float[Tensor, "box leaf"] | None = None,
-) -> Objects:
-    """The objects of at least `threshold`, each class with its duplicates suppressed."""
-    scores = probabilities if scores is None else scores
-    none = boxes.new_zeros(0, dtype=torch.int64)
-    found, labels, found_scores = [none], [none], [boxes.new_zeros(0)]
-    for label in range(1, probabilities.shape[1]):
-        chosen = (scores[:, label] >= threshold).nonzero()[:, 0]
-        kept = chosen[nms(boxes[chosen], scores[chosen, label], SUPPRESS)]
-        found.append(kept)
-        labels.append(torch.full_like(kept, label))
-        found_scores.append(scores[kept, label])
-    proposal = torch.cat(found)
-    return Objects(boxes[proposal], torch.cat(labels), torch.cat(found_scores), proposal)
-
-
-def masks_of(
-    model: SceneModel, images: list[Tensor], scenes: Sequence[SceneProposals], objects: Sequence[Objects]
-) -> list[Bool[Tensor, "object height width"]]:
-    """Masks of each image's size of the objects picked from the scenes that the model has just proposed, refined or not."""
-    own = [s.masks[o.proposal] for s, o in zip(scenes, objects, strict=True) if s.masks is not None]
-    return model.masks_of(images, [o.boxes for o in objects], [o.labels for o in objects], own)
-
-
 def lessons(
     samples: Sequence[Sample],
     teacher: Teacher,
     refiner: SceneRefiner | None,
-    threshold: float,
+    threshold: float | Sequence[float],
     rng: np.random.Generator | None,
     compose: Compose | None = None,
+    regions: bool = False,
+    *,
+    weak: WeakTargets | None = None,
+    reliability: Reliability | None = None,
+    strong: np.random.Generator | None = None,
 ) -> list[Lesson]:
     """What the student is to learn from unlabelled samples; images, boxes and masks are augmented together if `rng` is given.
 
     The teacher looks at the plain images; `compose` then lays objects onto them, which are added to what it is sure of. Of an
-    object whose mask has no pixel the shape is unknown, not empty: its pixels teach nothing.
+    object whose mask has no pixel the shape is unknown, not empty: its pixels teach nothing. With `regions` the lessons tell
+    everything that was seen even where nothing refines it.
+
+    `threshold` is one for all classes or one for each. `weak` makes what the teacher says agree with what samples are annotated
+    with; `reliability` tells boxes that teach offsets from those that do not; `strong` draws the student's harder view.
     """
     images = [to_tensor(s.image, teacher.device) for s in samples]
     scenes = teacher.look(images)
     refined = refine_all(refiner, scenes) if refiner is not None else [None] * len(scenes)
     told = [scene if better is None else better for scene, better in zip(scenes, refined, strict=True)]
-    objects = [sure_objects(t.probabilities, t.boxes, threshold) for t in told]
+    if weak is None:
+        objects = [sure_objects(t.probabilities, t.boxes, threshold) for t in told]
+    else:
+        whole = [SceneProposals(t.probabilities, t.boxes, None, s.size) for t, s in zip(told, scenes, strict=True)]
+        objects = [weak.refined(s, scene, threshold) for s, scene in zip(samples, whole, strict=True)]
     targets = [o.target for o in objects]
+    if reliability is not None:
+        certain = teacher.reliable(images, objects, reliability)
+        targets = [t | {"certainty": c.float()} for t, c in zip(targets, certain, strict=True)]
     if all(s.masks is not None for s in scenes):
         parts = zip(targets, teacher.masks(images, scenes, objects), strict=True)
         targets = [t | {"masks": _known(t["boxes"], masks)} for t, masks in parts]
+    if weak is not None:
+        known = [weak.annotated(s, masks="masks" in t) for s, t in zip(samples, targets, strict=True)]
+        targets = [t if k is None else _with(t, k) for t, k in zip(targets, known, strict=True)]
     if compose is not None:
         films = compose(samples, [target_scene(t, i) for t, i in zip(targets, images, strict=True)])
         images = [to_tensor(film.image, teacher.device) for film in films]
         targets = [_joined(t, film, teacher) for t, film in zip(targets, films, strict=True)]
     found = []
     for image, scene, better, told_of_it, target in zip(images, scenes, refined, told, targets, strict=True):
-        soft = told_of_it.boxes if better is not None else told_of_it.boxes[:0]
+        soft = told_of_it.boxes if better is not None or regions else told_of_it.boxes[:0]
         image, shown, rows, boxes = _shown(image, target, soft, rng)
-        found.append(Lesson(image, shown, told_of_it.probabilities[rows], boxes, scene))
+        if strong is not None:
+            image = strong_view(image, strong)
+        found.append(Lesson(image, shown, told_of_it.probabilities[rows], boxes, scene, told_of_it.boxes[rows]))
     return found
 
 
 def _joined(target: Target, film: Sample, teacher: Teacher) -> Target:
     """The target, and what was laid onto the film."""
-    more = to_target(film, teacher.model.names, masks="masks" in target)
+    return _with(target, to_target(film, teacher.model.names, masks="masks" in target))
+
+
+def _with(target: Target, more: Target) -> Target:
+    """A target with more objects, which are certain."""
+    more = {"certainty": torch.ones_like(more["boxes"][:, 0])} | more
     return {k: torch.cat([v, more[k].to(v)]) for k, v in target.items()}
 
 
@@ -184,6 +202,8 @@ def _shown(
     number = moved["labels"]
     sure = number < count
     shown = {k: v[sure] for k, v in moved.items()} | {"labels": target["labels"][number[sure]]}
+    if "certainty" in target:
+        shown["certainty"] = target["certainty"][number[sure]]
     return image, shown, number[~sure] - count, moved["boxes"][~sure]
 
 

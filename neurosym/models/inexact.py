@@ -28,7 +28,7 @@ from neurosym.models.votes import ClassSizes, VoteHead, Votes, read_votes
 
 Target = dict[str, Tensor]
 FILLERS = 8
-"""Rejected boxes of an image that the adversary may mix in."""
+"""Rejected boxes of each class of an image that the adversary may mix in."""
 
 
 class Refined(NamedTuple):
@@ -90,9 +90,12 @@ class InexactBoxes(nn.Module):
                     found[n] = self._refined(target, said, sides, here[n])
             places = [t["boxes"] for t in found] if self.ready else None
             losses["loss_votes"] = self.config.votes * self.head.loss(votes, here, boxes, labels, places)
+        fed = [n for n, t in enumerate(found) if len(t["boxes"]) or "open" not in t or not bool(t["open"].any())]
         for k in self._used:
-            refined, quality = [t["boxes"] for t in found], [t["quality"] for t in found]
-            self.bank.update(k, cut[k], here, refined, labels, quality, shown[k])
+            # an open film without a box is not all background
+            levels, maps = [cut[k][n] for n in fed], [shown[k][n] for n in fed]
+            refined, quality = [found[n]["boxes"] for n in fed], [found[n]["quality"] for n in fed]
+            self.bank.update(k, levels, [here[n] for n in fed], refined, [labels[n] for n in fed], quality, maps)
         self.steps.add_(1)
         return Refined(found, self._maps_of_boxes(labels, shown), losses)
 
@@ -216,10 +219,12 @@ class PositiveFilter:
         return labels.index_fill(0, out, -1)
 
     def rejected(self, n: int, device: torch.device) -> Rejected:
-        """Of an image's rejected samples, in the last stage that asked, those that the adversary may mix in."""
+        """Of an image's rejected samples, in the last stage that asked, those that the adversary may mix in: of each class."""
         none = torch.zeros(0, dtype=torch.long, device=device)
         found = self._out.get(n, Rejected(none, none.new_zeros(0, 4).float(), none, none.float()))
-        best = found.evidence.argsort(descending=True, stable=True)[:FILLERS]
+        order = found.evidence.argsort(descending=True, stable=True)
+        of_class = [order[found.labels[order] == k][:FILLERS] for k in sorted(set(found.labels.tolist()))]
+        best = torch.cat([order[:0], *of_class])
         return Rejected(*(part[best] for part in found))
 
     def look(

@@ -205,7 +205,7 @@ class InexactMasks(nn.Module):
         ]
         sure, filtered, seen = (torch.cat([x.flatten() for x in column]) for column in zip(*cells, strict=True))
         kept = (sure > 0).nonzero()[:, 0]
-        kept = kept[:: max(1, len(kept) // KEPT)][:KEPT]
+        kept = kept[:: max(1, -(-len(kept) // KEPT))]
         out = filtered.nonzero()[:, 0]
         out = out[seen[out].argsort(descending=True, stable=True)[:FILLERS]]
         return kept, out, seen[out]

@@ -10,11 +10,13 @@ them by centroid feature maps; our reading: with a(b) the evidence of a sample's
 nor negative: it may well show half of the object.
 
 Of those that are kept, the offsets of an object count by the certainty q of its refined box (its expected intersection over
-union with a box of the posterior), relative to the mean of the batch's positives: smooth L1 of a sample × q / q̄. Classes count
-alike, for which class an object has does not hang on its outline.
+union with a box of the posterior), relative to the mean of the batch's positives: the loss of a sample × q / q̄, in box heads
+(smooth L1) and in RetinaNet (L1). Classes count alike, for which class an object has does not hang on its outline.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -65,3 +67,26 @@ def weighted_offset_loss(
     each = F.smooth_l1_loss(told[positive, of_class], offsets[positive], beta=1 / 9, reduction="none").sum(1)
     weight = certainty[positive] / certainty[positive].sum().clamp_min(1e-6) * len(positive)
     return (each * weight).sum() / max(1, labels.numel())
+
+
+def weighted_anchor_loss(
+    regression: Sequence[Float[Tensor, "anchor 4"]],
+    offsets: Sequence[Float[Tensor, "_ 4"]],
+    positives: Sequence[Int[Tensor, " _"]],
+    certainty: Sequence[Float[Tensor, " _"]],
+) -> Float[Tensor, ""]:
+    """torchvision's box loss of RetinaNet (L1; the mean over images of a sum over their positives per positive) with weights.
+
+    Args:
+        regression: the offsets of all anchors, image by image.
+        offsets, positives, certainty: of the positive anchors, what they should be, which they are, and of their objects.
+
+    Invariant: torchvision's if all positives are equally certain.
+    """
+    whole = torch.cat(list(certainty))
+    mean = whole.mean().clamp_min(1e-6) if len(whole) else whole.sum()
+    terms = [
+        (F.l1_loss(told[own], should, reduction="none").sum(1) * q / mean).sum() / max(1, len(own))
+        for told, should, own, q in zip(regression, offsets, positives, certainty, strict=True)
+    ]
+    return torch.stack(terms).mean()

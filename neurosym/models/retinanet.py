@@ -29,6 +29,8 @@ from neurosym.models.backbones import Pyramid, build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
 from neurosym.models.dense_adversary import RejectedAnchors, TowerView, tower_adversary
 from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined
+from neurosym.models.open_films import is_open
+from neurosym.models.positives import weighted_anchor_loss
 from neurosym.models.scene import KEEP, SceneModel, SceneProposals, Target, distinct, with_extent
 
 _SUBSCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -95,9 +97,9 @@ class RetinaDetector(SceneModel):
         # torchvision's head counts classes from 0 and has no background
         moved = [t | {"labels": t["labels"] - 1} for t in with_extent(targets)]
         batch, scaled = self.net.transform(images, moved)
-        if self.inexact is None:
+        if self.inexact is None or not self.annotated:
             outputs, anchors = self._head(batch)
-            losses: dict[str, Tensor] = self.net.compute_loss(scaled, outputs, anchors)
+            losses = self._plain_losses(scaled, outputs, anchors)
         else:
             outputs, anchors, losses = self._inexact_pass(self.inexact, batch, scaled)
         if not self.shows_scenes:
@@ -130,6 +132,21 @@ class RetinaDetector(SceneModel):
         features = self._features(batch)
         return self.net.head(features), self.net.anchor_generator(batch, features)
 
+    def _plain_losses(
+        self, targets: list[Target], outputs: dict[str, Tensor], anchors: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """torchvision's losses; boxes of certainty 0 (see `Target`) teach their class alone."""
+        if not any(is_open(t) or "certainty" in t for t in targets):
+            losses: dict[str, Tensor] = self.net.compute_loss(targets, outputs, anchors)
+            return losses
+        matched = [self._matched(places, target) for places, target in zip(anchors, targets, strict=True)]
+        head = self.net.head
+        sure = [_of_certain(own, target) for own, target in zip(matched, targets, strict=True)]
+        return {
+            "classification": head.classification_head.compute_loss(targets, outputs, matched),
+            "bbox_regression": head.regression_head.compute_loss(targets, outputs, anchors, sure),
+        }
+
     def _inexact_pass(
         self, inexact: InexactBoxes, batch: ImageList, targets: list[Target]
     ) -> tuple[dict[str, Tensor], list[Tensor], dict[str, Tensor]]:
@@ -156,13 +173,33 @@ class RetinaDetector(SceneModel):
                 worst = tower_adversary(view, outputs["cls_logits"], labels, rejected)
                 losses["loss_adversary"] = chosen.adversary * worst
         refined = [t | {"labels": t["labels"] - 1} for t in told.targets]
-        return outputs, anchors, losses | self.net.head.compute_loss(refined, outputs, anchors, matched)
+        losses |= self.net.head.compute_loss(refined, outputs, anchors, matched)
+        if "certainty" in refined[0]:
+            losses["bbox_regression"] = self._weighted_regression(refined, outputs["bbox_regression"], anchors, matched)
+        return outputs, anchors, losses
+
+    def _weighted_regression(
+        self, targets: list[Target], regression: Tensor, anchors: list[Tensor], matched: list[Tensor]
+    ) -> Tensor:
+        """The regression's loss, in which an anchor counts by how certain its box is."""
+        positives = [(own >= 0).nonzero()[:, 0] for own in matched]
+        of_boxes = [own[chosen] for own, chosen in zip(matched, positives, strict=True)]
+        offsets = [
+            self.net.box_coder.encode_single(target["boxes"][which], places[chosen])
+            for target, which, places, chosen in zip(targets, of_boxes, anchors, positives, strict=True)
+        ]
+        certainty = [t["certainty"][which] for t, which in zip(targets, of_boxes, strict=True)]
+        return weighted_anchor_loss(list(regression), offsets, positives, certainty)
 
     def _matched(self, anchors: Tensor, target: Target) -> Tensor:
-        """The box of each anchor of an image, as torchvision matches them."""
-        if not len(target["boxes"]):
-            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
-        matched: Tensor = self.net.proposal_matcher(box_iou(target["boxes"], anchors))
+        """The box of each anchor of an image, as torchvision matches them; on an open film no anchor is background."""
+        matcher = self.net.proposal_matcher
+        if len(target["boxes"]):
+            matched: Tensor = matcher(box_iou(target["boxes"], anchors))
+        else:
+            matched = torch.full((len(anchors),), matcher.BELOW_LOW_THRESHOLD, dtype=torch.int64, device=anchors.device)
+        if is_open(target):
+            matched = matched.masked_fill(matched == matcher.BELOW_LOW_THRESHOLD, matcher.BETWEEN_THRESHOLDS)
         return matched
 
     def _kept(self, n: int, anchors: Tensor, matched: Tensor, target: Target, chosen: PositiveFilter) -> Tensor:
@@ -187,3 +224,11 @@ class RetinaDetector(SceneModel):
             kept = distinct(probabilities, boxes, keep)
             scenes.append(SceneProposals(probabilities[kept], boxes[kept], None, (float(width), float(height))))
         return scenes
+
+
+def _of_certain(matched: Tensor, target: Target) -> Tensor:
+    """The matches of anchors with boxes that are certain; others are background to a regression, which has none."""
+    if "certainty" not in target or not len(target["boxes"]):
+        return matched
+    unsure = (matched >= 0) & (target["certainty"][matched.clamp_min(0)] == 0)
+    return matched.masked_fill(unsure, -1)

@@ -25,6 +25,10 @@ from neurosym.models.soft_masks import at_image_size
 Target = dict[str, Tensor]
 """`boxes` (n, 4) XYXY pixels and `labels` (n,) from 1, label 0 is the background; for models that learn from masks also
 `masks` (n, height, width) uint8: 1 inside, 0 outside, `UNKNOWN` where it was not annotated."""
+OF_THE_FILM = frozenset({"open", "marks", "points"})
+"""What a target may hold besides, which is not one of each box: `open` (class,) bool, whether objects of the class may have no
+box here; `points` (n, 3) x and y in pixels and the number of a mark, `marks` (m,) the label of each mark (a point or a stroke
+that was drawn instead of a box). Boxes may also have a `certainty`; those of 0 teach no offsets."""
 UNKNOWN = 255
 """In a target's mask: these pixels may or may not belong to the object; nothing is learned from them."""
 KEEP, SUPPRESS = 32, 0.6
@@ -56,12 +60,16 @@ class SceneModel(nn.Module, ABC):
 
     uses_masks: ClassVar[bool] = False
     """Whether its targets carry `masks` and its detections have them."""
+    learns_boxes: ClassVar[bool] = True
+    """Whether the boxes of its targets are learned; else a stroke is a mask like any other."""
 
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
         """`load` reads the backbone's initial weights, which a checkpoint would replace anyway."""
         super().__init__()
         self.config, self.names = config, tuple(names)
         self.inexact: InexactBoxes | None = None
+        self.annotated = True
+        """False while it is shown pseudo-labels: nothing is learned then of how annotations are drawn."""
         self.shows_scenes = True
         """Whether `forward` makes the scene of each image; where nothing looks at it, False saves its time and memory."""
 
@@ -131,7 +139,7 @@ def with_extent(targets: Sequence[Target]) -> list[Target]:
     kept = []
     for target in targets:
         big = (target["boxes"][:, 2:] > target["boxes"][:, :2]).all(1)
-        kept.append({k: v[big] for k, v in target.items()})
+        kept.append({k: v if k in OF_THE_FILM else v[big] for k, v in target.items()})
     return kept
 
 

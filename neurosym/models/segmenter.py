@@ -31,6 +31,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from neurosym.models.backbones import build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
 from neurosym.models.inexact_masks import STRIDE, InexactMasks
+from neurosym.models.open_films import unopened
 from neurosym.models.scene import (
     KEEP,
     MASK_THRESHOLD,
@@ -80,6 +81,7 @@ class FpnSegmenter(SceneModel):
     """Class maps, and the objects that they show; a label is a class index + 1."""
 
     uses_masks: ClassVar[bool] = True
+    learns_boxes: ClassVar[bool] = False
     _seen: dict[str, Tensor]
 
     def __init__(self, config: DetectorConfig, names: Sequence[str], load: bool = True) -> None:
@@ -94,8 +96,8 @@ class FpnSegmenter(SceneModel):
         """`loss_mask` (cross-entropy), `loss_dice` and maybe `loss_adversary`, and the scene of each image."""
         batch, scaled = self.transform(images, with_masks(images, with_extent(targets)))
         logits, cells = self._read(batch)
-        truth = [class_maps(t["masks"], t["labels"], len(self.names)) for t in scaled]
-        if self.inexact_masks is None:
+        truth = [unopened(class_maps(t["masks"], t["labels"], len(self.names)), t) for t in scaled]
+        if self.inexact_masks is None or not self.annotated:
             losses = segmentation_losses(logits, truth)
         else:
             losses = self._inexact_losses(self.inexact_masks, batch, scaled, truth, logits, cells)

@@ -172,9 +172,8 @@ def test_composing_onto_unlabelled_films_needs_a_teacher(tmp_path: Path) -> None
         config_of(tmp_path, "compose.unlabelled=true", "compose.rate=1", "teacher.weight=0", "refiner.enabled=false")
 
 
-def test_inexact_boxes_and_a_teacher_are_refused_together(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.inexact: pseudo-labels would be taken for annotations"):
-        config_of(tmp_path, *TAUGHT, "model.inexact.posterior=true")
+def test_inexact_boxes_and_a_teacher_go_together(tmp_path: Path) -> None:
+    assert config_of(tmp_path, *TAUGHT, "model.inexact.posterior=true").teacher.weight == 1
 
 
 def test_the_teacher_sees_boxes_in_pixels_of_the_image_it_was_given(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from neurosym.data.config import open_split
 from neurosym.knowledge import load_knowledge
 from neurosym.knowledge.rules import parse_rules
 from neurosym.learning.config import load_config
-from neurosym.learning.train import _Trainer
+from neurosym.learning.train import Trainer
 from neurosym.learning.witness import SUREST, RuleWitness
 from neurosym.models.annotation_noise import NoiseModel
 from neurosym.models.posterior import posterior
@@ -104,6 +104,6 @@ def test_the_rules_are_asked_where_they_have_a_weight_and_nobody_forbids_it(
     knowledge = load_knowledge(config.knowledge)
     images = open_split(config.data, "train", config.base, knowledge)
     names = ("left_lung", "right_lung", "heart")
-    model = _Trainer(config, names, knowledge, images, (), tmp_path / "run").model
+    model = Trainer(config, names, knowledge, images, (), tmp_path / "run").model
     assert model.inexact is not None
     assert (model.inexact.witness is not None) == asked

@@ -190,7 +190,8 @@ def test_the_detectors_loss_is_that_of_what_its_filter_kept_and_rejected(monkeyp
     for n, (labels, kept, evidence) in asked.items():
         out = [(float(evidence[k]), int(labels[k]), patches[n, :, k // 9]) for k in (kept < 0).nonzero()[:, 0].tolist()]
         assert len(out) > FILLERS, "there are more than may be mixed in"
-        fillers += sorted(out, key=lambda f: -f[0])[:FILLERS]
+        for c in {f[1] for f in out}:
+            fillers += sorted((f for f in out if f[1] == c), key=lambda f: -f[0])[:FILLERS]
     worst = []
     for n, (_, kept, _) in asked.items():
         for k in (kept > 0).nonzero()[:, 0].tolist():

@@ -10,9 +10,9 @@ from torchvision.ops import box_iou
 from neurosym.models.build import build_model
 from neurosym.models.config import DetectorConfig, InexactConfig
 from neurosym.models.inexact import InexactBoxes, PositiveFilter
-from neurosym.models.scene import SceneModel
+from neurosym.models.scene import SceneModel, unknown_masks
 
-DETECTORS = ("faster_rcnn", "cascade_rcnn", "retinanet")
+DETECTORS = ("faster_rcnn", "cascade_rcnn", "retinanet", "mask_rcnn")
 NAMES = ("square", "disc")
 
 
@@ -59,7 +59,8 @@ def film(generator: torch.Generator, noise: float) -> tuple[Tensor, dict[str, Te
     shift = noise * (2 * torch.rand(4, 2, generator=generator) - 1) * (exact[:, 2:] - exact[:, :2])
     centre = (exact[:, :2] + exact[:, 2:]) / 2 + shift
     annotated = torch.cat([centre - sides / 2, centre + sides / 2], 1).clamp(0, 96)
-    return image, {"boxes": annotated, "labels": torch.tensor(labels)}, exact
+    masks = unknown_masks(annotated, 96, 96)  # for the kind that has them
+    return image, {"boxes": annotated, "labels": torch.tensor(labels), "masks": masks}, exact
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
@@ -102,7 +103,7 @@ def test_images_without_boxes_and_a_class_that_is_absent_are_learned_from_as_wel
     model, generator = model_of(kind), torch.Generator().manual_seed(1)
     image, target, _ = film(generator, 0.3)
     one = {k: v[target["labels"] == target["labels"][0]] for k, v in target.items()}
-    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    empty = {k: v[:0] for k, v in target.items()}
     for targets in ([one, empty], [empty, empty], [one, empty]):
         losses, _ = model([image, image], targets)
         assert bool(torch.isfinite(total(losses)))
@@ -163,3 +164,66 @@ def test_the_filter_ignores_what_is_unlike_the_class_and_never_all_of_an_object(
 def test_an_adversary_without_a_filter_says_so() -> None:
     with pytest.raises(ValueError, match="it mixes in what the filter removes"):
         InexactConfig(adversary=0.1)
+
+
+def test_what_pads_an_image_in_a_batch_is_no_part_of_it() -> None:
+    model = model_of("faster_rcnn", filter=False, adversary=0.0)
+    assert model.inexact is not None
+    rng = torch.Generator().manual_seed(9)
+    sizes, strides = [(96, 64), (64, 96)], (4, 8, 16, 32)
+    levels = [torch.rand(2, 32, 96 // s, 96 // s, generator=rng) for s in strides]
+    target = {"boxes": torch.tensor([[8.0, 8, 30, 40], [20, 30, 60, 60]]), "labels": torch.tensor([1, 2])}
+    model.inexact.bank.centroids.copy_(torch.rand(model.inexact.bank.centroids.shape, generator=rng))
+    together = model.inexact.judge(levels, sizes, [target, target])
+    for n, (height, width) in enumerate(sizes):
+        alone = [f[n : n + 1, :, : height // s, : width // s] for f, s in zip(levels, strides, strict=True)]
+        told = model.inexact.judge(alone, [sizes[n]], [target])
+        for whole, own in zip(together.maps[n], told.maps[0], strict=True):
+            torch.testing.assert_close(whole, own)
+
+
+@pytest.mark.parametrize("kind", ["faster_rcnn", "cascade_rcnn", "mask_rcnn"])
+def test_the_region_proposals_ignore_anchors_that_the_filter_rejects(kind: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    films = [film(rng, 0.4) for _ in range(2)]
+    model = model_of(kind, posterior=False)
+    rpn, seen = model.net.rpn, []
+    own = type(rpn).assign_targets_to_anchors
+
+    def kept(strictness: float) -> tuple[int, int]:
+        model.load_state_dict(before)
+        model.inexact.config = model.inexact.config.model_copy(update={"strictness": strictness})
+        seen.clear()
+        model([f[0] for f in films], [f[1] for f in films])
+        return int((torch.cat(seen) == 1).sum()), int((torch.cat(seen) == 0).sum())
+
+    def look(self: object, anchors: object, targets: object) -> object:
+        labels, matched = own(self, anchors, targets)
+        seen.extend(labels)
+        return labels, matched
+
+    rpn.proposal_matcher.high_threshold = 0.4  # so that an object has several
+    model([f[0] for f in films], [f[1] for f in films])  # from now on there are centroids
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    type(rpn).assign_targets_to_anchors = look
+    try:
+        all_of_them, background = kept(-1e6)
+        strict, as_before = kept(0.0)
+    finally:
+        type(rpn).assign_targets_to_anchors = own
+    assert 0 < strict < all_of_them
+    assert background == as_before
+
+
+@pytest.mark.parametrize(("kind", "loss"), [("faster_rcnn", "loss_box_reg"), ("retinanet", "bbox_regression")])
+def test_the_certainty_of_boxes_weighs_their_offsets_and_nothing_else(kind: str, loss: str) -> None:
+    rng = torch.Generator().manual_seed(1)
+    films = [film(rng, 0.4) for _ in range(2)]
+    found = []
+    for weigh in (True, False):
+        model = model_of(kind, weigh=weigh, filter=False, adversary=0.0)
+        torch.manual_seed(2)
+        found.append(model([f[0] for f in films], [f[1] for f in films])[0])
+    assert float(found[0][loss].detach()) != float(found[1][loss].detach())
+    others = [k for k in found[0] if k != loss]
+    assert all(torch.equal(found[0][k], found[1][k]) for k in others)
