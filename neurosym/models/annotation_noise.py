@@ -12,6 +12,10 @@ by itself (σ² / 2 of a centre, 2 σ² of a size), and then drawn halfway to it
 centre. A square counts for at most `OUTLIER` times the mean, so that a few votes for the wrong object do not look like
 noise of all; a uniform noise, whose largest square is 3 times the mean, loses nothing by it.
 
+What votes err by in common looks like noise, too, and some classes' votes err by much. But whoever draws boxes draws all
+classes alike, if in their sizes; so the class that shows the least noise bounds that of all (`ALIKE`), and what a class
+shows beyond is its votes' error. Where one class only is annotated, or votes find none, nothing tells the two apart.
+
 **Bias** of size: where all boxes are too big for the target, or all cover a part of it, votes learn the bias along with the
 size, and no mean shows it. But such boxes betray themselves by their centres: a box that contains its target may stray from it
 by half of what it is too long by and no more, and a box within its target by half of what it lacks. So annotations that are
@@ -40,7 +44,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 FIRST = 0.05
@@ -50,6 +54,10 @@ FLOOR = 0.02
 """Least standard deviation of annotations, in shares of a side or logarithms."""
 EDGES = 4.0
 """The most that a log-size's variance may be of the centre's."""
+ALIKE = 2.0
+"""The most that the noise of all annotations may be of that of the class which shows least."""
+PRIOR, SEEN = 10.0, 30.0
+"""Annotations that `FIRST` counts for in a class, and from how many on a class shows something."""
 DOUBT = 4.0
 """Standard errors that κ must be away from 0."""
 AGREE = 1.0
@@ -62,22 +70,29 @@ class NoiseModel(nn.Module):
     """Running means of (a − v)² and of the votes' variance, for centre (x, y) and log-size (w, h); and of κ.
 
     Args:
+        classes: of the annotations.
         memory: annotations until an old one counts 1/e.
     """
 
     residual: Tensor
     votes: Tensor
+    class_residual: Tensor
+    class_votes: Tensor
+    weight: Tensor
     size: Tensor
     third: Tensor
     third_square: Tensor
     seen: Tensor
     annotations: Tensor
 
-    def __init__(self, memory: float = 500.0) -> None:
+    def __init__(self, classes: int = 1, memory: float = 500.0) -> None:
         super().__init__()
         self.memory = memory
         self.register_buffer("residual", torch.full((4,), FIRST))
         self.register_buffer("votes", torch.zeros(4))
+        self.register_buffer("class_residual", torch.full((classes, 4), FIRST))
+        self.register_buffer("class_votes", torch.zeros(classes, 4))
+        self.register_buffer("weight", torch.full((classes,), PRIOR))
         self.register_buffer("size", torch.zeros(2))
         # κ and κ', and the means of their terms' squares
         self.register_buffer("third", torch.zeros(2))
@@ -96,10 +111,12 @@ class NoiseModel(nn.Module):
         variance: Float[Tensor, "box 4"],
         size: Float[Tensor, "box 2"] | None = None,
         whole: Bool[Tensor, "box 2"] | None = None,
+        labels: Int[Tensor, " box"] | None = None,
     ) -> None:
         """Take the residuals a − v and the votes' variances of some annotations.
 
-        For the bias also their log-sizes, and on which axes they are whole: not cut off by the image's border.
+        For the bias also their log-sizes, and on which axes they are whole: not cut off by the image's border. `labels` count
+        from 1; without them all are of the first class.
         """
         if not len(residual):
             return
@@ -110,9 +127,20 @@ class NoiseModel(nn.Module):
             self._take_third(
                 residual[:, 2:], square[:, :2], variance[:, :2], size, ones if whole is None else whole.float()
             )
+        self._take_classes(residual, variance, torch.ones_like(residual[:, 0]).long() if labels is None else labels)
         self.residual.mul_(keep).add_((1 - keep) * square.mean(0))
         self.votes.mul_(keep).add_((1 - keep) * variance.mean(0))
         self.size.mul_(keep).add_((1 - keep) * residual[:, 2:].mean(0))
+
+    def _take_classes(self, residual: Tensor, variance: Tensor, labels: Tensor) -> None:
+        for c in sorted({k - 1 for k in labels.tolist()}):
+            own = labels == c + 1
+            square = torch.minimum(residual[own].square(), OUTLIER * self.class_residual[c])
+            kept = math.exp(-len(square) / self.memory) * self.weight[c]
+            total = kept + len(square)
+            self.class_residual[c] = (kept * self.class_residual[c] + square.sum(0)) / total
+            self.class_votes[c] = (kept * self.class_votes[c] + variance[own].sum(0)) / total
+            self.weight[c] = total
 
     def _take_third(self, longer: Tensor, square: Tensor, variance: Tensor, size: Tensor, whole: Tensor) -> None:
         own = whole.sum(1) > 0
@@ -131,14 +159,21 @@ class NoiseModel(nn.Module):
     @property
     def variance(self) -> Float[Tensor, " 4"]:
         """σ_n² of centre and log-size."""
-        own = (self.residual - self.votes).clamp_min(FLOOR**2)
-        own = torch.cat([own[:2], own[2:].minimum(EDGES * own[:2].mean())])
-        return 0.5 * (own + torch.stack([own.mean(), own[:2].mean()]).repeat_interleave(2))
+        pooled = _noise(self.residual, self.votes)
+        each = [
+            _noise(r, v)
+            for r, v, w in zip(self.class_residual, self.class_votes, self.weight, strict=True)
+            if w >= SEEN
+        ]
+        if len(each) < 2:
+            return pooled
+        least = min(each, key=lambda v: float(v.mean()))
+        return pooled.minimum(ALIKE * least)
 
     @property
-    def excess(self) -> Float[Tensor, " 4"]:
-        """By how much the votes err beyond their variance, as a factor of it: what of E (a − v)² no noise accounts for."""
-        return ((self.residual - self.variance) / self.votes.clamp_min(1e-9)).clamp_min(1.0)
+    def excess(self) -> Float[Tensor, "class 4"]:
+        """By how much a class's votes err beyond their variance, as a factor: what of E (a − v)² no noise accounts for."""
+        return ((self.class_residual - self.variance) / self.class_votes.clamp_min(1e-9)).clamp_min(1.0)
 
     @property
     def bias(self) -> Float[Tensor, ""]:
@@ -160,3 +195,9 @@ class NoiseModel(nn.Module):
     def level(self) -> float:
         """r of a uniform noise U(−r, r) of the same variance: σ_n² = r²/3."""
         return float((3.0 * self.variance.mean()).sqrt())
+
+
+def _noise(residual: Float[Tensor, " 4"], votes: Float[Tensor, " 4"]) -> Float[Tensor, " 4"]:
+    own = (residual - votes).clamp_min(FLOOR**2)
+    own = torch.cat([own[:2], own[2:].minimum(EDGES * own[:2].mean())])
+    return 0.5 * (own + torch.stack([own.mean(), own[:2].mean()]).repeat_interleave(2))

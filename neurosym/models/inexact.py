@@ -54,7 +54,7 @@ class InexactBoxes(nn.Module):
         self.sizes = ClassSizes(classes, strides[0], len(strides))
         self.bank = CentroidBank(classes, len(strides), channels)
         self.head = VoteHead(channels, classes, self.sizes) if config.posterior else None
-        self.noise = NoiseModel()
+        self.noise = NoiseModel(classes)
         self.witness: Witness | None = None
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -85,7 +85,7 @@ class InexactBoxes(nn.Module):
             votes = self._votes(self.head, features, sizes)
             for n, target in enumerate(found):
                 said, sides = self._said(target, here[n], _of_image(votes, n), _of_image(shown, n))
-                self.noise.update(*residuals(boxes[n], said, sides), whole_sides(boxes[n], here[n]))
+                self.noise.update(*residuals(boxes[n], said, sides), whole_sides(boxes[n], here[n]), labels[n])
                 if self.ready:
                     found[n] = self._refined(target, said, sides, here[n])
             places = [t["boxes"] for t in found] if self.ready else None
@@ -140,7 +140,7 @@ class InexactBoxes(nn.Module):
             def cost(boxes: Tensor) -> Tensor:
                 return witness(boxes, labels, size)
 
-        told = posterior(target["boxes"], said, self.noise, sides, size, cost)
+        told = posterior(target["boxes"], said, self.noise, sides, size, cost, target["labels"])
         certain = {"certainty": told.certainty} if self.config.weigh else {}
         return target | {"boxes": told.boxes, "quality": told.quality} | certain
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
@@ -53,6 +53,7 @@ def posterior(
     sides: Float[Tensor, "box 2"],
     size: tuple[float, float],
     cost: Callable[[Tensor], Tensor] | None = None,
+    labels: Int[Tensor, " box"] | None = None,
 ) -> Posterior:
     """The refined boxes of one image.
 
@@ -62,11 +63,14 @@ def posterior(
         noise: how far annotations are to be trusted.
         sides: geometric mean sides of each box's class in these pixels.
         cost: of all boxes together, in pixels; see `witnessed`.
+        labels: their classes, from 1; without them all are of the first.
     """
     annotated, said, said_variance = _numbers(boxes, votes, sides)
     bias = torch.cat([torch.zeros(2), noise.bias.cpu().expand(2)]).to(boxes)
     annotated, said = annotated - bias, said - bias
-    said_variance = said_variance * noise.excess.to(boxes)
+    said_variance = (
+        said_variance * noise.excess.to(boxes)[torch.zeros_like(boxes[:, 0]).long() if labels is None else labels - 1]
+    )
     of_noise = noise.variance.to(boxes).expand_as(annotated)
     precision = 1 / of_noise + 1 / said_variance
     mean = (annotated / of_noise + said / said_variance) / precision

@@ -145,3 +145,26 @@ def test_boxes_at_the_border_of_the_image_tell_nothing_of_a_bias() -> None:
     noise.update(torch.rand(3, 4), torch.ones(3, 4), torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.bool))
     assert float(noise.seen) == 0.0
     assert float(noise.bias) == 0.0
+
+
+@pytest.mark.parametrize("r", [0.0, 0.2])
+def test_a_class_that_the_votes_do_not_find_is_left_as_it_is_drawn_if_another_tells_how_noisy_drawing_is(
+    r: float,
+) -> None:
+    """Half of the boxes are of a class whose votes err by half a side without knowing it; all are drawn alike."""
+    true, annotated = spoilt("uniform", r)
+    found, astray = voted(true, annotated, error=0.05), voted(true, annotated, error=0.5)
+    labels = 1 + (torch.arange(len(true)) % 2)
+    votes = Votes(*(torch.where(labels[:, None] == 1, f, a) for f, a in zip(found, astray, strict=True)))
+    votes = votes._replace(centre_variance=found.centre_variance, size_variance=found.size_variance)
+    sides, noise = torch.full_like(annotated[:, 2:], SIDE), NoiseModel(2)
+    for part in range(0, len(annotated), 25):
+        own = slice(part, part + 25)
+        told = residuals(annotated[own], Votes(*(v[own] for v in votes)), sides[own])
+        noise.update(*told, whole_sides(annotated[own], SIZE), labels[own])
+    refined = posterior(annotated, votes, noise, sides, SIZE, labels=labels).boxes
+    before, after = (box_iou(boxes, true).diagonal()[labels == 2].mean() for boxes in (annotated, refined))
+    assert float(after) > float(before) - 0.03
+    if r:
+        known = labels == 1
+        assert float(box_iou(refined, true).diagonal()[known].mean()) > float(before) + 0.1

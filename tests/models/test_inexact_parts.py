@@ -274,8 +274,8 @@ def test_sizes_that_the_image_does_not_tell_count_as_the_votes_error_rather_than
     true, annotated, said, side = simulated(0.2, 0.08)
     astray = said.log_size + 0.15 * torch.randn(4000, 2, generator=torch.Generator().manual_seed(2))
     noise = learned(annotated, said._replace(log_size=astray), side)
-    assert float(noise.excess[2:].min()) > 1.5
-    assert float(noise.excess[:2].max()) < 1.2
+    assert float(noise.excess[0, 2:].min()) > 1.5
+    assert float(noise.excess[0, :2].max()) < 1.2
     told = posterior(annotated, said._replace(log_size=astray), noise, side, (400.0, 400.0))
 
     def error(log_size: torch.Tensor) -> float:
