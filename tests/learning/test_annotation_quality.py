@@ -348,7 +348,8 @@ def test_what_is_judged_is_what_a_training_step_would_have_refined(refining: Ope
     model = model_of(refining)
     inexact = model.inexact
     assert inexact is not None
-    inexact.noise.memory = math.inf  # what the step itself learns of the noise then counts for nothing
+    inexact.noise.memory = math.inf  # what the step itself learns of the noise then counts for nothing,
+    inexact.noise.weight.fill_(1e9)  # in all and in each class
     sample = refining.images("train")[0]
     [[*seen]] = judge_images(model, [sample], [Scene(sample.image_id, 128, 128)])
     target = to_target(sample, refining.names)
