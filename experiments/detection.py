@@ -17,14 +17,18 @@ from neurosym.loop import Stages
 from neurosym.models.config import DetectorConfig
 
 RUNS = HERE.parent / "runs"
-LATER = ("kind", "finest_level", "mask_cells", "min_area", "inexact", "oamil", "embedding", "classification")
+LATER = ("kind", "finest_level", "mask_cells", "min_area", "inexact", "oamil")
 """Model settings that came after the first records; their defaults are what those records mean."""
 LATER_SECTIONS = ("teacher", "refiner", "compose", "energy", "instances", "comatch", "weak", "initial")
 """Sections that came later; off by default, as they were for those records."""
 
 
-def drop_sampling(settings: dict[str, Any]) -> None:
-    """Leave out of a run's settings that it shows each image as often as any other, as all did at first."""
+def drop_later(settings: dict[str, Any]) -> None:
+    """Leave out of a run's settings what came after the first records and is off, as it was for these."""
+    if not settings["model"]["embedding"]:
+        del settings["model"]["embedding"]
+    if settings["model"]["classification"]["loss"] == "cross_entropy":
+        del settings["model"]["classification"]
     if settings["train"]["sampling"] == "uniform":
         del settings["train"]["sampling"], settings["train"]["repeat_threshold"]
 
@@ -47,7 +51,7 @@ def seed_record(name: str, seed: int, overrides: tuple[str, ...] = (), key: str 
     for later in LATER:
         if getattr(config.model, later) == DetectorConfig.model_fields[later].default:
             del settings["model"][later]
-    drop_sampling(settings)
+    drop_later(settings)
     if config.data.degrade is not None:
         settings["degrade"] = config.data.degrade.model_dump(mode="json")
     settings |= {"config": path.read_text(encoding="utf-8"), "rules": [str(r) for r in knowledge.rules]}

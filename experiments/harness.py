@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
@@ -82,6 +83,17 @@ def record(name: str, key: str, settings: Any, compute: Callable[[], dict[str, A
     return value
 
 
+def timed(folder: Path, work: Callable[[Path], Any], scored: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """What `scored` says of the run that `work` makes in an empty folder, which goes afterwards, and how long that took."""
+    shutil.rmtree(folder, ignore_errors=True)
+    started = time.perf_counter()
+    work(folder)
+    seconds = time.perf_counter() - started
+    result = scored(folder) | {"training_seconds": round(seconds, 1)}
+    shutil.rmtree(folder)
+    return result
+
+
 def recorded(name: str, keys: Mapping[int, str]) -> dict[int, dict[str, Any]]:
     """The records of an arm, by seed, of which `keys` has the names; those that are not there are left out."""
     paths = {seed: HERE / name / "records" / f"{key}.json" for seed, key in keys.items()}
@@ -112,6 +124,23 @@ def won_back(
     loss = statistics.fmean(exact[s][value] - plain[s][value] for s in seeds)
     chosen = [runs[s] | {"share": (runs[s][value] - plain[s][value]) / loss} for s in seeds]
     return [figure(name, chosen, lambda r: r["share"], goal)]
+
+
+def gained(
+    name: str,
+    runs: Mapping[int, dict[str, Any]],
+    others: Mapping[int, dict[str, Any]],
+    of: Callable[[dict[str, Any]], float],
+    goal: str = "",
+    ratio: bool = False,
+) -> list[Figure]:
+    """`of` an arm less (by `ratio`: over) that of another, seed by seed; nothing for less than two seeds that both have."""
+    seeds = sorted({*runs} & {*others})
+    if len(seeds) < 2:
+        return []
+    pairs = [(of(runs[s]), of(others[s])) for s in seeds]
+    chosen = [runs[s] | {"gain": a / b if ratio else a - b} for s, (a, b) in zip(seeds, pairs, strict=True)]
+    return [figure(name, chosen, lambda r: r["gain"], goal)]
 
 
 def _git(*words: str) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import time
 from dataclasses import dataclass
 from typing import Any
 
-from harness import HERE, record
+from harness import HERE, record, timed
 
 from neurosym.knowledge import load_knowledge
 from neurosym.knowledge.similarity import class_similarity
@@ -63,14 +61,13 @@ def run(job: Job) -> dict[str, Any]:
     settings |= {"split": job.split, "likeness": [[round(v, 6) for v in row] for row in kernel]}
 
     def compute() -> dict[str, Any]:
-        folder = RUNS / job.key
-        shutil.rmtree(folder, ignore_errors=True)
-        started = time.perf_counter()
-        train_classifier(config, folder)
-        seconds = time.perf_counter() - started
-        scores = evaluate_classifier(folder, "val" if job.split == "val" else "test")
-        shutil.rmtree(folder)
-        return scores | {"steps": config.steps, "training_seconds": round(seconds, 1)}
+        split = "val" if job.split == "val" else "test"
+        result = timed(
+            RUNS / job.key,
+            lambda folder: train_classifier(config, folder),
+            lambda folder: evaluate_classifier(folder, split),
+        )
+        return result | {"steps": config.steps}
 
     return record(NAME, job.key, settings, compute)
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import arms
 import harness
 from arms import ARMS, COMATCH, HIERARCHY, NAME, PSEUDO, SUPERVISED, Job
-from harness import Figure, data_folder, figure, side_by_side
+from harness import Figure, data_folder, figure, gained, side_by_side
 
 SEEDS = (0, 1, 2)
 COMPARED = ((COMATCH, SUPERVISED), (COMATCH, PSEUDO), (HIERARCHY, COMATCH), (HIERARCHY, PSEUDO))
@@ -51,15 +51,7 @@ def figures() -> list[Figure]:
         runs = list(recorded(arm).values())
         if runs:
             found += [figure(f"10 labels a class, {arm}: {name}", runs, of) for name, of in VALUES.items()]
+    value = "balanced accuracy"
     for arm, other in COMPARED:
-        found += _gain(arm, other)
+        found += gained(f"gain in {value}, {arm} over {other}", recorded(arm), recorded(other), VALUES[value])
     return found
-
-
-def _gain(arm: str, other: str) -> list[Figure]:
-    ones, others = recorded(arm), recorded(other)
-    pairs = [ones[s] | {"other": others[s]} for s in SEEDS if s in ones and s in others]
-    if len(pairs) < 2:
-        return []
-    of = VALUES["balanced accuracy"]
-    return [figure(f"gain in balanced accuracy, {arm} over {other}", pairs, lambda r: of(r) - of(r["other"]))]

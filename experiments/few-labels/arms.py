@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detection import drop_sampling
+from detection import drop_later
 from harness import HERE, record
 
 from neurosym.constraints import compile_constraints
@@ -152,11 +152,7 @@ def run(job: Job) -> dict[str, Any]:
         del settings["model"]["inexact"]
     if not config.model.oamil.enabled:
         del settings["model"]["oamil"]
-    if not config.model.embedding:
-        del settings["model"]["embedding"]
-    if config.model.classification.loss == "cross_entropy":
-        del settings["model"]["classification"]
-    drop_sampling(settings)
+    drop_later(settings)
     settings |= {"rules": [str(r) for r in knowledge.rules], "burn_in": BURN_IN, "split": job.split}
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("few", "categories", "seed", "size")} | {
         "labelled": labelled(job)

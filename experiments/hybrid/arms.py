@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import HERE, record
+from harness import HERE, record, timed
 
 from neurosym.constraints import compile_constraints
 from neurosym.data.images import annotated_scene
@@ -121,21 +119,19 @@ def run(job: Job) -> dict[str, Any]:
     def compute() -> dict[str, Any]:
         if config.model.weights:
             pretrained()
-        folder = RUNS / job.key
-        shutil.rmtree(folder, ignore_errors=True)
-        started = time.perf_counter()
-        train(config, folder)
-        seconds = time.perf_counter() - started
-        opened = open_run(folder)
-        images = opened.images(job.split)
-        constraints = compile_constraints(opened.knowledge, opened.names, required=False)
-        true = [annotated_scene(sample) for sample in images]
-        result = evaluate_scenes(predict(opened, images), true, opened.names, constraints).as_dict()
-        shutil.rmtree(folder)
-        kept = {k: result[k] for k in ("ap", "ap50", "per_class", "rules")}
-        return kept | {"training_seconds": round(seconds, 1)}
+        return timed(RUNS / job.key, lambda folder: train(config, folder), lambda folder: scored(folder, job.split))
 
     return record(NAME, job.key, settings, compute)
+
+
+def scored(folder: Path, split: str) -> dict[str, Any]:
+    """AP and the rules' scores of the run's predictions."""
+    opened = open_run(folder)
+    images = opened.images(split)
+    constraints = compile_constraints(opened.knowledge, opened.names, required=False)
+    true = [annotated_scene(sample) for sample in images]
+    result = evaluate_scenes(predict(opened, images), true, opened.names, constraints).as_dict()
+    return {k: result[k] for k in ("ap", "ap50", "per_class", "rules")}
 
 
 def told(job: Job) -> None:

@@ -17,13 +17,11 @@ import arms
 import harness
 from arms import ARMS, NAME, Job
 from costs import seconds_of
-from harness import Figure, data_folder, figure, side_by_side
+from harness import Figure, data_folder, figure, gained, side_by_side
 
 SEEDS = (0, 1, 2)
 FIRST, LAST = "supervised", ("all", "all + constraints")
 SHARES = {"jsrt": (0.05, 0.1, 0.25, 1.0), "covid-cxr": (0.1,)}
-WITHOUT_LABELS = ("+semi", "all")
-"""Arms whose boxes are held against one another: what image labels do to localisation (AP75 would be blunter than AP here)."""
 Record = dict[str, Any]
 
 
@@ -56,37 +54,24 @@ def figures() -> list[Figure]:
         runs = list(recorded(data, share, arm).values())
         title = f"{data}, {share:.0%} exact, {arm}"
         if runs:
-            found += [figure(f"{title}: {n}", runs, lambda r, v=v: r[v]) for v, n in (("ap50", "AP50"), ("ap", "AP"))]
-            found.append(figure(f"{title}: annotators' hours", [_hours(r, data, share, arm) for r in runs], _value))
-    found += _gain(
-        "jsrt, all + constraints at 10% over supervised at 25%", ("jsrt", 0.1, LAST[1]), ("jsrt", 0.25, FIRST)
-    )
-    for data, share in ((d, s) for d, shares in SHARES.items() for s in shares):
-        best = (data, share, LAST[1])
-        for arm in (a for d, s, a in cells() if (d, s) == (data, share) and a != LAST[1]):
-            found += _gain(f"{data}, {share:.0%} exact, all + constraints over {arm}", best, (data, share, arm))
-    full, mixed = recorded("jsrt", 1.0, FIRST), recorded("jsrt", 0.1, "all")
-    found += _ratio("jsrt, mixed run (10% exact) as a share of the fully exact one", mixed, full, ">= 0.9")
-    found += _gain(
-        "jsrt, 10% exact, AP (localisation) of all over +semi", ("jsrt", 0.1, "all"), ("jsrt", 0.1, "+semi"), "ap"
-    )
-    return found
+            hours = seconds_of(Job(data, share, arm, 0)) / 3600
+            found += [
+                figure(f"{title}: AP50", runs, lambda r: r["ap50"]),
+                figure(f"{title}: AP", runs, lambda r: r["ap"]),
+                figure(f"{title}: annotators' hours", runs, lambda _, hours=hours: hours),
+            ]
+    best = recorded("jsrt", 0.1, LAST[1])
+    name = "jsrt, AP50 gain, all + constraints at 10% over supervised at 25%"
+    found += gained(name, best, recorded("jsrt", 0.25, FIRST), _ap50, ">= 0.0")
+    for data, share, arm in (c for c in cells() if c[2] != LAST[1]):
+        name = f"{data}, {share:.0%} exact: AP50 gain, all + constraints over {arm}"
+        found += gained(name, recorded(data, share, LAST[1]), recorded(data, share, arm), _ap50, ">= 0.0")
+    mixed, full = recorded("jsrt", 0.1, "all"), recorded("jsrt", 1.0, FIRST)
+    name = "jsrt: AP50 of the mixed run (10% exact) / of the fully exact one"
+    found += gained(name, mixed, full, _ap50, ">= 0.9", ratio=True)
+    name = "jsrt, 10% exact: AP gain (localisation), all over +semi"
+    return found + gained(name, mixed, recorded("jsrt", 0.1, "+semi"), lambda r: r["ap"], ">= 0.0")
 
 
-def _gain(name: str, one: tuple[str, float, str], other: tuple[str, float, str], value: str = "ap50") -> list[Figure]:
-    runs, base = recorded(*one), recorded(*other)
-    pairs = [runs[s] | {"base": base[s][value]} for s in sorted({*runs} & {*base})]
-    return [figure(name, pairs, lambda r: r[value] - r["base"], ">= 0.0")] if len(pairs) > 1 else []
-
-
-def _ratio(name: str, runs: dict[int, Record], base: dict[int, Record], goal: str) -> list[Figure]:
-    pairs = [runs[s] | {"base": base[s]["ap50"]} for s in sorted({*runs} & {*base})]
-    return [figure(name, pairs, lambda r: r["ap50"] / r["base"], goal)] if len(pairs) > 1 else []
-
-
-def _hours(run: Record, data: str, share: float, arm: str) -> Record:
-    return run | {"value": seconds_of(Job(data, share, arm, 0)) / 3600}
-
-
-def _value(run: Record) -> float:
-    return float(run["value"])
+def _ap50(run: Record) -> float:
+    return float(run["ap50"])

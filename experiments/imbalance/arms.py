@@ -6,15 +6,13 @@ A run is what a user makes of a config and overrides; all that differs between r
 from __future__ import annotations
 
 import logging
-import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import HERE, record
+from harness import HERE, record, timed
 
 from neurosym.data.config import data_folder, open_split
 from neurosym.data.images import ImageSet, annotated_scene
@@ -103,14 +101,11 @@ def run(job: Job) -> dict[str, Any]:
     settings |= {"data": job.data, "films": list(chosen), "split": job.split}
 
     def compute() -> dict[str, Any]:
-        folder = RUNS / job.key
-        shutil.rmtree(folder, ignore_errors=True)
-        started = time.perf_counter()
-        train(config, folder)
-        seconds = time.perf_counter() - started
-        result = scored(folder, job.split, RARE[job.data]) | {"training_seconds": round(seconds, 1)}
-        shutil.rmtree(folder)
-        return result
+        return timed(
+            RUNS / job.key,
+            lambda folder: train(config, folder),
+            lambda folder: scored(folder, job.split, RARE[job.data]),
+        )
 
     return record(NAME, job.key, settings, compute)
 

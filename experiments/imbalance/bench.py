@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import arms
 import harness
 from arms import ARMS, NAME, PLAIN, RARE, Job
-from harness import Figure, data_folder, figure, side_by_side
+from harness import Figure, data_folder, figure, gained, side_by_side
 
 SEEDS = (0, 1, 2)
 Record = dict[str, Any]
@@ -53,12 +53,7 @@ def _means(data: str, arm: str) -> list[Figure]:
 
 
 def _gains(data: str, arm: str) -> list[Figure]:
-    plain, runs = recorded(data, PLAIN), recorded(data, arm)
-    seeds = sorted({*plain} & {*runs})
-    if arm == PLAIN or len(seeds) < 2:
+    if arm == PLAIN:
         return []
-    pairs = [runs[s] | {"plain": plain[s]} for s in seeds]
-    return [
-        figure(f"{data}, {arm}: gain in {name}", pairs, lambda r, of=of: of(r) - of(r["plain"]))
-        for name, of in VALUES.items()
-    ]
+    plain, runs = recorded(data, PLAIN), recorded(data, arm)
+    return [f for name, of in VALUES.items() for f in gained(f"{data}, {arm}: gain in {name}", runs, plain, of)]

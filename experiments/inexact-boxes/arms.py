@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from detection import drop_sampling
-from harness import HERE, record
+from detection import drop_later
+from harness import HERE, record, timed
 
 from neurosym.constraints import compile_constraints
 from neurosym.data.images import annotated_scene
@@ -98,25 +96,17 @@ def run(job: Job) -> dict[str, Any]:
         mode="json", include={"seed", "data", "model", "train", "constraints"}, exclude={"train": {"checkpoint_every"}}
     )
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("degrade", "categories", "seed", "size")}
-    if not config.model.embedding:
-        del settings["model"]["embedding"]  # later than the first records
-    if config.model.classification.loss == "cross_entropy":
-        del settings["model"]["classification"]
-    drop_sampling(settings)
+    drop_later(settings)
     settings |= {"split": job.split}
     if config.constraints.weight:
         settings["rules"] = [str(r) for r in knowledge.rules]
 
     def compute() -> dict[str, Any]:
-        folder = RUNS / job.key
-        shutil.rmtree(folder, ignore_errors=True)
-        started = time.perf_counter()
-        train(config, folder)
-        seconds = time.perf_counter() - started
-        opened = open_run(folder)
-        result = scored(opened, job.split) | _estimated(folder) | {"training_seconds": round(seconds, 1)}
-        shutil.rmtree(folder)
-        return result
+        return timed(
+            RUNS / job.key,
+            lambda folder: train(config, folder),
+            lambda folder: scored(open_run(folder), job.split) | _estimated(folder),
+        )
 
     return record(NAME, job.key, settings, compute)
 

@@ -6,14 +6,13 @@ A run is what a user makes of a config and overrides; all that differs between r
 from __future__ import annotations
 
 import logging
-import shutil
 import statistics
-import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from detection import drop_sampling
-from harness import HERE, record
+from detection import drop_later
+from harness import HERE, record, timed
 
 from neurosym.data.images import annotated_scene
 from neurosym.learning.config import TrainConfig, load_config
@@ -79,27 +78,22 @@ def run(job: Job) -> dict[str, Any]:
     settings["data"] = {k: settings["data"][k] for k in ("degrade", "categories")}
     if not config.model.inexact.active:
         del settings["model"]["inexact"]
-    if not config.model.embedding:
-        del settings["model"]["embedding"]
-    if config.model.classification.loss == "cross_entropy":
-        del settings["model"]["classification"]
-    drop_sampling(settings)
+    drop_later(settings)
     settings |= {"split": job.split}
 
     def compute() -> dict[str, Any]:
-        folder = RUNS / job.key
-        shutil.rmtree(folder, ignore_errors=True)
-        started = time.perf_counter()
-        train(config, folder)
-        seconds = time.perf_counter() - started
-        opened = open_run(folder)
-        images = opened.images(job.split)
-        scenes, true = predict(opened, images), [annotated_scene(sample) for sample in images]
-        dice = evaluate_scenes(scenes, true, opened.names).dice
-        shutil.rmtree(folder)
-        return {"dice": statistics.fmean(dice.values()), "per_class": dice, "training_seconds": round(seconds, 1)}
+        return timed(RUNS / job.key, lambda folder: train(config, folder), lambda folder: scored(folder, job.split))
 
     return record(NAME, job.key, settings, compute)
+
+
+def scored(folder: Path, split: str) -> dict[str, Any]:
+    """Dice of each class, and their mean."""
+    opened = open_run(folder)
+    images = opened.images(split)
+    scenes, true = predict(opened, images), [annotated_scene(sample) for sample in images]
+    dice = evaluate_scenes(scenes, true, opened.names).dice
+    return {"dice": statistics.fmean(dice.values()), "per_class": dice}
 
 
 def told(job: Job) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
 from neurosym.cli.explanation import show_explanation
 from neurosym.errors import ConfigError
-from neurosym.learning.forecast import spoken
+from neurosym.learning.forecast import spoken, steps_done
 
 if TYPE_CHECKING:
     from neurosym.learning.config import TrainConfig
@@ -60,7 +60,8 @@ def train(
     from neurosym.learning.train import train as train_run  # after the config: a typing mistake need not wait for torch
 
     out = out or Path("runs") / settings.name
-    expected = _told_forecast(settings, out) if forecast else None
+    refused = not resume and steps_done(out) > 0  # the run tells why
+    expected = _told_forecast(settings, out) if forecast and not refused else None
     with bars() as stage:
         advance = stage(f"train {settings.name}")
         run = train_run(settings, out, resume, lambda i, n, t: advance(i, n, f"loss {t['loss']:.3f}"))
@@ -72,7 +73,7 @@ def train(
 
 def _told_forecast(settings: TrainConfig, out: Path, name: str = "") -> float:
     """Say how long a run will take, in seconds."""
-    from neurosym.learning.forecast import forecast, steps_done
+    from neurosym.learning.forecast import forecast
 
     told = forecast(settings, done=steps_done(out))
     console.print(f"{name or settings.name}: {told}", soft_wrap=True, highlight=False)

@@ -33,13 +33,23 @@ class Joined(Sequence[Sample]):
     def __getitem__(self, index: slice) -> Sequence[Sample]: ...
     def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
         if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+            return self._part(range(len(self))[index])
         at = range(len(self))[index]
         for part in self.parts:
             if at < len(part):
                 return part[at]
             at -= len(part)
         raise IndexError(index)
+
+    def _part(self, chosen: range) -> Sequence[Sample]:
+        """Some of the films, of which none is read yet if they follow one another."""
+        if chosen.step != 1:
+            return [self[i] for i in chosen]
+        parts, first = [], 0
+        for part in self.parts:
+            parts.append(part[max(0, chosen.start - first) : max(0, chosen.stop - first)])
+            first += len(part)
+        return Joined(parts)
 
 
 def identities(samples: Sequence[Sample]) -> Iterator[tuple[Hashable, str]]:

@@ -31,9 +31,9 @@ from neurosym.learning.annotation_estimate import (
 from neurosym.learning.annotation_rules import Violations, violations_of
 from neurosym.learning.batches import to_target, to_tensor
 from neurosym.learning.checkpoint import latest_checkpoint, load_weights
+from neurosym.learning.optimisation import pick_device
 from neurosym.learning.predict import predict
 from neurosym.learning.runfolder import OpenRun
-from neurosym.learning.train import pick_device
 from neurosym.learning.witness import RuleWitness
 from neurosym.models.build import build_model
 from neurosym.models.centroids import evidence

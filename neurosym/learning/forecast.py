@@ -70,8 +70,10 @@ def forecast(config: TrainConfig, steps: int = 3, done: int = 0) -> Forecast:
     learned = tuple(
         n for n, on in (("the refiner", config.refiner.enabled), ("instances", config.instances.enabled)) if on
     )
-    tried = config.model_copy(update={"refiner": RefinerConfig(), "instances": InstancesConfig()})
     total = config.train.steps
+    if done >= total:
+        return Forecast((), learned)
+    tried = config.model_copy(update={"refiner": RefinerConfig(), "instances": InstancesConfig()})
     starts = [0, *([min(config.teacher.start, total)] if config.teacher.weight > 0 else [])]
     ends = [*starts[1:], total]
     with tempfile.TemporaryDirectory() as folder:

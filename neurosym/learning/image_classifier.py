@@ -34,6 +34,7 @@ from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_che
 from neurosym.learning.comatch import Alignment, MemoryBank, class_loss, graph_loss, label_graph, smoothed
 from neurosym.learning.film_labels import Films, as_probabilities, label_loss, training_films
 from neurosym.learning.image_config import ImageTrainConfig
+from neurosym.learning.optimisation import cosine_rate, update_average
 from neurosym.learning.views import plain_view, strong_view, weak_view
 from neurosym.models.film_classifier import FilmClassifier
 from neurosym.records import Run
@@ -144,8 +145,9 @@ class _Trainer:
         losses = self._losses(np.random.default_rng([self.config.seed, self.step, 1]))
         total = torch.stack(list(losses.values())).sum()
         shown = {k: float(v.detach()) for k, v in losses.items()}
+        optim, steps = self.config.train, self.config.steps
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = cosine_rate(optim.lr, self.step, steps, round(optim.warmup * steps))
         self.optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.gradient_clip)
@@ -153,7 +155,7 @@ class _Trainer:
             terms = ", ".join(f"{k}={v:g}" for k, v in shown.items())
             raise TrainingError(f"step {self.step + 1}: loss or gradient is not finite ({terms}); lower train.lr")
         self.optimizer.step()
-        self._update_average()
+        update_average(self.average, self.model.state_dict(), self.step, optim.ema)
         return shown
 
     def _losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -185,24 +187,6 @@ class _Trainer:
             graph = label_graph(guessed, settings.edge, self.kernel)
             losses["loss_graph"] = settings.weight * graph_loss(graph, one, other, settings.temperature)
         return losses
-
-    def _learning_rate(self) -> float:
-        """Linear warm-up, then a cosine down to 1% of the peak."""
-        optim, steps = self.config.train, self.config.steps
-        warmup = round(optim.warmup * steps)
-        if self.step < warmup:
-            return optim.lr * (self.step + 1) / warmup
-        share = (self.step - warmup) / max(1, steps - warmup)
-        return optim.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.config.train.ema, (1 + self.step) / (10 + self.step))
-        for key, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.average[key].lerp_(value, 1 - decay)
-            else:
-                self.average[key].copy_(value)
 
     def _save(self) -> None:
         parts = ((_BANK, self.bank), (_ALIGNMENT, self.alignment))

@@ -15,9 +15,9 @@ from neurosym.learning.batches import to_tensor
 from neurosym.learning.checkpoint import latest_checkpoint, load_guidance, load_weights
 from neurosym.learning.guidance import refiner_weights, restored_refiner, scorer_weights
 from neurosym.learning.mask_refinement import refined_masks, restored_scorer
+from neurosym.learning.optimisation import pick_device
 from neurosym.learning.runfolder import OpenRun
 from neurosym.learning.teacher import in_pixels, masks_of, refine_all, sure_objects
-from neurosym.learning.train import pick_device
 from neurosym.models.build import build_model
 from neurosym.models.scene import SceneModel
 from neurosym.records import Box, Detection, Sample, Scene

@@ -30,6 +30,8 @@ from torch.utils.tensorboard import SummaryWriter
 from neurosym.errors import ConfigError, DataError, TrainingError
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from neurosym.learning.forecast import spoken
+from neurosym.learning.optimisation import cosine_rate, pick_device
 from neurosym.learning.pretrain_card import model_card
 from neurosym.learning.pretrain_config import PretrainConfig
 from neurosym.learning.pretrain_films import PoolReader
@@ -100,7 +102,7 @@ class Pretrainer:
     def __init__(self, config: PretrainConfig, out: Path, resumed: bool = False) -> None:
         torch.manual_seed(config.seed)
         self.config, self.out, self.step = config, out, 0
-        self.device = _device(config)
+        self.device = pick_device(config)
         self.probe: Probe | None = open_probe(config.probe, config.base, config.seed) if config.probe else None
         self.reader = PoolReader(config, self.probe, out / "skipped.txt", resumed)
         if len(self.reader.pool) < 2:
@@ -189,7 +191,7 @@ class Pretrainer:
         if not math.isfinite(value):
             raise TrainingError(f"step {self.step + 1}: the loss is not finite ({value}); lower train.lr")
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = cosine_rate(optim.lr, self.step, optim.steps, optim.warmup_steps)
         loss.backward()  # type: ignore[no-untyped-call]
         if isinstance(self.method, Swav) and self.step < self.config.swav.frozen_steps:
             for parameter in self.method.frozen:
@@ -202,14 +204,6 @@ class Pretrainer:
         self.method.after_step(self.step)
         self.step += 1
         return {"loss": value}
-
-    def _learning_rate(self) -> float:
-        """Linear warm-up, then a cosine down to 1% of the peak."""
-        optim = self.config.train
-        if self.step < optim.warmup_steps:
-            return optim.lr * (self.step + 1) / optim.warmup_steps
-        share = (self.step - optim.warmup_steps) / max(1, optim.steps - optim.warmup_steps)
-        return optim.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
     # --- looking at it ------------------------------------------------------------------------------------------------
 
@@ -320,19 +314,7 @@ class _Forecast:
         looks = left / config.monitor.every * self.monitor if config.monitor.every else 0.0
         looks += left / config.probe.every * self.probe if config.probe else 0.0
         total = left * config.train.batch_size / self.films_per_second + looks
-        hours, minutes = divmod(round(total / 60), 60)
-        length = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min" if minutes else f"{total:.0f} s"
         return (
             f"forecast: {self.films_per_second:.1f} films/s; {left} steps of {config.train.batch_size} films will take about "
-            f"{length}, of which {looks:.0f} s for monitor and probe"
+            f"{spoken(total)}, of which {looks:.0f} s for monitor and probe"
         )
-
-
-def _device(config: PretrainConfig) -> torch.device:
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda was asked for, but torch sees no GPU; use device: auto or cpu")
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neurosym.learning.pretrain_config import ViewsConfig
+from neurosym.learning.views import column
 
 Crops = Float[Tensor, "film channel side side"]
 _ASPECT = float(np.log(4 / 3))
@@ -47,16 +48,16 @@ def changed(crops: Crops, views: ViewsConfig, rng: np.random.Generator) -> Crops
     gamma = views.gamma ** rng.uniform(-1, 1, count)
     contrast = views.contrast ** rng.uniform(-1, 1, count)
     brightness = rng.uniform(-views.brightness, views.brightness, count)
-    crops = crops.clamp(1e-3, 1.0) ** _column(gamma)
+    crops = crops.clamp(1e-3, 1.0) ** column(gamma)
     middle = crops.mean((1, 2, 3), keepdim=True)
-    crops = (crops - middle) * _column(contrast) + middle + _column(brightness)
+    crops = (crops - middle) * column(contrast) + middle + column(brightness)
     if views.colour:
         tint = rng.uniform(1 - views.colour, 1 + views.colour, (count, 3, 1, 1)).astype(np.float32)
         crops = crops * torch.from_numpy(tint)
     crops = _blurred(crops, views.blur * crops.shape[-1], rng)
     if views.noise:
         grain = rng.standard_normal((count, 1, *crops.shape[2:]), dtype=np.float32)
-        crops = crops + _column(rng.uniform(0, views.noise, count)) * torch.from_numpy(grain)
+        crops = crops + column(rng.uniform(0, views.noise, count)) * torch.from_numpy(grain)
     return crops.clamp(0.0, 1.0)
 
 
@@ -109,7 +110,3 @@ def _blurred(crops: Tensor, sigma: float, rng: np.random.Generator) -> Tensor:
     rows = F.conv2d(padded, weight[:, None, None, :], groups=len(weight))
     blurred = F.conv2d(rows, weight[:, None, :, None], groups=len(weight))
     return crops.index_copy(0, index, blurred.reshape(len(chosen), channels, *blurred.shape[2:]))
-
-
-def _column(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))[:, None, None, None]

@@ -17,7 +17,7 @@ that is what a schedule can know without running each stage alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -147,7 +147,8 @@ class Schedule:
         """
         from neurosym.learning.train import train  # torch only when it runs
 
-        found = _known(out / "contributions.json")
+        file = out / "contributions.json"
+        known, found = _known(file), list[Contribution]()
         initial, weights = "", self._pretrained(out, tell)
         for stage, config in zip(self.config.stages, self.stages, strict=True):
             folder = out / stage.name
@@ -160,12 +161,11 @@ class Schedule:
             if done < steps:
                 train(run, folder, done > 0, _teller(tell, stage.name))
             initial = str(folder.resolve())
-            if stage.name not in found:
-                found[stage.name] = self._contribution(stage.name, folder, found)
-                write_text_atomically(
-                    out / "contributions.json", json.dumps([asdict(c) for c in found.values()], indent=1) + "\n"
-                )
-        return list(found.values())
+            before = found[-1] if found else None
+            own = known.get(stage.name)
+            found.append(own if own is not None and done == steps else self._contribution(stage.name, folder, before))
+            write_text_atomically(file, json.dumps([asdict(c) for c in found], indent=1) + "\n")
+        return found
 
     def _pretrained(self, out: Path, tell: Tell | None) -> Path | None:
         if self.pretrain is None:
@@ -178,13 +178,12 @@ class Schedule:
             pretrain(self.pretrain, out / PRETRAIN, resume, _teller(tell, PRETRAIN))
         return weights
 
-    def _contribution(self, stage: str, folder: Path, before: Mapping[str, Contribution]) -> Contribution:
+    def _contribution(self, stage: str, folder: Path, last: Contribution | None) -> Contribution:
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         seconds = round(sum(line["seconds"] for line in lines), 1)
         if not self.config.validate_on:
             return Contribution(stage, None, None, None, None, len(lines), seconds)
         ap, ap50 = (round(score, 4) for score in _scores(folder, self.config.validate_on))
-        last = list(before.values())[-1] if before else None
         gain = None if last is None or last.ap is None else round(ap - last.ap, 4)
         gain50 = None if last is None or last.ap50 is None else round(ap50 - last.ap50, 4)
         return Contribution(stage, ap, ap50, gain, gain50, len(lines), seconds)

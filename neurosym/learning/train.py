@@ -45,6 +45,7 @@ from neurosym.learning.class_thresholds import ClassThresholds
 from neurosym.learning.comatch_regions import LabelledRegions, region_comatch
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.guidance import Guidance
+from neurosym.learning.optimisation import cosine_rate, pick_device, update_average
 from neurosym.learning.runfolder import copy_of
 from neurosym.learning.sampling import image_order
 from neurosym.learning.teacher import Lesson, Reliability, Teacher, lessons
@@ -95,27 +96,15 @@ def open_trainer(config: TrainConfig, out: Path, most: int | None = None) -> Tra
     names = class_names(config.data, images, knowledge)
     if most is None:
         check_supervision(config, names, knowledge, images, unlabelled)
-    return Trainer(config, names, knowledge, images[:most], unlabelled[:most], out)
-
-
-def pick_device(config: TrainConfig) -> torch.device:
-    """The config's device; "auto" is the GPU if there is one. Also sets the number of CPU threads."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda was asked for, but torch sees no GPU; use device: auto or cpu")
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
+    else:
+        images, unlabelled = images[:most], unlabelled[:most]
+    return Trainer(config, names, knowledge, images, unlabelled, out)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then a cosine down to 1% of the peak."""
+    """That of a step, from 0 (see `cosine_rate`)."""
     optim = config.train
-    if step < optim.warmup_steps:
-        return optim.lr * (step + 1) / optim.warmup_steps
-    share = (step - optim.warmup_steps) / max(1, optim.steps - optim.warmup_steps)
-    return optim.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+    return cosine_rate(optim.lr, step, optim.steps, optim.warmup_steps)
 
 
 @dataclass
@@ -305,7 +294,7 @@ class Trainer:
         if not math.isfinite(float(norm)):
             raise TrainingError(f"step {self.step + 1}: the gradient is not finite; lower train.lr")
         self.optimizer.step()
-        self._update_average()
+        update_average(self.average, self.model.state_dict(), self.step, optim.ema)
         terms = {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}
         if self.model.inexact is not None and self.model.inexact.head is not None:
             noise = self.model.inexact.noise
@@ -369,16 +358,6 @@ class Trainer:
         chosen = batch_indices(len(self.unlabelled), settings.unlabelled_batch, self.step, self.config.seed + 1)
         images, _ = make_batch([self.unlabelled[i] for i in chosen], self.names, self.device, rng)
         return self.model.propose(images)
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.config.train.ema, (1 + self.step) / (10 + self.step))
-        for key, value in self.model.state_dict().items():
-            if key in self.average:
-                if value.is_floating_point():
-                    self.average[key].lerp_(value, 1 - decay)
-                else:
-                    self.average[key].copy_(value)
 
     def _save(self) -> None:
         state = Checkpoint(

@@ -28,7 +28,7 @@ def weak_view(films: UInt8[Tensor, "film height width"], rng: np.random.Generato
     count = len(films)
     pixels = films[:, None].float() / 255.0
     move = {"scale": rng.uniform(-0.05, 0.05, count), "shift": rng.uniform(-0.04, 0.04, (count, 2))}
-    pixels = moved(pixels, move) + _column(rng.uniform(-0.05, 0.05, count))
+    pixels = moved(pixels, move) + column(rng.uniform(-0.05, 0.05, count))
     return _three(pixels)
 
 
@@ -52,15 +52,15 @@ def strong_view(films: UInt8[Tensor, "film height width"], rng: np.random.Genera
         "shift": 0.12 * does["shift"][:, None] * rng.uniform(-1.0, 1.0, (count, 2)),
     }
     pixels = moved(films[:, None].float() / 255.0, move)
-    pixels = pixels.clamp(1e-3, 1.0) ** _column(1.7 ** strength["gamma"])
+    pixels = pixels.clamp(1e-3, 1.0) ** column(1.7 ** strength["gamma"])
     middle = pixels.mean((2, 3), keepdim=True)
-    pixels = (pixels - middle) * _column(1.6 ** strength["contrast"]) + middle
-    pixels = pixels + 0.2 * _column(strength["brightness"])
+    pixels = (pixels - middle) * column(1.6 ** strength["contrast"]) + middle
+    pixels = pixels + 0.2 * column(strength["brightness"])
     smooth = _blurred(pixels)
-    pixels = pixels + _column(np.abs(strength["blur"])) * (smooth - pixels)
-    pixels = pixels + 1.5 * _column(np.abs(strength["sharpen"])) * (pixels - _blurred(pixels))
+    pixels = pixels + column(np.abs(strength["blur"])) * (smooth - pixels)
+    pixels = pixels + 1.5 * column(np.abs(strength["sharpen"])) * (pixels - _blurred(pixels))
     noise = torch.from_numpy(rng.standard_normal(tuple(pixels.shape), dtype=np.float32)).to(pixels)
-    pixels = pixels + 0.06 * _column(np.abs(strength["grain"])).to(pixels) * noise
+    pixels = pixels + 0.06 * column(np.abs(strength["grain"])).to(pixels) * noise
     return _three(_cut(pixels, rng))
 
 
@@ -84,7 +84,8 @@ def moved(pixels: Float[Tensor, "film 1 side side"], move: dict[str, np.ndarray]
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
-def _column(values: np.ndarray) -> Tensor:
+def column(values: np.ndarray) -> Float[Tensor, "film 1 1 1"]:
+    """A number of each film, to go with a batch of films."""
     return torch.from_numpy(values.astype(np.float32))[:, None, None, None]
 
 

@@ -109,24 +109,21 @@ class NoiseModel(nn.Module):
         self,
         residual: Float[Tensor, "box 4"],
         variance: Float[Tensor, "box 4"],
-        size: Float[Tensor, "box 2"] | None = None,
+        size: Float[Tensor, "box 2"],
         whole: Bool[Tensor, "box 2"] | None = None,
         labels: Int[Tensor, " box"] | None = None,
     ) -> None:
-        """Take the residuals a − v and the votes' variances of some annotations.
+        """Take the residuals a − v, the votes' variances and the annotated log-sizes of some annotations.
 
-        For the bias also their log-sizes, and on which axes they are whole: not cut off by the image's border. `labels` count
-        from 1; without them all are of the first class.
+        `whole` says on which axes they are not cut off by the image's border, all if it is left out; `labels` count from 1,
+        without them all are of the first class.
         """
         if not len(residual):
             return
         keep = math.exp(-len(residual) / self.memory)
         square = torch.minimum(residual.square(), OUTLIER * self.residual)
-        if size is not None:
-            ones = torch.ones_like(size)
-            self._take_third(
-                residual[:, 2:], square[:, :2], variance[:, :2], size, ones if whole is None else whole.float()
-            )
+        there = torch.ones_like(size) if whole is None else whole.float()
+        self._take_third(residual[:, 2:], square[:, :2], variance[:, :2], size, there)
         self._take_classes(residual, variance, torch.ones_like(residual[:, 0]).long() if labels is None else labels)
         self.residual.mul_(keep).add_((1 - keep) * square.mean(0))
         self.votes.mul_(keep).add_((1 - keep) * variance.mean(0))

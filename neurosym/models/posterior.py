@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 from torch.quasirandom import SobolEngine
 
 from neurosym.models.annotation_noise import NoiseModel
@@ -66,7 +67,7 @@ def posterior(
         labels: their classes, from 1; without them all are of the first.
     """
     annotated, said, said_variance = _numbers(boxes, votes, sides)
-    bias = torch.cat([torch.zeros(2), noise.bias.cpu().expand(2)]).to(boxes)
+    bias = F.pad(noise.bias.to(boxes).expand(2), (2, 0))
     annotated, said = annotated - bias, said - bias
     said_variance = (
         said_variance * noise.excess.to(boxes)[torch.zeros_like(boxes[:, 0]).long() if labels is None else labels - 1]

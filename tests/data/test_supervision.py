@@ -317,3 +317,21 @@ def test_unknown_classes_and_places_of_a_coco_file_are_reported_together(
     message = str(caught.value)
     assert "unknown class 'opasity'; did you mean 'opacity'" in message
     assert "location 'left_lunk' is no region that the ontology knows; did you mean 'left_lung'" in message
+
+
+def test_a_part_of_joined_films_is_the_same_films_and_reads_none_of_them() -> None:
+    class Counted(list[str]):
+        read = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            if not isinstance(index, slice):
+                Counted.read += 1
+            found = super().__getitem__(index)
+            return Counted(found) if isinstance(index, slice) else found
+
+    films = Joined([Counted("abc"), Counted("de"), Counted("fghi")])
+    parts = {(a, b): films[a:b] for a in (0, 1, 3, 4, 8) for b in (0, 2, 4, 6, 9, None)}
+    assert Counted.read == 0
+    for (a, b), part in parts.items():
+        assert list(part) == list("abcdefghi"[a:b])
+    assert list(films[::-2]) == list("abcdefghi"[::-2])
