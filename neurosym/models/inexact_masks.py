@@ -1,6 +1,7 @@
 """Training a segmenter on coarse masks: pixels get a posterior in the place of a label, some are ignored, some made harder.
 
-    image, coarse masks → rings and their π (`mask_border`) → posterior of each pixel → targets of cross-entropy and dice,
+    image, coarse masks → polygons of few corners are rounded (`few_corners`), of the others:
+    rings and their π (`mask_border`) → posterior of each pixel → targets of cross-entropy and dice,
     positives unlike their class are ignored (`positives`), what was ignored becomes the adversary's filler (`adversary`)
 
 What kind of coarseness it is (too wide, of few corners, a stroke) is not given and not asked. With d the signed distance of
@@ -23,7 +24,7 @@ pixels that the annotation of a class and the posterior call its own, those of l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,7 @@ from torch.nn import functional as F
 from neurosym.models.adversary import adversarial_loss
 from neurosym.models.centroids import CentroidBank
 from neurosym.models.config import InexactConfig
+from neurosym.models.few_corners import mended_polygon
 from neurosym.models.mask_border import FARTHEST, BorderModel, rings_of, signed_distance
 from neurosym.models.positives import kept_positives
 from neurosym.models.scene import UNKNOWN, Target
@@ -112,11 +114,23 @@ class InexactMasks(nn.Module):
     def _posterior(
         self, image: Tensor, target: Target, marks: Tensor
     ) -> tuple[Float[Tensor, "class height width"], Bool[Tensor, "class height width"]]:
-        """q of one image, and which pixels stay unknown; the annotation itself before `start`, or if there is no posterior."""
+        """q of one image, and which pixels stay unknown.
+
+        Before `start`, and without a posterior, q is the annotation itself; polygons are mended from the first step on.
+        """
         found, open_ = (marks == 1).to(image.dtype), marks == UNKNOWN
+        if not self.config.posterior:
+            return found, open_
         for c in sorted({int(label) - 1 for label in target["labels"]}):
-            where = region_distance(target["masks"][target["labels"] == c + 1])
-            if where is None or not self.config.posterior:
+            masks = target["masks"][target["labels"] == c + 1]
+            polygons = {n: polygon for n, mask in enumerate(masks) if (polygon := mended_polygon(mask)) is not None}
+            others = [mask for n, mask in enumerate(masks) if n not in polygons]
+            drawn = [polygon.to(image.dtype) for polygon in polygons.values()]
+            if drawn:
+                shown = torch.stack([*drawn, *((mask == 1).to(image.dtype) for mask in others)])
+                found[c] = torch.where(open_[c], found[c], shown.amax(0))
+            where = region_distance(others)
+            if where is None:
                 continue
             distance, radius = where
             rings = rings_of(distance)
@@ -125,7 +139,7 @@ class InexactMasks(nn.Module):
                 continue
             q, variance = self._mended(c, image, distance, radius)
             self.border.judge(c, rings, q, variance)
-            found[c] = torch.where(open_[c], found[c], q)
+            found[c] = torch.where(open_[c], found[c], torch.stack([q, *drawn]).amax(0))
         return found, open_
 
     def _mended(
@@ -222,7 +236,9 @@ def combined(
     return torch.sigmoid(prior.logit() + log_odds)
 
 
-def region_distance(masks: UInt8[Tensor, "object height width"]) -> tuple[Float[Tensor, "height width"], float] | None:
+def region_distance(
+    masks: Iterable[UInt8[Tensor, "height width"]],
+) -> tuple[Float[Tensor, "height width"], float] | None:
     """Signed distance to the nearest of a class's regions, each in its own radii, and their mean radius; None without any."""
     found = [f for f in map(signed_distance, masks) if f is not None]
     if not found:
