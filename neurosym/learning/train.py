@@ -36,9 +36,9 @@ from neurosym.knowledge.similarity import class_similarity
 from neurosym.learning.batches import annotated_sizes, batch_indices, make_batch, require_masks
 from neurosym.learning.checkpoint import (
     Checkpoint,
+    begin_from,
     latest_checkpoint,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
 )
 from neurosym.learning.class_thresholds import ClassThresholds
@@ -132,6 +132,8 @@ class Trainer:
         self.model.shows_scenes = self.guidance.looks_at_scenes or self.weak is not None
         if self.model.uses_masks:
             require_masks(self.images, self.names, 32 if self.weak is None else len(self.images))
+        if self.config.initial:  # what is measured below is of this run's own data
+            self._begin_from(self.config.base / self.config.initial)
         if self.model.inexact is not None:
             # images are scaled to the shorter side; 4:3 is as good a guess of the other as any
             side = model.image_size * (4 / 3) ** 0.5
@@ -139,8 +141,6 @@ class Trainer:
             self.model.inexact.measure(boxes, labels, areas, side)
             if self.config.rules_are_witnesses:
                 self.model.inexact.witness = RuleWitness(self.guidance.constraints, self.config.constraints.temperature)
-        if self.config.initial:
-            self._begin_from(self.config.base / self.config.initial)
         if model.classification.ontology > 0:
             relate_classes(self.model, class_similarity(self.knowledge.ontology, self.names))
         optim = self.config.train
@@ -157,11 +157,13 @@ class Trainer:
         self.step = 0
 
     def _begin_from(self, run: Path) -> None:
-        """Start from another run's averaged weights."""
+        """Start from another run's averaged weights; what serves training alone may differ (see `begin_from`)."""
         checkpoint = latest_checkpoint(run / "checkpoints")
         if checkpoint is None:
             raise ConfigError(f"initial: {short_path(run)} holds no checkpoint; name a run folder that was trained")
-        load_weights(checkpoint, self.model)
+        anew = begin_from(checkpoint, self.model)
+        if anew:
+            log.info("starts from %s; not taken over, but learned anew: %s", short_path(run), ", ".join(anew))
 
     def _tell_constraints(self) -> None:
         """Say how many rules constrain this detector, and write down which do not, and why."""
