@@ -29,6 +29,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from neurosym.data.config import class_names, open_split
+from neurosym.data.degrade import DegradedSamples
+from neurosym.data.unread import unread
 from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
@@ -59,6 +61,8 @@ from neurosym.records import Run, Sample
 log = logging.getLogger(__name__)
 _MAY_CHANGE: Final = frozenset({"train", "device", "threads", "base"})
 """Settings that a resumed run may have changed; of `train`, only the number of steps and checkpoints."""
+_COUNTED: Final = 1000
+"""Images whose worse annotations are counted at the start; coarse masks take milliseconds each."""
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each step with (steps done, steps in all, loss terms)."""
 
@@ -96,9 +100,23 @@ def open_trainer(config: TrainConfig, out: Path, most: int | None = None) -> Tra
     names = class_names(config.data, images, knowledge)
     if most is None:
         check_supervision(config, names, knowledge, images, unlabelled)
+        _tell_degraded(images)
     else:
         images, unlabelled = images[:most], unlabelled[:most]
     return Trainer(config, names, knowledge, images, unlabelled, out)
+
+
+def _tell_degraded(images: Sequence[Sample]) -> None:
+    """Say what was done to the annotations, if the config makes them worse."""
+    shown = unread(images)
+    if not isinstance(shown, DegradedSamples):
+        return
+    told = shown.counts(_COUNTED)
+    where = "" if len(shown) <= _COUNTED else f" on the first {_COUNTED} of {len(shown)} images"
+    log.info(
+        "annotations of the train split: %d of %d changed%s (%d relabelled), %d dropped, %d emptied and so left as they were",
+        *(told["changed"], told["annotations"], where, told["relabelled"], told["dropped"], told["reverted"]),
+    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
