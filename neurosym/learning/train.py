@@ -47,6 +47,7 @@ from neurosym.learning.class_thresholds import ClassThresholds
 from neurosym.learning.comatch_regions import LabelledRegions, region_comatch
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.guidance import Guidance
+from neurosym.learning.idle_settings import idle_settings
 from neurosym.learning.optimisation import cosine_rate, pick_device, update_average
 from neurosym.learning.runfolder import copy_of
 from neurosym.learning.sampling import image_order
@@ -101,6 +102,8 @@ def open_trainer(config: TrainConfig, out: Path, most: int | None = None) -> Tra
     if most is None:
         check_supervision(config, names, knowledge, images, unlabelled)
         _tell_degraded(images)
+        for problem in idle_settings(config):
+            log.warning("%s", problem)
     else:
         images, unlabelled = images[:most], unlabelled[:most]
     return Trainer(config, names, knowledge, images, unlabelled, out)
