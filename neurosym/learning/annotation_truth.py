@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +112,14 @@ def truth_of_split(run: OpenRun, split: str, samples: Sequence[Sample]) -> Truth
 def truth_of_file(run: OpenRun, file: Path, categories: Sequence[str] | None = None) -> Truth | None:
     """For scoring only: the truth in a COCO file that `neurosym data degrade` wrote, None in others.
 
-    Names are ontology classes, as in the annotations that training sees.
+    Names are ontology classes, as in the annotations that training sees; a true category that is tied to no class (another
+    one was annotated by mistake) keeps its name, in words that no class has.
     """
     info = json.loads(file.read_text(encoding="utf-8")).get("info")
     if not (isinstance(info, dict) and "degraded" in info):
         return None
-    name = run.knowledge.class_of_category
+    ties = run.knowledge.ontology.categories
     return {
-        image_id: [Annotation(name(a.name, str(file)), a.box, a.mask, a.iscrowd) for a in group]
+        image_id: [replace(a, name=ties.get(a.name, f"category {a.name!r}")) for a in group]
         for image_id, group in read_truth(file, categories).items()
     }

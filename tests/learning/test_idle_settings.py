@@ -111,7 +111,10 @@ def test_what_is_said_to_have_no_effect_has_none(kind: str, on: dict[str, object
 
 @pytest.mark.parametrize(
     ("kind", "names"),
-    [("faster_rcnn", ("centroids", "weigh", "votes", "start")), ("fpn_segmenter", ("centroids", "start", "strictness"))],
+    [
+        ("faster_rcnn", ("centroids", "weigh", "votes", "start")),
+        ("fpn_segmenter", ("centroids", "start", "strictness")),
+    ],
 )
 def test_what_has_what_it_needs_has_an_effect(kind: str, names: tuple[str, ...]) -> None:
     on = {"posterior": True, "filter": True, "start": 0}
