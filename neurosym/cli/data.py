@@ -140,3 +140,5 @@ def _show_quality_scores(scores: dict[str, Any]) -> None:
     output.print(f"against the truth: calibration error {scores['error']:.3f}, rank correlation {rank}")
     suggested = "" if scores["suggested_iou"] is None else f", of the suggested ones {scores['suggested_iou']:.3f}"
     output.print(f"mean IoU of the annotated boxes with the true ones {scores['annotated_iou']:.3f}{suggested}")
+    if scores["mask_iou"] is not None:
+        output.print(f"mean IoU of the judged masks with the true ones {scores['mask_iou']:.3f}")
