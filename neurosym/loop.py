@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from neurosym.data.coco import load_coco
+from neurosym.data.coco import known_categories, load_coco
 from neurosym.data.images import IMAGE_SUFFIXES, annotated_scene, read_image
 from neurosym.errors import ConfigError, DataError, InductionError, Problem, did_you_mean, short_path
 from neurosym.induction import InductionConfig, induce
@@ -49,6 +49,13 @@ Advance = Callable[[int, int, str], None]
 
 def _quiet(done: int, total: int, note: str) -> None:
     """Show no progress."""
+
+
+def _counted(annotations: Mapping[str, int]) -> str:
+    """How many annotations there are of each category, in words; of the ten most frequent ones, if there are more."""
+    most = sorted(annotations.items(), key=lambda pair: (-pair[1], pair[0]))
+    rest = sum(count for _, count in most[10:])
+    return ", ".join(f"{count} of {name}" for name, count in most[:10]) + (f", {rest} of others" if rest else "")
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,9 @@ class Stages:
 
         Raises:
             ConfigError: boxes are to be suggested by a run that refines none. DataError: there is no annotation to judge.
+
+        Of a given file, annotations of categories that the run does not learn are left out: ``left_out`` in the result says how
+        many of each.
         """
         from neurosym.learning.annotation_quality import annotation_quality
 
@@ -243,7 +253,7 @@ class Stages:
         if suggest is not None and not refines:
             cure = "train with model.inexact.posterior: true"
             raise ConfigError(Problem("--suggest: the run refines no boxes", short_path(self.run.path), cure=cure))
-        images, truth = self._annotated(given)
+        images, truth, left_out = self._annotated(given)
         scenes = self.scenes(images) if given is None else self.predict(images)
         found = annotation_quality(
             self.run, self.split, images, scenes, progress=lambda done, total: self.advance(done, total, "judged")
@@ -254,6 +264,7 @@ class Stages:
         ranked = sorted(found, key=lambda q: (q.estimate, q.image_id, q.index))
         scores = None if truth is None else score_quality(found, truth)
         result = self._origin() | {"annotations": len(found), "scores": None if scores is None else scores.as_dict()}
+        result["left_out"] = left_out
         if suggest is not None:
             if all(q.suggested is None for q in found):
                 message = (
@@ -270,13 +281,22 @@ class Stages:
         write_quality_page(out, title, ranked[:top], lambda i: images[place[i]], by_id, len(found), scores)
         return result | {"report": str(out), "worst": [q.as_dict() for q in ranked[:top]]}
 
-    def _annotated(self, given: tuple[Path, Path] | None) -> tuple[Sequence[Sample], Truth | None]:
-        """The images to judge, and the truth about them where there is one, which is for scoring only."""
+    def _annotated(self, given: tuple[Path, Path] | None) -> tuple[Sequence[Sample], Truth | None, dict[str, int]]:
+        """The images to judge, the truth about them where there is one, which is for scoring only; and how many annotations
+        of each category are left out, because the run does not learn it."""
         if given is None:
             images = self.run.images(self.split)
-            return images, truth_of_split(self.run, self.split, images)
+            return images, truth_of_split(self.run, self.split, images), {}
+        file, folder = given
         knowledge, bad_boxes = self.run.knowledge, self.run.config.data.bad_boxes
-        return load_coco(*given, knowledge, bad_boxes=bad_boxes), truth_of_file(self.run, given[0])
+        known, left_out = known_categories(file, knowledge, self.run.names)
+        found = load_coco(file, folder, knowledge, known, bad_boxes, labelled=False)
+        if not any(entry.annotations for entry in found.entries):
+            others = f"; annotated are {_counted(left_out)}" if left_out else ""
+            message = f"nothing is annotated that the run learns ({', '.join(self.run.names)}){others}"
+            cure = "give a file of its classes, or tie a category to one of them (ns:category in the ontology)"
+            raise DataError(Problem(message, short_path(file), cure=cure))
+        return found, truth_of_file(self.run, file, known), left_out
 
     def _categories(self) -> dict[str, str]:
         """What each class of the run is called in its data."""

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
+from rich.console import Console
 from typer.testing import CliRunner
 
 from neurosym.cli import app
+from neurosym.cli import data as data_cli
 from neurosym.data.coco import load_coco
 from neurosym.data.degrade import degradation
 from neurosym.data.degrade_files import degrade_file
@@ -123,8 +125,76 @@ def test_annotations_of_no_class_of_the_run_are_an_error(
         data["annotations"] = [a | {"category_id": effusion} for a in data["annotations"][:1]]
 
     source, images = coco_folder(1, only_effusions)
-    with pytest.raises(DataError, match="nothing is annotated on the images of file-annotations that the run knows"):
+    source = source.rename(tmp_path / "effusions.json")
+    expected = (
+        r"effusions\.json: nothing is annotated that the run learns \(left_lung, right_lung, heart, ground_glass_opacity\); "
+        r"annotated are 1 of pleural_effusion; give a file of its classes"
+    )
+    with pytest.raises(DataError, match=expected):
         invoke(run, "--annotations", source, "--images", images)
+    assert not (run / "scenes-file-effusions.json").exists(), "nothing is predicted in vain"
+
+
+def test_categories_that_the_run_does_not_learn_are_left_out_and_counted(
+    run: Path, coco_folder: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    def with_tubes(data: dict) -> None:  # type: ignore[type-arg]
+        data["categories"].append({"id": 99, "name": "[tube]"})  # tied to no class
+        first = data["annotations"][0]
+        tubes = [first | {"id": 1000 + n, "category_id": 99, "bbox": [500, 0, 10, 10]} for n in range(3)]
+        effusion = first | {"id": 2000, "category_id": 7}  # tied to a class, but not learned
+        data["annotations"] = [tubes[0], *data["annotations"], *tubes[1:], effusion]
+
+    words = ("--out", tmp_path / "page.html", "--top", 1000)
+    source, images = coco_folder(2, with_tubes)
+    whole = len(json.loads(source.read_text())["annotations"])
+    given = ("--annotations", source, "--images", images, *words)
+    told = json.loads(invoke(run, *given, "--json"))
+    assert told["left_out"].pop("[tube]") == 3
+    assert set(told["left_out"]) <= {"pleural_effusion", "nodule", "consolidation"}
+    assert told["left_out"]["pleural_effusion"] >= 1
+    assert "[tube] (3)" in invoke(run, *given)
+    clean, _ = coco_folder(2)
+    only = json.loads(invoke(run, "--annotations", clean, "--images", images, *words, "--json"))
+    assert only["worst"] == told["worst"]
+    assert told["annotations"] + sum(told["left_out"].values()) + 3 == whole
+    assert json.loads(invoke(run, "--json"))["left_out"] == {}
+
+
+def test_what_is_truly_of_a_category_without_a_class_counts_as_a_wrong_class(
+    run: Path, coco_folder: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    def one_heart_was_a_tube(data: dict) -> None:  # type: ignore[type-arg]
+        data["categories"].append({"id": 99, "name": "tube"})
+
+    source, images = coco_folder(1, one_heart_was_a_tube)
+    noisy = tmp_path / "noisy.json"
+    degrade_file(source, noisy, degradation("uniform", 0.0))
+    value = json.loads(noisy.read_text())
+    wrong = next(a for a in value["annotations"] if a["category_id"] == 3)
+    wrong["true_category_id"] = 99
+    noisy.write_text(json.dumps(value))
+    told = json.loads(invoke(run, "--annotations", noisy, "--images", images, "--out", tmp_path / "q.html", "--json"))
+    true = [b["truth"] * b["count"] for b in told["scores"]["bins"]]
+    assert sum(true) == pytest.approx(told["annotations"] - 1)  # boxes are exact, one class is not
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_reasons_take_what_is_left_of_the_terminal_and_no_word_of_them_is_cut(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data_cli, "output", Console(width=width))
+    image, reason = "a_study_of_the_[chest]_" + "0123456789" * 5, "rule `lungs_apart` violated: they must not overlap"
+    one = {"estimate": 0.5, "image_id": image, "index": 12, "name": "ground_glass_opacity", "reasons": [reason] * 4}
+    data_cli._show_worst({"worst": [one, one | {"reasons": []}], "annotations": 7})
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= width for line in lines)
+    rows = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
+    first = rows[: next(i for i, row in enumerate(rows) if row[0] == "2")]
+    assert " ".join(row[3] for row in first).split() == ("; ".join([reason] * 4)).split()
+    assert "".join(row[2] for row in first).replace(" ", "") == f"ground_glass_opacity{image},no.12"
+    assert max(len(row[3]) for row in rows) > 0.3 * width
+    assert rows[len(first)][3] == "nothing"
 
 
 # --- page, pictures, suggestions ----------------------------------------------------------------------------------------

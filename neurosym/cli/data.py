@@ -110,6 +110,11 @@ def quality(
         print_json(result)
         return
     _show_worst(result)
+    if result["left_out"]:
+        told = ", ".join(f"{name} ({count})" for name, count in result["left_out"].items())
+        count = sum(result["left_out"].values())
+        message = f"{count} annotations of categories that the run does not learn were left out: {escaped(told)}"
+        output.print(message, soft_wrap=True, highlight=False)
     if result["scores"]:
         _show_quality_scores(result["scores"])
     if suggest is not None:
@@ -118,12 +123,14 @@ def quality(
 
 
 def _show_worst(result: dict[str, Any]) -> None:
+    """A table; what speaks against an annotation takes what is left of the terminal's width, long names are folded."""
     title = f"the worst {len(result['worst'])} of {result['annotations']} annotations"
-    table = Table("", "estimate", "image", "no.", "class", "what speaks against it", title=title)
+    table = Table("", "estimate", title=title)
+    table.add_column("annotation", overflow="fold", max_width=max(12, output.width // 3))
+    table.add_column("what speaks against it", overflow="fold")
     for rank, q in enumerate(result["worst"], 1):
-        why = "; ".join(q["reasons"]) or "nothing"
-        shown = (str(rank), f"{q['estimate']:.2f}", q["image_id"], str(q["index"]), q["name"], why)
-        table.add_row(*map(escaped, shown))
+        which = f"{q['name']}\n{q['image_id']}, no. {q['index']}"
+        table.add_row(*map(escaped, (str(rank), f"{q['estimate']:.2f}", which, "; ".join(q["reasons"]) or "nothing")))
     output.print(table)
 
 
@@ -133,3 +140,5 @@ def _show_quality_scores(scores: dict[str, Any]) -> None:
     output.print(f"against the truth: calibration error {scores['error']:.3f}, rank correlation {rank}")
     suggested = "" if scores["suggested_iou"] is None else f", of the suggested ones {scores['suggested_iou']:.3f}"
     output.print(f"mean IoU of the annotated boxes with the true ones {scores['annotated_iou']:.3f}{suggested}")
+    if scores["mask_iou"] is not None:
+        output.print(f"mean IoU of the judged masks with the true ones {scores['mask_iou']:.3f}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,28 @@ def _classes(data: CocoFile, knowledge: Knowledge, categories: Sequence[str] | N
             cure = did_you_mean(category, there, shown)
             raise DataError(Problem(f"the file has no category {category!r}", shown, cure=cure))
     return {c: knowledge.class_of_category(c, shown) for c in wanted}
+
+
+def known_categories(
+    path: Path, knowledge: Knowledge, classes: Collection[str]
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The categories of a COCO file that are tied to one of these classes, and how many annotations each other one has.
+
+    Categories that are tied to no class at all are among the others; those without annotations are not told.
+
+    Raises:
+        DataError: missing file, not COCO.
+    """
+    require_file(path, "annotation file")
+    data = read_coco(path, short_path(path))[1]
+    ties = knowledge.ontology.categories
+    known = [c.name for c in data.categories if ties.get(c.name) in classes]
+    name_of = {c.id: c.name for c in data.categories}
+    # an unknown id is no category that could be left out: reading the annotations reports it
+    others = Counter(name_of[a.category_id] for a in data.annotations if a.category_id in name_of)
+    for category in known:
+        others.pop(category, None)
+    return tuple(dict.fromkeys(known)), dict(sorted(others.items()))
 
 
 def checked_annotations(

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
-from neurosym.data.degrade_draws import Degradation, Degraded, annotator_of, degradation, degrade_annotations, point_of
+from neurosym.data.degrade_draws import (
+    Degradation,
+    Degraded,
+    annotator_of,
+    count_changes,
+    degradation,
+    degrade_annotations,
+    point_of,
+)
 from neurosym.data.images import ImageSet
 from neurosym.errors import ConfigError, DataError, Problem, did_you_mean
 from neurosym.records import Annotation, Sample
@@ -57,6 +65,13 @@ class DegradedSamples(Sequence[Sample]):
             attributes["annotator"] = annotator_of(sample.image_id, self.noise)
         return replace(sample, annotations=shown, attributes=attributes)
 
+    def over(self, source: Sequence[Sample]) -> DegradedSamples:
+        """The same annotations over the same films read in another way, e.g. without their pixels."""
+        other = object.__new__(DegradedSamples)
+        other.__dict__.update(self.__dict__)
+        other.source = source
+        return other
+
     def truth(self, index: int) -> tuple[Annotation, ...]:
         """For scoring only: what sample `index` would show, annotation by annotation, had nothing been done to it."""
         return tuple(d.truth for d in self._degraded(index) if d.shown is not None)
@@ -68,6 +83,14 @@ class DegradedSamples(Sequence[Sample]):
     def reverted(self, index: int) -> tuple[Annotation, ...]:
         """The annotations whose boxes were emptied, and so were left as they are."""
         return tuple(d.truth for d in self._degraded(index) if d.reverted)
+
+    def counts(self, most: int | None = None) -> dict[str, int]:
+        """How many annotations of the first `most` samples (all by default) there are, were changed, and so on.
+
+        See `count_changes`; images are not read where the source knows what is annotated without.
+        """
+        first = range(len(self) if most is None else min(most, len(self)))
+        return count_changes(d for i in first for d in self._degraded(i))
 
     def image_id(self, index: int) -> str:
         """The image's id, without reading the image where that is possible."""

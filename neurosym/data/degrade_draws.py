@@ -17,7 +17,7 @@ alone. What becomes of whole samples and files is in `neurosym.data.degrade` and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
@@ -92,6 +92,18 @@ class Degraded:
     truth: Annotation
     shown: Annotation | None
     reverted: bool = False
+
+
+def count_changes(done: Iterable[Degraded]) -> dict[str, int]:
+    """How many annotations there were, and how many of them were changed, relabelled (which is a change), dropped, reverted."""
+    found = list(done)
+    return {
+        "annotations": len(found),
+        "changed": sum(d.shown is not None and d.shown != d.truth for d in found),
+        "relabelled": sum(d.shown is not None and d.shown.name != d.truth.name for d in found),
+        "dropped": sum(d.shown is None for d in found),
+        "reverted": sum(d.reverted for d in found),
+    }
 
 
 # --- the draws --------------------------------------------------------------------------------------------------------

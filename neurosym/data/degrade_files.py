@@ -18,7 +18,15 @@ from faster_coco_eval.core import mask as mask_api
 
 from neurosym.data.coco import CocoFile, checked_annotations, mask_code, read_coco
 from neurosym.data.degrade import DegradedSamples, check_names, require_a_mask
-from neurosym.data.degrade_draws import Degradation, Degraded, annotator_of, bias_of, degrade_annotations, point_of
+from neurosym.data.degrade_draws import (
+    Degradation,
+    Degraded,
+    annotator_of,
+    bias_of,
+    count_changes,
+    degrade_annotations,
+    point_of,
+)
 from neurosym.data.images import BadBoxes, BoxChecker, image_id_of, require_file
 from neurosym.errors import ConfigError, DataError, Problem, did_you_mean, short_path
 from neurosym.knowledge.files import write_text_atomically
@@ -116,11 +124,7 @@ def _counts(done: dict[int, Degraded], entries: dict[int, dict[str, Any]]) -> di
     kept = [k for k in sorted(done) if done[k].shown is not None and not done[k].truth.iscrowd]
     boxes = np.array([[(e := entries[k])["true_bbox"], e["bbox"]] for k in kept], dtype=float).reshape(-1, 2, 4)
     boxes[..., 2:] += boxes[..., :2]
-    return {
-        "annotations": len(done),
-        "changed": sum(d.shown is not None and d.shown != d.truth for d in done.values()),
-        "relabelled": sum(d.shown is not None and d.shown.name != d.truth.name for d in done.values()),
-        "dropped": sum(d.shown is None for d in done.values()),
+    return count_changes(done.values()) | {
         "reverted": [entries[k].get("id") for k in sorted(done) if done[k].reverted],
         "mean_iou": round(float(iou(boxes[:, 0], boxes[:, 1], np).mean()), 4) if kept else None,
     }

@@ -41,6 +41,11 @@ class ImageEntry:
     absent: frozenset[str] = frozenset()
     tags: tuple[tuple[str, str], ...] = ()
 
+    def sample(self, image: np.ndarray) -> Sample:
+        """The sample that it is with its image."""
+        said = (self.annotations, self.labels, self.attributes, str(self.path), self.complete, self.absent, self.tags)
+        return Sample(self.image_id, image, *said)
+
 
 class ImageSet(Sequence[Sample]):
     """Images read from disk when they are asked for; `names` are the classes that its categories are tied to."""
@@ -65,9 +70,7 @@ class ImageSet(Sequence[Sample]):
             raise DataError(
                 Problem(f"image is {found} pixels; its annotation says {entry.width}×{entry.height}", str(entry.path))
             )
-        e = entry
-        said = (e.annotations, e.labels, e.attributes, str(e.path), e.complete, e.absent, e.tags)
-        return Sample(e.image_id, image, *said)
+        return entry.sample(image)
 
     def select(self, indices: Sequence[int]) -> ImageSet:
         """Some of the images, in this order."""

@@ -32,6 +32,20 @@ def box_of(mask: np.ndarray) -> Box:
     return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
+def mask_overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
+    """The intersection over union of two masks of one image, 0 if both are empty.
+
+    Raises:
+        ValueError: they are of images of different sizes.
+
+    >>> mask_overlap(encode_mask(np.eye(3)), encode_mask(np.ones((3, 3)))) == 3 / 9
+    True
+    """
+    if list(a["size"]) != list(b["size"]):
+        raise ValueError(f"masks of {a['size']} and {b['size']} pixels are not of one image")
+    return float(mask_api.iou([as_text(a)], [as_text(b)], [0])[0, 0])
+
+
 def as_text(code: Mapping[str, Any]) -> dict[str, Any]:
     """The code with its size as plain whole numbers and its counts as text; libraries write bytes."""
     counts = code["counts"]

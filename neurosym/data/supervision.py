@@ -183,6 +183,12 @@ class SupervisedSamples(Sequence[Sample]):
         part.indices = [self.indices[i] for i in places]
         return part
 
+    def over(self, source: Sequence[Sample]) -> SupervisedSamples:
+        """The same films and kinds over the same source read in another way, e.g. without pixels."""
+        other = self.select(range(len(self)))
+        other.source = source
+        return other
+
     def kinds(self, index: int) -> Mapping[str, str]:
         """The kind of each class on a film."""
         return self._kinds[self.indices[index]]

@@ -1,13 +1,15 @@
 r"""How good an annotation is, from what is known without the truth: the values, and the one formula that joins them; no torch.
 
-An annotation's quality is the intersection over union of its box with the true box, 0 if its class is wrong. Its estimate is
-the expectation of that under opinions of equal weight, less what the rules say:
+An annotation's quality is the intersection over union of its box with the true box, 0 if its class is wrong; of its mask with
+the true mask, where it has one and the run's model has masks. Its estimate is the expectation of that under opinions of equal
+weight, less what the rules say:
 
     estimate = mean(opinions) · (1 − blame / 2)
 
     agreement   max_j s_j IoU(a, b_j) over predictions of its class: with probability s_j the object is where detection j says.
                 A lower bound of the expected IoU under the predictions, for what the others hold adds to it.
-    posterior   expected IoU with a box of the posterior (`neurosym.models.posterior`), where the run has one
+    posterior   expected IoU with a box of the posterior (`neurosym.models.posterior`), where the run has one; of a mask that a
+                segmenter judges, its IoU with the posterior's mask (`neurosym.learning.mask_quality`)
     attained    e(a) / max e(b) over b = a and the best predicted box, e the centroid map's evidence: on a map that is 1 on a
                 box and 0 elsewhere, e of that box is 1 and e(a) is near their IoU (equal if a contains the box, within .07 if
                 a is it, shifted along an axis by up to half a side), and the division takes out how blurred maps are.
@@ -34,6 +36,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from neurosym.data.masks import mask_overlap
 from neurosym.learning.calibration import overlap_of
 from neurosym.records import Annotation, Box, Detection
 
@@ -41,6 +44,8 @@ ELSEWHERE = 0.5
 """Least overlap with a prediction of another class that is told."""
 NOTICED = 0.05
 """Least relative change of a side that is told."""
+ALIKE = 0.8
+"""Overlap of masks below which it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ class QualityParts:
 class AnnotationQuality:
     """One annotation: number `index` of its sample; the posterior's box, if there is one; estimate, parts, reasons in words.
 
-    `prediction` is the one that agrees best, None if none of its class overlaps it.
+    `prediction` is the one that agrees best, None if none of its class overlaps it; `mask` is what was annotated if masks were
+    judged, and not boxes.
     """
 
     image_id: str
@@ -73,10 +79,13 @@ class AnnotationQuality:
     parts: QualityParts
     prediction: Detection | None = None
     reasons: tuple[str, ...] = ()
+    mask: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; boxes are x1, y1, x2, y2 in pixels."""
-        value = asdict(self) | {"estimate": round(self.estimate, 4), "box": _plain(self.box)}
+        """Plain values for JSON; boxes are x1, y1, x2, y2 in pixels, and `judged` says if it was the "box" or the "mask"."""
+        value = asdict(self) | {"judged": "box" if self.mask is None else "mask"}
+        del value["mask"]
+        value |= {"estimate": round(self.estimate, 4), "box": _plain(self.box)}
         value["suggested"] = None if self.suggested is None else _plain(self.suggested)
         value["parts"] = {k: None if v is None else round(v, 4) for k, v in value["parts"].items()}
         if self.prediction is not None:
@@ -90,9 +99,19 @@ def estimate_of(parts: QualityParts) -> float:
     return min(1.0, max(0.0, sum(opinions) / len(opinions) * (1.0 - parts.blame / 2.0)))
 
 
+def extent_overlap(a: Annotation | Detection, b: Annotation | Detection) -> float:
+    """The intersection over union of two objects' masks if both have one, else of their boxes."""
+    if a.mask is not None and b.mask is not None:
+        return mask_overlap(a.mask, b.mask)
+    return overlap_of(a.box, b.box)
+
+
 def best_prediction(annotation: Annotation, predictions: Sequence[Detection]) -> tuple[float, Detection | None]:
-    """max_j s_j IoU(a, b_j) over the predictions of the annotation's class, and that prediction; (0, None) if none overlaps."""
-    found = [(d.score * overlap_of(annotation.box, d.box), d) for d in predictions if d.name == annotation.name]
+    """max_j s_j IoU(a, b_j) over the predictions of the annotation's class, and that prediction; (0, None) if none overlaps.
+
+    Masks are compared where both have one, else boxes.
+    """
+    found = [(d.score * extent_overlap(annotation, d), d) for d in predictions if d.name == annotation.name]
     agreement, best = max(found, key=lambda pair: pair[0], default=(0.0, None))
     return (agreement, best) if agreement > 0 else (0.0, None)
 
@@ -133,8 +152,12 @@ def reasons_of(
     best: Detection | None,
     suggested: Box | None,
     violated: Sequence[str],
+    mended: float | None = None,
 ) -> tuple[str, ...]:
-    """What speaks against an annotation, in words; `violated` are the sentences of its rules."""
+    """What speaks against an annotation, in words; `violated` are the sentences of its rules.
+
+    `mended` is the overlap of its mask with the posterior's, if there is one.
+    """
     told = []
     if best is None:
         told.append(f"no {annotation.name} is predicted there")
@@ -142,6 +165,12 @@ def reasons_of(
         told.append(f"predictions ({best.score:.2f}) put it {moved}")
     elif best.score < ELSEWHERE:
         told.append(f"the prediction of it is faint ({best.score:.2f})")
+    if best is not None and best.mask is not None and annotation.mask is not None:
+        alike = mask_overlap(annotation.mask, best.mask)
+        if alike < ALIKE:
+            told.append(f"the predicted mask overlaps it by {alike:.2f}")
+    if mended is not None and mended < ALIKE:
+        told.append(f"the posterior's mask overlaps it by {mended:.2f}")
     own = 0.0 if best is None else best.score
     others = [d for d in predictions if d.name != annotation.name and d.score > max(own, ELSEWHERE)]
     there = [d for d in others if overlap_of(d.box, annotation.box) >= ELSEWHERE]

@@ -3,7 +3,9 @@
 What the estimate is made of and why is in `neurosym.learning.annotation_estimate`; here the parts are gathered: predictions of
 the run, posterior and centroid maps of its model (`InexactBoxes.judge`: no training step, no state changes), and the run's
 compiled rules held against the annotations as they are (`neurosym.constraints.crisp`), worded as `neurosym explain` words them.
-A run without `model.inexact` judges by predictions and rules alone.
+A run without `model.inexact` judges by predictions and rules alone. A model with masks judges the annotated mask, where there
+is one: against predicted masks, and a segmenter with `model.inexact.posterior` also against the posterior's
+(`neurosym.learning.mask_quality`).
 
 A detector that was trained on an annotation has seen it, and agrees with it more than it should; the ranking suffers less than
 the level. Where that matters, judge with a run that was trained on other images.
@@ -31,14 +33,16 @@ from neurosym.learning.annotation_estimate import (
 from neurosym.learning.annotation_rules import Violations, violations_of
 from neurosym.learning.batches import to_target, to_tensor
 from neurosym.learning.checkpoint import latest_checkpoint, load_weights
+from neurosym.learning.mask_quality import judge_masks
 from neurosym.learning.optimisation import pick_device
 from neurosym.learning.predict import predict
 from neurosym.learning.runfolder import OpenRun
 from neurosym.learning.witness import RuleWitness
-from neurosym.models.build import build_model
+from neurosym.models.build import MODELS, build_model
 from neurosym.models.centroids import evidence
 from neurosym.models.inexact import InexactBoxes
 from neurosym.models.scene import SceneModel
+from neurosym.models.segmenter import FpnSegmenter
 from neurosym.records import Annotation, Box, Sample, Scene
 
 Progress = Callable[[int, int], None]
@@ -86,7 +90,8 @@ def annotation_quality(
         if progress is not None:
             progress(numbers.stop, len(samples))
     said = violations_of(run, [image.annotated for image in images])
-    return [q for image, rules in zip(images, said, strict=True) for q in _judged(image, rules, run.names)]
+    masks = MODELS[run.config.model.kind].uses_masks
+    return [q for image, rules in zip(images, said, strict=True) for q in _judged(image, rules, run.names, masks)]
 
 
 @dataclass(frozen=True)
@@ -99,15 +104,17 @@ class _Image:
     seen: Sequence[Seen]
 
 
-def _judged(image: _Image, rules: Violations, names: Sequence[str]) -> Iterator[AnnotationQuality]:
+def _judged(image: _Image, rules: Violations, names: Sequence[str], masks: bool) -> Iterator[AnnotationQuality]:
     place = {i: k for k, i in enumerate(i for i, a in enumerate(image.annotations) if not a.iscrowd)}
     for i, (suggested, parts) in zip(judged_annotations(image.annotations, names), image.seen, strict=True):
         annotation, predictions = image.annotations[i], image.predicted.detections
         agreement, best = best_prediction(annotation, predictions)
         parts = replace(parts, agreement=agreement, blame=rules.blame.get(place[i], 0.0))
-        reasons = reasons_of(annotation, predictions, best, suggested, rules.told.get(place[i], ()))
+        mended = parts.posterior if suggested is None else None  # of a box that is suggested it is told how it moves
+        reasons = reasons_of(annotation, predictions, best, suggested, rules.told.get(place[i], ()), mended)
         found = (image.annotated.image_id, i, annotation.name, annotation.box, suggested)
-        yield AnnotationQuality(*found, estimate_of(parts), parts, best, reasons)
+        mask = annotation.mask if masks else None
+        yield AnnotationQuality(*found, estimate_of(parts), parts, best, reasons, mask)
 
 
 def judged_annotations(annotations: Sequence[Annotation], names: Sequence[str]) -> list[int]:
@@ -120,7 +127,7 @@ def judged_annotations(annotations: Sequence[Annotation], names: Sequence[str]) 
 
 @dataclass(frozen=True)
 class _Judge:
-    """A run's model with its posterior and centroid maps; None where it was trained without."""
+    """A run's model with its posterior and centroid maps, of boxes or of masks; None where it was trained without."""
 
     names: Sequence[str]
     model: SceneModel | None
@@ -135,9 +142,7 @@ class _Judge:
         device = pick_device(run.config)
         model = build_model(run.config.model, run.names, load=False).to(device)
         load_weights(checkpoint, model)
-        if model.inexact is None:  # a segmenter mends masks, not boxes
-            return cls(run.names, None)
-        if run.config.rules_are_witnesses:  # as in its training
+        if run.config.rules_are_witnesses and model.inexact is not None:  # as in its training
             rules = compile_constraints(run.knowledge, run.names, required=False).to(device)
             model.inexact.witness = RuleWitness(rules, run.config.constraints.temperature)
         return cls(run.names, model.eval())
@@ -147,6 +152,9 @@ class _Judge:
         counts = [len(judged_annotations(s.annotations, self.names)) for s in samples]
         if self.model is None or not any(counts):
             return [[(None, QualityParts(0.0))] * count for count in counts]
+        if isinstance(self.model, FpnSegmenter):
+            opinions = judge_masks(self.model, samples)
+            return [[(None, QualityParts(0.0, posterior=p)) for p in of_image] for of_image in opinions]
         return judge_images(self.model, samples, scenes)
 
 

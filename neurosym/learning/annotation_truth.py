@@ -1,12 +1,13 @@
 """Estimates of annotation quality against the truth, where there is one: for degraded annotations, and for scoring only.
 
-The truth of an annotation is the intersection over union of its box with the true box, 0 if its class is wrong. Reported are
-the expected calibration error of the estimates over ten bins,
+The truth of an annotation is the intersection over union of its box with the true box, 0 if its class is wrong; of its mask
+with the true mask, where it was the mask that was judged and there is a true one. Reported are the expected calibration error
+of the estimates over ten bins,
 
     ECE = Σ_bins |bin| / N · |mean truth(bin) − mean estimate(bin)|,
 
-Spearman's rank correlation (does the worst come first?), and the mean overlap with the true box of the annotated boxes and of
-the suggested ones. No torch, and nothing that the estimates are made of.
+Spearman's rank correlation (does the worst come first?), the mean overlap with the true box of the annotated boxes and of the
+suggested ones, and that of judged masks with the true masks. No torch, and nothing that the estimates are made of.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from scipy.stats import spearmanr
 from neurosym.data.config import CocoData, CocoSplit
 from neurosym.data.degrade import DegradedSamples
 from neurosym.data.degrade_files import read_truth
+from neurosym.data.masks import mask_overlap
 from neurosym.learning.annotation_estimate import AnnotationQuality
 from neurosym.learning.calibration import BINS, expected_calibration_error, overlap_of
 from neurosym.learning.runfolder import OpenRun
@@ -49,7 +51,8 @@ class QualityBin:
 class QualityScores:
     """How estimates fare: `error` is the ECE; `rank_correlation` is None where all estimates or all truths are the same.
 
-    `annotated_iou` and `suggested_iou` are means over the annotations (the latter None without suggestions).
+    `annotated_iou` and `suggested_iou` are means over the annotations' boxes (the latter None without suggestions), `mask_iou`
+    that over judged masks (None without any).
     """
 
     annotations: int
@@ -58,6 +61,7 @@ class QualityScores:
     annotated_iou: float
     suggested_iou: float | None
     bins: tuple[QualityBin, ...]
+    mask_iou: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -69,7 +73,13 @@ def score_quality(found: Sequence[AnnotationQuality], truth: Truth) -> QualitySc
     if not found:
         return None
     true = [truth[q.image_id][q.index] for q in found]
-    overlaps = np.array([overlap_of(q.box, t.box) for q, t in zip(found, true, strict=True)])
+    boxes = np.array([overlap_of(q.box, t.box) for q, t in zip(found, true, strict=True)])
+    masks = {
+        k: mask_overlap(q.mask, t.mask)
+        for k, (q, t) in enumerate(zip(found, true, strict=True))
+        if q.mask is not None and t.mask is not None
+    }
+    overlaps = np.array([masks.get(k, box) for k, box in enumerate(boxes)])
     same = np.array([q.name == t.name for q, t in zip(found, true, strict=True)])
     estimates, quality = np.array([q.estimate for q in found]), overlaps * same
     suggested = [overlap_of(q.suggested, t.box) for q, t in zip(found, true, strict=True) if q.suggested is not None]
@@ -80,9 +90,10 @@ def score_quality(found: Sequence[AnnotationQuality], truth: Truth) -> QualitySc
         len(found),
         expected_calibration_error(estimates, quality),
         correlation,
-        float(overlaps.mean()),
+        float(boxes.mean()),
         float(np.mean(suggested)) if suggested else None,
         _bins(estimates, quality),
+        float(np.mean([*masks.values()])) if masks else None,
     )
 
 
@@ -112,13 +123,14 @@ def truth_of_split(run: OpenRun, split: str, samples: Sequence[Sample]) -> Truth
 def truth_of_file(run: OpenRun, file: Path, categories: Sequence[str] | None = None) -> Truth | None:
     """For scoring only: the truth in a COCO file that `neurosym data degrade` wrote, None in others.
 
-    Names are ontology classes, as in the annotations that training sees.
+    Names are ontology classes, as in the annotations that training sees; a true category that is tied to no class (another
+    one was annotated by mistake) keeps its name, in words that no class has.
     """
     info = json.loads(file.read_text(encoding="utf-8")).get("info")
     if not (isinstance(info, dict) and "degraded" in info):
         return None
-    name = run.knowledge.class_of_category
+    ties = run.knowledge.ontology.categories
     return {
-        image_id: [Annotation(name(a.name, str(file)), a.box, a.mask, a.iscrowd) for a in group]
+        image_id: [replace(a, name=ties.get(a.name, f"category {a.name!r}")) for a in group]
         for image_id, group in read_truth(file, categories).items()
     }

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neurosym.data.masks import decode_mask
+from neurosym.data.unread import unread
 from neurosym.errors import DataError, Problem
 from neurosym.models.scene import OF_THE_FILM, Target, unknown_masks
 from neurosym.records import Annotation, Sample
@@ -54,7 +55,8 @@ def to_target(sample: Sample, names: Sequence[str], masks: bool = False) -> Targ
 
 
 def annotated_sizes(samples: Sequence[Sample], names: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Every box (box, 4) of the model's classes, its label, and the area of its image in pixels."""
+    """Every box (box, 4) of the model's classes, its label, and the area of its image in pixels; pixels are not read."""
+    samples = unread(samples)
     boxes, labels, areas = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
     for n in range(len(samples)):
         sample = samples[n]
@@ -72,7 +74,8 @@ def require_masks(samples: Sequence[Sample], names: Sequence[str], look_at: int 
     Raises:
         DataError: none of the first `look_at` images has a mask of a class of `names`.
     """
-    first = (samples[i] for i in range(min(look_at, len(samples))))
+    shown = unread(samples)
+    first = (shown[i] for i in range(min(look_at, len(shown))))
     if not any(a.mask is not None for s in first for a in known_annotations(s, names)):
         message = "the model learns from masks, but the annotations of the first training images are boxes only"
         cure = "use annotations with segmentations, or model.kind: faster_rcnn, cascade_rcnn or retinanet"

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from neurosym.errors import Problem, TrainingError, short_path
+from neurosym.models.scene import OF_ANNOTATIONS, OF_TRAINING
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,59 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         TrainingError: damaged, or of another model.
     """
+    given = _read_weights(path)
     try:
-        model.load_state_dict(load_file(path / "model.safetensors"))
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(Problem(f"weights cannot be read ({error})", short_path(path))) from error
+        model.load_state_dict(given)
     except RuntimeError as error:
         message = "the weights are of another model than the run's config names"
         raise TrainingError(Problem(message, short_path(path), cure="restore the run's config.yaml")) from error
+
+
+def begin_from(path: Path, model: nn.Module) -> tuple[str, ...]:
+    """Load the weights that a new training starts from, and tell which parts of the model start anew.
+
+    What predictions depend on must be the same in both models. A part that serves training alone (`OF_TRAINING`) is taken over
+    if both have it in the same shape, else it stays as it is; so do those that learn how annotations are drawn
+    (`OF_ANNOTATIONS`) in any case, for the other run may have learned from other annotations.
+
+    Raises:
+        TrainingError: damaged, or of another model; the first difference is named.
+    """
+    given, here = _read_weights(path), model.state_dict()
+    parts = [(k, _part(given, k), _part(here, k)) for k in OF_TRAINING]
+    anew = tuple(k for k, there, own in parts if k in OF_ANNOTATIONS or _shapes(there) != _shapes(own))
+    taken, wanted = _without(given, anew), _without(here, anew)
+    for key in sorted({*taken, *wanted}):
+        there, own = _shape(taken, key), _shape(wanted, key)
+        if there != own:
+            message = f"initial: the weights are of another model than this run's; {key} is {there} there, {own} here"
+            cure = "give this run the model and the classes of that one, or leave initial out"
+            raise TrainingError(Problem(message, short_path(path), cure=cure))
+    model.load_state_dict(taken, strict=False)
+    return tuple(k for k in anew if _part(here, k))
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(Problem(f"weights cannot be read ({error})", short_path(path))) from error
+
+
+def _part(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {k: v for k, v in state.items() if k.startswith(f"{part}.")}
+
+
+def _without(state: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor]:
+    return {k: v for k, v in state.items() if not any(k.startswith(f"{part}.") for part in parts)}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {k: v.shape for k, v in state.items()}
+
+
+def _shape(state: Mapping[str, Tensor], key: str) -> str:
+    return "×".join(map(str, state[key].shape)) or "a number" if key in state else "missing"
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neurosym.data.unread import unread
 from neurosym.learning.batches import annotated_sizes
 from neurosym.records import Sample
 
@@ -35,8 +36,9 @@ class ClassShapes:
     def of(cls, samples: Sequence[Sample], names: Sequence[str]) -> ClassShapes:
         """From all boxes of a split."""
         sides, labels = [torch.zeros(0, 2)], [torch.zeros(0, dtype=torch.int64)]
-        for n in range(len(samples)):
-            sample = samples[n]
+        films = unread(samples)
+        for n in range(len(films)):
+            sample = films[n]
             boxes, own, _ = annotated_sizes([sample], names)
             height, width = sample.image.shape[:2]
             sides.append(((boxes[:, 2:] - boxes[:, :2]) / torch.tensor([width, height])).clamp_min(1e-6).log())

@@ -197,7 +197,8 @@ class TrainConfig(_Strict):
     energy: EnergyConfig = EnergyConfig()
     instances: InstancesConfig = InstancesConfig()
     initial: str = ""
-    """A run folder, relative to the config file, whose averaged weights this run starts from."""
+    """A run folder, relative to the config file, whose averaged weights this run starts from; what serves training alone, such
+    as `model.inexact`, may differ."""
 
     @property
     def rules_are_witnesses(self) -> bool:

@@ -40,6 +40,7 @@ from neurosym.constraints.graph import (
     train_refiner,
 )
 from neurosym.data.images import annotated_scene
+from neurosym.data.unread import unread
 from neurosym.data.weak_labels import has_weak_films, says_weakly
 from neurosym.errors import ConfigError
 from neurosym.knowledge import Knowledge
@@ -99,7 +100,7 @@ class Guidance:
             _ = self.constraints  # rules that constrain nothing are refused before a run folder is touched
         self.refiner: SceneRefiner | None = None
         needed = config.refiner.enabled or config.compose.rate > 0
-        self.scenes = [object_scene(sample, names) for sample in images] if needed else []
+        self.scenes = [object_scene(sample, names) for sample in unread(images)] if needed else []
         self.whole = list(range(len(self.scenes)))
         """The films all of whose objects have a box; of others it is not known what else is there."""
         if has_weak_films(images):

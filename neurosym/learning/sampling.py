@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
+from neurosym.data.unread import unread
 from neurosym.errors import ConfigError, did_you_mean
 from neurosym.learning.batches import batch_indices, known_annotations
 from neurosym.records import Sample
@@ -99,7 +100,8 @@ def _uniform(images: Sequence[Sample], names: Sequence[str], threshold: float, s
 
 
 def _repeat_factor(images: Sequence[Sample], names: Sequence[str], threshold: float, seed: int) -> Order:
-    shown = [{a.name for a in known_annotations(images[n], names)} for n in range(len(images))]
+    films = unread(images)
+    shown = [{a.name for a in known_annotations(films[n], names)} for n in range(len(films))]
     return RepeatFactorOrder(repeat_factors(shown, threshold), seed)
 
 

@@ -29,6 +29,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from neurosym.data.config import class_names, open_split
+from neurosym.data.degrade import DegradedSamples
+from neurosym.data.unread import unread
 from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
@@ -36,15 +38,16 @@ from neurosym.knowledge.similarity import class_similarity
 from neurosym.learning.batches import annotated_sizes, batch_indices, make_batch, require_masks
 from neurosym.learning.checkpoint import (
     Checkpoint,
+    begin_from,
     latest_checkpoint,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
 )
 from neurosym.learning.class_thresholds import ClassThresholds
 from neurosym.learning.comatch_regions import LabelledRegions, region_comatch
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.guidance import Guidance
+from neurosym.learning.idle_settings import idle_settings
 from neurosym.learning.optimisation import cosine_rate, pick_device, update_average
 from neurosym.learning.runfolder import copy_of
 from neurosym.learning.sampling import image_order
@@ -59,6 +62,8 @@ from neurosym.records import Run, Sample
 log = logging.getLogger(__name__)
 _MAY_CHANGE: Final = frozenset({"train", "device", "threads", "base"})
 """Settings that a resumed run may have changed; of `train`, only the number of steps and checkpoints."""
+_COUNTED: Final = 1000
+"""Images whose worse annotations are counted at the start; coarse masks take milliseconds each."""
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each step with (steps done, steps in all, loss terms)."""
 
@@ -96,9 +101,25 @@ def open_trainer(config: TrainConfig, out: Path, most: int | None = None) -> Tra
     names = class_names(config.data, images, knowledge)
     if most is None:
         check_supervision(config, names, knowledge, images, unlabelled)
+        _tell_degraded(images)
+        for problem in idle_settings(config):
+            log.warning("%s", problem)
     else:
         images, unlabelled = images[:most], unlabelled[:most]
     return Trainer(config, names, knowledge, images, unlabelled, out)
+
+
+def _tell_degraded(images: Sequence[Sample]) -> None:
+    """Say what was done to the annotations, if the config makes them worse."""
+    shown = unread(images)
+    if not isinstance(shown, DegradedSamples):
+        return
+    told = shown.counts(_COUNTED)
+    where = "" if len(shown) <= _COUNTED else f" on the first {_COUNTED} of {len(shown)} images"
+    log.info(
+        "annotations of the train split: %d of %d changed%s (%d relabelled), %d dropped, %d emptied and so left as they were",
+        *(told["changed"], told["annotations"], where, told["relabelled"], told["dropped"], told["reverted"]),
+    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -132,6 +153,8 @@ class Trainer:
         self.model.shows_scenes = self.guidance.looks_at_scenes or self.weak is not None
         if self.model.uses_masks:
             require_masks(self.images, self.names, 32 if self.weak is None else len(self.images))
+        if self.config.initial:  # what is measured below is of this run's own data
+            self._begin_from(self.config.base / self.config.initial)
         if self.model.inexact is not None:
             # images are scaled to the shorter side; 4:3 is as good a guess of the other as any
             side = model.image_size * (4 / 3) ** 0.5
@@ -139,8 +162,6 @@ class Trainer:
             self.model.inexact.measure(boxes, labels, areas, side)
             if self.config.rules_are_witnesses:
                 self.model.inexact.witness = RuleWitness(self.guidance.constraints, self.config.constraints.temperature)
-        if self.config.initial:
-            self._begin_from(self.config.base / self.config.initial)
         if model.classification.ontology > 0:
             relate_classes(self.model, class_similarity(self.knowledge.ontology, self.names))
         optim = self.config.train
@@ -157,11 +178,13 @@ class Trainer:
         self.step = 0
 
     def _begin_from(self, run: Path) -> None:
-        """Start from another run's averaged weights."""
+        """Start from another run's averaged weights; what serves training alone may differ (see `begin_from`)."""
         checkpoint = latest_checkpoint(run / "checkpoints")
         if checkpoint is None:
             raise ConfigError(f"initial: {short_path(run)} holds no checkpoint; name a run folder that was trained")
-        load_weights(checkpoint, self.model)
+        anew = begin_from(checkpoint, self.model)
+        if anew:
+            log.info("starts from %s; not taken over, but learned anew: %s", short_path(run), ", ".join(anew))
 
     def _tell_constraints(self) -> None:
         """Say how many rules constrain this detector, and write down which do not, and why."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from jaxtyping import Bool, Float
@@ -35,6 +35,10 @@ KEEP, SUPPRESS = 32, 0.6
 """Objects that a scene keeps, and the intersection over union above which two of them are one."""
 MASK_THRESHOLD = 0.5
 """Probability above which a pixel belongs to a detection, and a cell to a region."""
+OF_ANNOTATIONS: Final = ("inexact", "inexact_masks")
+"""The parts of a model, by their names in its state, that learn how the annotations of its own training data are drawn."""
+OF_TRAINING: Final = (*OF_ANNOTATIONS, "embedding", "net.roi_heads.classification", "net.roi_heads.oamil")
+"""All parts that serve training alone: no prediction depends on them, and settings of training say whether there are any."""
 _ROI_CELLS, _ROI_SAMPLES = 3, 2
 _FINEST_STRIDE = 4
 """Of the pyramid level "0"; each next one has twice that."""

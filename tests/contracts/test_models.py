@@ -14,11 +14,11 @@ from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import ConfigError, TrainingError
 from neurosym.knowledge import Knowledge
 from neurosym.learning.batches import make_batch, to_tensor
-from neurosym.learning.checkpoint import Checkpoint, load_weights, save_checkpoint
+from neurosym.learning.checkpoint import Checkpoint, begin_from, load_weights, save_checkpoint
 from neurosym.models.build import MODELS, build_model
 from neurosym.models.config import DetectorConfig
 from neurosym.models.detector import Detector
-from neurosym.models.scene import SceneModel, SceneProposals
+from neurosym.models.scene import OF_ANNOTATIONS, OF_TRAINING, SceneModel, SceneProposals
 
 NAMES = ("right_lung", "heart", "left_lung")
 FILMS = list(Phantom(0, 2, PhantomConfig(size=96)))
@@ -223,10 +223,7 @@ def test_detections_lie_in_their_images_and_leave_the_model_in_training(kind: st
 def test_weights_survive_a_checkpoint_and_fit_no_other_kind(kind: str, tmp_path: Path) -> None:
     model = small(kind, score_threshold=0.0)
     images, _ = batch(model)
-    state = {k: v.clone() for k, v in model.state_dict().items()}
-    path = save_checkpoint(
-        tmp_path, Checkpoint(1, state, {}, {"state": {}, "param_groups": []}, torch.get_rng_state()), {}
-    )
+    path = saved(model, tmp_path)
     other = small(kind, score_threshold=0.0)
     nn.init.normal_(next(p for p in other.parameters() if p.requires_grad))
     load_weights(path, other)
@@ -235,6 +232,83 @@ def test_weights_survive_a_checkpoint_and_fit_no_other_kind(kind: str, tmp_path:
     stranger = small(next(k for k in KINDS if k != kind))
     with pytest.raises(TrainingError, match="the weights are of another model"):
         load_weights(path, stranger)
+
+
+def saved(model: SceneModel, folder: Path) -> Path:
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    return save_checkpoint(
+        folder, Checkpoint(1, state, {}, {"state": {}, "param_groups": []}, torch.get_rng_state()), {}
+    )
+
+
+def helped(kind: str, **more: object) -> SceneModel:
+    """A model with every part that its kind can have for training alone, nothing of it as it is made."""
+    settings: dict[str, object] = {"inexact": {"posterior": True, "filter": True, "adversary": 0.1}}
+    if kind in TWO_STAGE:
+        settings |= {"embedding": 8, "classification": {"loss": "label_enhancement", "memory": 4}}
+    model = small(kind, **settings | more)
+    for key, value in model.state_dict().items():
+        if any(key.startswith(f"{part}.") for part in OF_TRAINING):
+            value.copy_(torch.full_like(value, 3))
+    return model
+
+
+def parts_of(keys: set[str]) -> set[str]:
+    return {part for key in keys for part in OF_TRAINING if key.startswith(f"{part}.")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_prediction_depends_on_the_parts_that_serve_training_alone(kind: str) -> None:
+    plain, full = small(kind, score_threshold=0.0), helped(kind, score_threshold=0.0)
+    more = full.state_dict().keys() - plain.state_dict().keys()
+    assert plain.state_dict().keys() < full.state_dict().keys()
+    assert all(any(key.startswith(f"{part}.") for part in OF_TRAINING) for key in more)
+    assert parts_of(more) & {*OF_ANNOTATIONS}
+    full.load_state_dict(plain.state_dict(), strict=False)
+    images, _ = batch(plain)
+    for one, two in zip(plain.detect(images), full.detect(images), strict=True):
+        assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_starts_from_weights_with_or_without_the_parts_of_training(kind: str, tmp_path: Path) -> None:
+    plain, full = small(kind), helped(kind)
+    nn.init.normal_(next(p for p in plain.parameters() if p.requires_grad))
+    before = {k: v.clone() for k, v in full.state_dict().items()}
+    path = saved(plain, tmp_path / "plain")
+    more = full.state_dict().keys() - plain.state_dict().keys()
+    assert {*begin_from(path, full)} == parts_of({*more})
+    for key, value in full.state_dict().items():
+        assert torch.equal(value, before[key] if key in more else plain.state_dict()[key]), key
+    bare = small(kind)
+    assert begin_from(saved(full, tmp_path / "full"), bare) == ()
+    assert all(torch.equal(v, full.state_dict()[k]) for k, v in bare.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_was_learned_of_the_annotations_is_left_behind_where_both_have_it(kind: str, tmp_path: Path) -> None:
+    full, other = helped(kind), helped(kind)
+    for key, value in other.state_dict().items():
+        if parts_of({key}):
+            value.zero_()
+    anew = begin_from(saved(full, tmp_path), other)
+    assert len(anew) == 1
+    assert {*anew} < {*OF_ANNOTATIONS}
+    for key, value in other.state_dict().items():
+        if key.startswith(f"{anew[0]}."):
+            assert not bool(value.any())
+        else:
+            assert torch.equal(value, full.state_dict()[key])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_does_not_start_from_another_model(kind: str, tmp_path: Path) -> None:
+    path = saved(small(kind), tmp_path)
+    with pytest.raises(TrainingError, match=r"initial: the weights are of another model.*16.* there, 32.* here"):
+        begin_from(path, small(kind, fpn_channels=32))
+    stranger = small(next(k for k in KINDS if k != kind))
+    with pytest.raises(TrainingError, match=r"(is|there,) missing (there|here).*the model and the classes of that one"):
+        begin_from(path, stranger)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -22,7 +22,7 @@ from neurosym.learning.config import load_config
 from neurosym.learning.predict import predict
 from neurosym.learning.runfolder import open_run
 from neurosym.learning.teacher import Teacher, in_pixels, lessons, sure_objects
-from neurosym.learning.train import train
+from neurosym.learning.train import open_trainer, train
 from neurosym.models.build import build_model
 from neurosym.models.scene import SceneProposals
 from neurosym.records import Annotation, Box, Sample
@@ -95,6 +95,27 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
     begun = load_file(latest_checkpoint(first.path / "checkpoints") / "model.safetensors")  # type: ignore[operator]
     key = "net.roi_heads.box_predictor.cls_score.weight"
     torch.testing.assert_close(weights(second.path)[f"model.{key}"], begun[key], atol=1e-6, rtol=0)
+
+
+def test_a_run_with_inexact_boxes_starts_from_a_plain_one_with_the_sizes_of_its_own_data(tmp_path: Path) -> None:
+    plain = ("constraints.weight=0", "constraints.unlabelled_batch=0", "train.steps=1")
+    inexact = (*plain, "model.inexact={posterior: true, filter: true, start: 1}")
+    train(config_of(tmp_path, *plain), tmp_path / "plain")
+    train(config_of(tmp_path, *inexact, f"initial={tmp_path / 'plain'}", "train.steps=2"), tmp_path / "first")
+    later = config_of(tmp_path, *inexact, f"initial={tmp_path / 'first'}", "data.train.start=50")
+    begun = load_file(latest_checkpoint(tmp_path / "first/checkpoints") / "model.safetensors")  # type: ignore[operator]
+    anew = open_trainer(later.model_copy(update={"initial": ""}), tmp_path / "anew").model
+    own = open_trainer(later, tmp_path / "second").model
+    assert own.inexact is not None
+    assert anew.inexact is not None
+    assert int(begun["inexact.steps"]) > 0
+    assert int(own.inexact.steps) == 0
+    assert torch.equal(own.inexact.sizes.mean, anew.inexact.sizes.mean)
+    assert not torch.equal(own.inexact.sizes.mean, begun["inexact.sizes.mean"])
+    assert torch.equal(own.inexact.noise.residual, anew.inexact.noise.residual)
+    key = "net.roi_heads.box_predictor.cls_score.weight"
+    assert torch.equal(own.state_dict()[key], begun[key])
+    train(config_of(tmp_path, *plain, f"initial={tmp_path / 'first'}"), tmp_path / "back")
 
 
 def test_a_run_cannot_start_from_a_folder_without_a_checkpoint(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import ConfigError, TrainingError
 from neurosym.learning import guidance as guidance_module
+from neurosym.learning import train as train_module
 from neurosym.learning.batches import augment, batch_indices, to_target, to_tensor
 from neurosym.learning.checkpoint import latest_checkpoint
 from neurosym.learning.config import TrainConfig, load_config
 from neurosym.learning.predict import predict
 from neurosym.learning.runfolder import open_run
-from neurosym.learning.train import learning_rate, train
+from neurosym.learning.train import learning_rate, open_trainer, train
 
 ROOT = Path(__file__).parents[2]
 CONFIG = f"""
@@ -70,6 +71,25 @@ def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path: Path) -> None:
     assert resumed.step == 4
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts/log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
+
+
+def test_what_was_done_to_the_annotations_is_told_before_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "neurosym.learning.train")
+    noise = "data.degrade={how: missing, r: 0.5}"
+    whole = sum(len(film.annotations) for film in Phantom(0, 4, PhantomConfig(size=128)))
+    trainer = open_trainer(config_of(tmp_path, noise), tmp_path / "run")
+    left = sum(len(trainer.images[i].annotations) for i in range(4))
+    assert f"annotations of the train split: 0 of {whole} changed (0 relabelled), {whole - left} dropped" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(train_module, "_COUNTED", 3)
+    open_trainer(config_of(tmp_path, noise), tmp_path / "run")
+    assert "changed on the first 3 of 4 images (0 relabelled)" in caplog.text
+    caplog.clear()
+    open_trainer(config_of(tmp_path, noise), tmp_path / "run", most=2)
+    open_trainer(config_of(tmp_path), tmp_path / "run")
+    assert "changed" not in caplog.text
 
 
 def test_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
