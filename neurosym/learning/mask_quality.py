@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from neurosym.learning.batches import to_target, to_tensor
-from neurosym.models.inexact_masks import InexactMasks, _standardised, region_distance
+from neurosym.models.inexact_masks import InexactMasks
 from neurosym.models.segmenter import FpnSegmenter
 from neurosym.records import Sample
 
@@ -49,24 +49,12 @@ def _of_image(
     known = (masks == 1).flatten(1).any(1)
     for label in sorted({*labels[known].tolist()}):
         own = (known & (labels == label)).nonzero()[:, 0].tolist()
-        inside = posterior_of(inexact, label - 1, image, masks[own]) > 0.5
+        inside = inexact.judge(label - 1, image, masks[own]) > 0.5
         shares = nearest((masks[own] == 1).cpu().numpy())
         for k, share in zip(own, shares, strict=True):
             drawn, part = masks[k] == 1, inside & torch.from_numpy(share).to(inside.device)
             opinions[k] = float((drawn & part).sum() / (drawn | part).sum())
     return opinions
-
-
-def posterior_of(
-    inexact: InexactMasks,
-    c: int,
-    image: Float[Tensor, "3 height width"],
-    masks: UInt8[Tensor, "object height width"],
-) -> Float[Tensor, "height width"]:
-    """q of class c (from 0) on one image, as a training step would mend these masks of it; each has a pixel that is 1."""
-    where = region_distance(masks)
-    assert where is not None
-    return inexact._mended(c, _standardised(image), *where)[0]
 
 
 def nearest(masks: Bool[np.ndarray, "object height width"]) -> Bool[np.ndarray, "object height width"]:

@@ -122,10 +122,7 @@ class InexactMasks(nn.Module):
         if not self.config.posterior:
             return found, open_
         for c in sorted({int(label) - 1 for label in target["labels"]}):
-            masks = target["masks"][target["labels"] == c + 1]
-            polygons = {n: polygon for n, mask in enumerate(masks) if (polygon := mended_polygon(mask)) is not None}
-            others = [mask for n, mask in enumerate(masks) if n not in polygons]
-            drawn = [polygon.to(image.dtype) for polygon in polygons.values()]
+            drawn, others = self._polygons(target["masks"][target["labels"] == c + 1])
             if drawn:
                 shown = torch.stack([*drawn, *((mask == 1).to(image.dtype) for mask in others)])
                 found[c] = torch.where(open_[c], found[c], shown.amax(0))
@@ -141,6 +138,23 @@ class InexactMasks(nn.Module):
             self.border.judge(c, rings, q, variance)
             found[c] = torch.where(open_[c], found[c], torch.stack([q, *drawn]).amax(0))
         return found, open_
+
+    @torch.no_grad()
+    def judge(
+        self, c: int, image: Float[Tensor, "3 height width"], masks: UInt8[Tensor, "object height width"]
+    ) -> Float[Tensor, "height width"]:
+        """q of class c on one scaled image as a step would mend these masks of it, without a step: no state changes."""
+        drawn, others = self._polygons(masks)
+        where = region_distance(others)
+        q = torch.zeros_like(image[0]) if where is None else self._mended(c, _standardised(image), *where)[0]
+        return torch.stack([q, *drawn]).amax(0)
+
+    @staticmethod
+    def _polygons(masks: UInt8[Tensor, "object height width"]) -> tuple[list[Tensor], list[Tensor]]:
+        """The masks that are polygons of few corners, mended, and the others as they are."""
+        mended = [mended_polygon(mask) for mask in masks]
+        drawn = [polygon.float() for polygon in mended if polygon is not None]
+        return drawn, [mask for mask, polygon in zip(masks, mended, strict=True) if polygon is None]
 
     def _mended(
         self, c: int, image: Tensor, distance: Tensor, radius: float

@@ -12,7 +12,6 @@ import torch
 
 from neurosym.data.degrade import DegradedSamples
 from neurosym.data.masks import box_of, decode_mask, encode_mask, mask_overlap
-from neurosym.learning import mask_quality
 from neurosym.learning.annotation_estimate import AnnotationQuality, QualityParts, best_prediction, reasons_of
 from neurosym.learning.annotation_quality import annotation_quality
 from neurosym.learning.annotation_truth import score_quality, truth_of_split
@@ -22,6 +21,7 @@ from neurosym.learning.runfolder import open_run
 from neurosym.learning.train import train
 from neurosym.models.build import build_model
 from neurosym.models.config import DetectorConfig
+from neurosym.models.inexact_masks import InexactMasks
 from neurosym.models.segmenter import FpnSegmenter
 from neurosym.records import Annotation, Detection, Sample
 from tests.learning.test_train import config_of
@@ -105,9 +105,9 @@ def test_each_annotation_answers_for_the_part_of_the_posterior_that_is_nearest_t
     two = film(centres, 12, 1)
     found = torch.from_numpy(np.any([disc(*c, 12) for c in centres], axis=0)).float()
     shrunk = torch.nn.functional.interpolate(found[None, None], size=(64, 64), mode="nearest")[0, 0]
-    monkeypatch.setattr(mask_quality, "posterior_of", lambda *_: shrunk * 0.9)
+    monkeypatch.setattr(InexactMasks, "judge", lambda *_: shrunk * 0.9)
     assert judge_masks(taught, [two]) == [[pytest.approx(1.0, abs=0.05)] * 2]
-    monkeypatch.setattr(mask_quality, "posterior_of", lambda *_: shrunk * 0.9 * (torch.arange(64) < 32))
+    monkeypatch.setattr(InexactMasks, "judge", lambda *_: shrunk * 0.9 * (torch.arange(64) < 32))
     [[left, right]] = judge_masks(taught, [two])
     assert left == pytest.approx(1.0, abs=0.05)
     assert right == 0
