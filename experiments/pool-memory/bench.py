@@ -1,4 +1,4 @@
-"""Does an unlabelled pool of 100 000 films stream at constant memory, and what does it take to open as many files (`walk.py`)?"""
+"""Do 100 000 unlabelled films stream at constant memory, and what does it take to open as many files (`walk.py`)?"""
 
 from __future__ import annotations
 
