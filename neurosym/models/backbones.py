@@ -61,7 +61,9 @@ def normed(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     if torch.is_grad_enabled() or not isinstance(norm, FrozenBatchNorm2d) or conv.bias is not None:
         return norm(conv(x))  # type: ignore[no-any-return]
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return conv._conv_forward(x, conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale)
+    bias = norm.bias - norm.running_mean * scale
+    found: Tensor = conv._conv_forward(x, conv.weight * scale[:, None, None, None], bias)
+    return found
 
 
 def rectified(x: Tensor) -> Tensor:
