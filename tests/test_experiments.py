@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 from scipy import stats
@@ -90,3 +91,41 @@ def test_records_that_are_not_there_are_left_out(harness: ModuleType, tmp_path: 
     (tmp_path / "x" / "records").mkdir(parents=True)
     (tmp_path / "x" / "records" / "b.json").write_text('{"ap": 0.5}')
     assert harness.recorded("x", {0: "a", 1: "b"}) == {1: {"ap": 0.5}}
+
+
+@pytest.fixture
+def curve(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import curve
+
+    yield curve
+    sys.modules.pop("curve")
+
+
+def test_a_curve_has_a_line_for_each_arm_on_which_ten_times_the_cost_is_as_far_wherever_it_begins(
+    curve: ModuleType,
+) -> None:
+    costs, values = (0.1, 1.0, 10.0), (0.2, 0.6, 0.7)
+    arms = {"a < b": [curve.Point(c, v, v - 0.1, v + 0.1) for c, v in zip(costs, values, strict=True)][::-1]}
+    arms["one point"] = [curve.Point(1.0, 0.6, 0.6, 0.6)]
+    root = ElementTree.fromstring(curve.curve_svg("title", "hours", "AP50", arms))
+    space = "{http://www.w3.org/2000/svg}"
+    named = {t.text: line for line in root.iter(f"{space}polyline") if (t := line.find(f"{space}title")) is not None}
+    assert set(named) == {"a < b", "one point"}
+    places = [tuple(map(float, p.split(","))) for p in named["a < b"].attrib["points"].split()]
+    (x0, y0), (x1, y1), (x2, y2) = places
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
+    assert x1 > x0
+    assert (y0 - y1) / (y1 - y2) == pytest.approx(4, abs=0.1)
+    assert y1 < y0
+    assert named["one point"].attrib["points"] == f"{x1:.1f},{y1:.1f}"
+    names = [t for t in root.iter(f"{space}text") if t.text in named]
+    assert abs(float(names[0].attrib["y"]) - float(names[1].attrib["y"])) >= 12
+
+
+@pytest.mark.parametrize(("costs", "message"), [((), "no point to draw"), ((1.0, 0.0), "above 0")])
+def test_a_curve_without_points_or_with_one_that_cost_nothing_is_refused(
+    costs: tuple[float, ...], message: str, curve: ModuleType
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        curve.curve_svg("title", "hours", "AP50", {"arm": [curve.Point(c, 0.5, 0.4, 0.6) for c in costs]})

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from harness import HERE, record, timed
+from PIL import Image
 
 from neurosym.constraints import compile_constraints
+from neurosym.data.config import data_folder, open_split
 from neurosym.data.images import annotated_scene
 from neurosym.knowledge import load_knowledge
+from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.config import TrainConfig, load_config
 from neurosym.learning.evaluate import evaluate_scenes
 from neurosym.learning.predict import predict
@@ -32,6 +36,9 @@ PRETRAINING = HERE / "pretrain" / "kermany.yaml"
 PRETRAINED = HERE.parent / "runs" / "pretrain-kermany" / WEIGHTS
 STEPS = {"plain": 400, "teacher": 200}
 """Of arms without and with a teacher, which looks at as many films again and is asked about them first."""
+
+OTHER = "kermany/images"
+"""Films of another population: children's, most of them with pneumonia, none with nodules; no label of them is used."""
 
 _SSL = ("model.weights={weights}",)
 _SEMI = ("teacher.weight={teacher}", "teacher.start=100", "teacher.batch=4", "teacher.threshold={threshold}")
@@ -50,7 +57,10 @@ CHOSEN = {"teacher": "0.5", "threshold": "0.6", "weak": "1.0", "violation": "0.1
 
 @dataclass(frozen=True)
 class Job:
-    """One arm of one seed; `share` of the films is annotated exactly; `split` "val" is for choosing settings."""
+    """One arm of one seed; `share` of the films is annotated exactly; `split` "val" is for choosing settings.
+
+    `other` is the share of the unlabelled films in whose place there are as many children's films (`OTHER`).
+    """
 
     data: str
     share: float
@@ -58,11 +68,13 @@ class Job:
     seed: int
     split: str = "test"
     extra: tuple[str, ...] = ()
+    other: float = 0.0
 
     @property
     def key(self) -> str:
         """The name of its record."""
-        words = (self.data, f"{100 * self.share:g}", self.arm, *self.extra, self.split, f"seed{self.seed}")
+        other = (f"other{100 * self.other:g}",) if self.other else ()
+        words = (self.data, f"{100 * self.share:g}", self.arm, *other, *self.extra, self.split, f"seed{self.seed}")
         return "-".join(words).replace(" + ", "-").replace("+", "and-").replace("=", "_")
 
 
@@ -85,6 +97,29 @@ def mix(job: Job) -> dict[str, Any]:
     return {"kinds": {"exact": share, "inexact": 0.3, "image": 0.3, "none": round(rest - 0.6, 6)}, "r": 0.4}
 
 
+def other_films(job: Job, own: TrainConfig) -> tuple[str, ...]:
+    """Overrides that put children's films, others for each seed, in the place of a share of the films without labels.
+
+    `own` is the config without them.
+    """
+    if job.data != "jsrt" or uses_weak_labels(job.arm):
+        raise ValueError("films of another population have no labels: only for the arms of jsrt that use none")
+    knowledge = load_knowledge(own.base / p for p in own.knowledge)
+    films = len(open_split(own.data, "unlabelled", own.base, knowledge))
+    count = films - round((1 - job.other) * films)
+    images = data_folder() / OTHER
+    names = sorted(p.name for p in images.iterdir())
+    entries = []
+    for n in np.random.default_rng([job.seed, 8]).choice(len(names), films, replace=False)[:count].tolist():
+        with Image.open(images / names[n]) as image:
+            entries.append({"id": n, "file_name": names[n], "width": image.width, "height": image.height})
+    known = [{"id": n, "name": name} for n, name in enumerate(own.data.categories or ())]
+    path = RUNS / "pools" / f"children-{count}-seed{job.seed}.json"
+    write_text_atomically(path, json.dumps({"images": entries, "annotations": [], "categories": known}))
+    less = f"data.supervision.pool={1 - job.other:g}"
+    return less, f"data.unlabelled={json.dumps({'annotations': str(path), 'images': str(images)})}"
+
+
 def config_of(job: Job) -> TrainConfig:
     """The run's config; another seed annotates other films."""
     with_teacher = any(o.startswith("teacher.weight") for o in ARMS[job.arm]) and job.share < 1
@@ -92,7 +127,9 @@ def config_of(job: Job) -> TrainConfig:
     arm = [o.format(**values) for o in ARMS[job.arm] if with_teacher or not o.startswith("teacher.")]
     common = [f"seed={job.seed}", f"train.steps={STEPS['teacher' if with_teacher else 'plain']}"]
     supervision = f"data.supervision={json.dumps(mix(job) | {'seed': job.seed})}"
-    return load_config(HERE / NAME / f"{job.data}.yaml", (*common, supervision, *arm, *job.extra))
+    overrides, path = (*common, supervision, *arm, *job.extra), HERE / NAME / f"{job.data}.yaml"
+    config = load_config(path, overrides)
+    return load_config(path, (*overrides, *other_films(job, config))) if job.other else config
 
 
 def pretrained() -> Path:
@@ -112,6 +149,8 @@ def run(job: Job) -> dict[str, Any]:
         mode="json", include={"seed", "data", "model", "train", "constraints", "teacher", "weak"}
     )
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("supervision", "categories")}
+    if job.other:
+        settings["other"] = [job.other, OTHER]
     if config.model.weights:
         settings["model"]["weights"] = PRETRAINING.read_text(encoding="utf-8")
     settings |= {"split": job.split, "rules": [str(r) for r in knowledge.rules]}

@@ -7,6 +7,7 @@ are those of the runs recorded so far.
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,17 @@ import arms
 import harness
 from arms import ARMS, NAME, Job
 from costs import seconds_of
-from harness import Figure, data_folder, figure, gained, side_by_side
+from curve import Point, curve_svg
+from harness import HERE, Figure, data_folder, figure, gained, side_by_side
+
+from neurosym.knowledge.rules import write_text_atomically
 
 SEEDS = (0, 1, 2)
 FIRST, LAST = "supervised", ("all", "all + constraints")
-SHARES = {"jsrt": (0.05, 0.1, 0.25, 1.0), "covid-cxr": (0.1,)}
+MISMATCHED = ("jsrt", 0.1, "+semi")
+"""The arm whose unlabelled films are also exchanged for films of another population (Oliver et al. 2018, section 4.4)."""
+OTHERS = (0.5, 1.0)
+"""Shares of them."""
 Record = dict[str, Any]
 
 
@@ -35,16 +42,20 @@ def cells() -> list[tuple[str, float, str]]:
 
 def grid() -> list[Job]:
     """Every run."""
-    return [Job(*cell, seed) for seed in SEEDS for cell in cells()]
+    found = []
+    for seed in SEEDS:
+        found += [Job(*cell, seed) for cell in cells()]
+        found += [Job(*MISMATCHED, seed, other=other) for other in OTHERS]
+    return found
 
 
-def recorded(data: str, share: float, arm: str) -> dict[int, Record]:
+def recorded(data: str, share: float, arm: str, other: float = 0.0) -> dict[int, Record]:
     """The records of an arm, by seed."""
-    return harness.recorded(NAME, {seed: Job(data, share, arm, seed).key for seed in SEEDS})
+    return harness.recorded(NAME, {seed: Job(data, share, arm, seed, other=other).key for seed in SEEDS})
 
 
 def figures() -> list[Figure]:
-    """Means of each arm, then the paired gains that goals are set on."""
+    """Means of each arm, then the paired gains that goals are set on; writes the curves beside the results."""
     if not os.environ.get("RECORDED"):
         data_folder("jsrt", "covid-cxr", "kermany")
         arms.pretrained()
@@ -54,12 +65,13 @@ def figures() -> list[Figure]:
         runs = list(recorded(data, share, arm).values())
         title = f"{data}, {share:.0%} exact, {arm}"
         if runs:
-            hours = seconds_of(Job(data, share, arm, 0)) / 3600
+            hours = hours_of(data, share, arm)
             found += [
                 figure(f"{title}: AP50", runs, lambda r: r["ap50"]),
                 figure(f"{title}: AP", runs, lambda r: r["ap"]),
                 figure(f"{title}: annotators' hours", runs, lambda _, hours=hours: hours),
             ]
+    write_curves()
     best = recorded("jsrt", 0.1, LAST[1])
     name = "jsrt, AP50 gain, all + constraints at 10% over supervised at 25%"
     found += gained(name, best, recorded("jsrt", 0.25, FIRST), _ap50, ">= 0.0")
@@ -70,7 +82,49 @@ def figures() -> list[Figure]:
     name = "jsrt: AP50 of the mixed run (10% exact) / of the fully exact one"
     found += gained(name, mixed, full, _ap50, ">= 0.9", ratio=True)
     name = "jsrt, 10% exact: AP gain (localisation), all over +semi"
-    return found + gained(name, mixed, recorded("jsrt", 0.1, "+semi"), lambda r: r["ap"], ">= 0.0")
+    found += gained(name, mixed, recorded("jsrt", 0.1, "+semi"), lambda r: r["ap"], ">= 0.0")
+    return found + mismatch()
+
+
+def hours_of(data: str, share: float, arm: str) -> float:
+    """Annotators' hours of the training films of an arm, the same for all that use weak labels; a mean over the seeds."""
+    like = "all" if arms.uses_weak_labels(arm) else FIRST
+    return statistics.fmean(seconds_of(Job(data, share, like, seed)) for seed in SEEDS) / 3600
+
+
+def lines(data: str) -> dict[str, list[Point]]:
+    """What is recorded of each arm: AP50 against annotators' hours."""
+    found: dict[str, list[Point]] = {}
+    for _, share, arm in (c for c in cells() if c[0] == data):
+        runs = list(recorded(data, share, arm).values())
+        if runs:
+            mean = figure(arm, runs, _ap50)
+            found.setdefault(arm, []).append(Point(hours_of(data, share, arm), mean.value, mean.low, mean.high))
+    return found
+
+
+def write_curves() -> None:
+    """What annotators' time buys, as a picture of each data set of which something is recorded."""
+    for data in dict.fromkeys(c[0] for c in cells()):
+        drawn = lines(data)
+        if drawn:
+            picture = curve_svg(f"{data}: what annotators' time buys", "annotators' hours", "AP50", drawn)
+            write_text_atomically(HERE / NAME / f"curve-{data}.svg", picture)
+
+
+def mismatch() -> list[Figure]:
+    """What unlabelled films of another population do to a teacher's worth; no goals, it is asked and not promised."""
+    data, share, arm = MISMATCHED
+    own, without = recorded(*MISMATCHED), recorded(data, share, FIRST)
+    found: list[Figure] = []
+    for other in OTHERS:
+        runs = recorded(*MISMATCHED, other)
+        title = f"{data}, {share:.0%} exact, {arm}, {other:.0%} of the unlabelled films of another population"
+        if runs:
+            found.append(figure(f"{title}: AP50", list(runs.values()), _ap50))
+        found += gained(f"{title}: AP50 gain over its own films", runs, own, _ap50)
+        found += gained(f"{title}: AP50 gain over {FIRST}", runs, without, _ap50)
+    return found
 
 
 def _ap50(run: Record) -> float:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
 from neurosym.cli.explanation import show_explanation
+from neurosym.cli.films import evaluate_films, train_films
 from neurosym.errors import ConfigError
 from neurosym.learning.forecast import spoken, steps_done
 
@@ -27,8 +28,10 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     epilogs: dict[Callable[..., None], str] = {
         train: "Examples: `neurosym train experiments/jsrt-anatomy/config.yaml --set train.steps=100 --out runs/short`, "
-        "`neurosym train schedule.yaml --out runs/hybrid`; the same again goes on where a schedule was stopped",
-        evaluate: "Example: `neurosym evaluate runs/jsrt-anatomy --split test --json`",
+        "`neurosym train schedule.yaml --out runs/hybrid`; the same again goes on where a schedule was stopped; "
+        "`neurosym train experiments/comatch/kermany.yaml --out runs/films`, a classifier of whole films",
+        evaluate: "Examples: `neurosym evaluate runs/jsrt-anatomy --split test --json`, "
+        "`neurosym evaluate runs/films --split val`",
         predict: "Examples: `neurosym predict runs/jsrt-anatomy --split val`, `neurosym predict RUN --images new-films/`",
         explain: "Examples: `neurosym explain phantom-005003 --run runs/demo/constrained --split test`, "
         "`neurosym explain film.png --run runs/jsrt-anatomy --out why.png --json`",
@@ -42,17 +45,23 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file, of one run or of a schedule of several stages.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file: one run, a schedule of stages, or a film classifier.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key.sub=value.")] = None,
-    forecast: Annotated[bool, typer.Option(help="First time a few steps, and say how long the run will take.")] = True,
+    forecast: Annotated[
+        bool, typer.Option(help="First time a few steps of a detector, and say how long it will take.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Train a detector under the constraints that the config's knowledge compiles to."""
+    """Train a detector under the constraints that the config's knowledge compiles to, or a classifier of whole films."""
     from neurosym.learning.config import load_config
+    from neurosym.learning.image_config import is_film_config
     from neurosym.learning.schedule import is_schedule
 
+    if is_film_config(config):
+        train_films(config, out, resume, set_ or (), as_json)
+        return
     if is_schedule(config):
         _train_schedule(config, out, set_ or (), forecast, as_json)
         return
@@ -123,10 +132,15 @@ def evaluate(
     repair: Annotated[bool, typer.Option("--repair", help="Score the predictions after repair.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a run: AP and AP50 per class, violated/fired and fired/true per rule, overlays as PNG."""
+    """Score a run: AP and AP50 per class, violated/fired and fired/true per rule, overlays as PNG; of films recall and AUC."""
     from neurosym.data.coco import load_coco
+    from neurosym.learning.image_config import is_film_config
     from neurosym.loop import Stages
 
+    if is_film_config(run / "config.yaml"):
+        given = {"--annotations": annotations, "--images": images, "--repair": repair}
+        evaluate_films(run, split, as_json, [option for option, value in given.items() if value])
+        return
     if (annotations is None) != (images is None):
         raise ConfigError("--annotations and --images belong together; give both or neither")
     with bars() as stage:

@@ -181,6 +181,9 @@ def _supervised(
     others = [_open_split(data, name, base, knowledge)] if data.unlabelled is not None or more else []
     pool = Joined([films.pool, *others])
     if not len(pool):
+        if settings.pool < 1:
+            what, cure = "pool leaves no film to the unlabelled split", "raise it, or set data.unlabelled"
+            raise ConfigError(f"data.supervision.{what}; {cure}")
         raise ConfigError("data.supervision: every film is annotated in full, so there is no unlabelled split")
     return pool
 

@@ -81,6 +81,8 @@ class Supervision(BaseModel):
     """Of `scribble`: the share of the stroke that is left out."""
     exhaustive: bool = True
     """Of `image` and `location`: a class that is not named is absent; else nothing is known of it."""
+    pool: float = Field(1.0, ge=0, le=1)
+    """Share of the films of which a teacher could say more that join the unlabelled split; less leaves the others out."""
     location_attributes: dict[str, str] = Field(default_factory=dict)
     """Of `location`: the image attribute whose text says where a class is."""
 
@@ -112,12 +114,17 @@ def dealt(shares: Mapping[str, float], count: int, key: str) -> list[str]:
     for kind in sorted(parts, key=lambda k: (whole[k] - parts[k], k))[: count - sum(whole.values())]:
         whole[kind] += 1
     pack = [kind for kind, n in whole.items() for _ in range(n)]
-    digest = hashlib.sha256(key.encode()).digest()
-    order = np.random.default_rng(int.from_bytes(digest[:16], "big")).permutation(count)
     kinds = [""] * count
-    for kind, place in zip(pack, order.tolist(), strict=True):
+    for kind, place in zip(pack, _shuffled(count, key), strict=True):
         kinds[place] = kind
     return kinds
+
+
+def _shuffled(count: int, key: str) -> list[int]:
+    """The numbers below `count` in an order that `key` alone decides."""
+    digest = hashlib.sha256(key.encode()).digest()
+    found: list[int] = np.random.default_rng(int.from_bytes(digest[:16], "big")).permutation(count).tolist()
+    return found
 
 
 class SupervisedSamples(Sequence[Sample]):
@@ -204,8 +211,13 @@ class SupervisedSamples(Sequence[Sample]):
 
     @property
     def pool(self) -> SupervisedSamples:
-        """The films of which a teacher could say more: some class has neither boxes nor masks."""
-        return self.select([i for i in range(len(self)) if not {*self.kinds(i).values()} <= OUTLINED])
+        """The films of which a teacher could say more, some class having neither boxes nor masks; the share that was asked for.
+
+        Of the same seed the films of a smaller share are among those of a greater one.
+        """
+        found = [i for i in range(len(self)) if not {*self.kinds(i).values()} <= OUTLINED]
+        order = _shuffled(len(found), f"{self.settings.seed}\x1fpool")[: round(self.settings.pool * len(found))]
+        return self.select([found[i] for i in sorted(order)])
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many films have each kind, class by class."""

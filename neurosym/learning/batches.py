@@ -33,6 +33,11 @@ def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Float[Te
     return pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
+def one_channel(image: Tensor) -> Tensor:
+    """The one channel of a grey film whose three are the same memory (see `to_tensor`), else the image as it is."""
+    return image[:1] if image.stride(0) == 0 else image
+
+
 def known_annotations(sample: Sample, names: Sequence[str]) -> list[Annotation]:
     """The annotations with an extent that a model of these classes learns from; crowds, points and scribbles are none."""
     return [a for a in sample.annotations if a.name in names and not a.iscrowd and not a.drawn]
@@ -85,15 +90,18 @@ def require_masks(samples: Sequence[Sample], names: Sequence[str], look_at: int 
 def augment(image: Tensor, target: Target, rng: np.random.Generator) -> tuple[Tensor, Target]:
     """Exposure (gamma), contrast and brightness, then scale and shift about the centre by up to 15% and 8%.
 
-    Masks move by the same map as the image, each pixel taking its nearest; boxes move by themselves.
+    Masks move by the same map as the image, each pixel taking its nearest; boxes move by themselves. What is done to a grey
+    film is done once, to one channel.
     """
+    channels = len(image)
+    image = one_channel(image)
     gamma, contrast, brightness = rng.uniform(0.75, 1.33), rng.uniform(0.8, 1.25), rng.uniform(-0.1, 0.1)
     image = ((image.clamp(1e-3, 1.0) ** gamma - 0.5) * contrast + 0.5 + brightness).clamp(0.0, 1.0)
     scale, shift_x, shift_y = rng.uniform(0.85, 1.15), rng.uniform(-0.08, 0.08), rng.uniform(-0.08, 0.08)
     _, height, width = image.shape
     theta = torch.tensor([[[1 / scale, 0, -2 * shift_x / scale], [0, 1 / scale, -2 * shift_y / scale]]])
     grid = F.affine_grid(theta.to(image), [1, *image.shape], align_corners=False)
-    moved = F.grid_sample(image[None], grid, align_corners=False)[0]
+    moved = F.grid_sample(image[None], grid, align_corners=False)[0].expand(channels, -1, -1)
     centre = torch.tensor([width, height, width, height]) / 2
     offset = torch.tensor([shift_x * width, shift_y * height] * 2)
     boxes = (target["boxes"] - centre) * scale + centre + offset

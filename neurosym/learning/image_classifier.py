@@ -60,7 +60,7 @@ def train_classifier(
         torch.set_num_threads(config.threads)
     checkpoint = latest_checkpoint(out / "checkpoints")
     if checkpoint is not None and not resume:
-        raise ConfigError(f"{out} holds a run already; resume it, or use another folder")
+        raise ConfigError(f"{out} holds a run already; pass --resume (resume=True) to go on with it, or another folder")
     if checkpoint is not None:
         _require_same(config, out)
     knowledge = load_knowledge(config.base / p for p in config.knowledge)
@@ -91,7 +91,7 @@ def open_classifier_config(path: str | Path) -> ImageTrainConfig:
         values = yaml.safe_load((Path(path) / "config.yaml").read_text(encoding="utf-8"))
         return ImageTrainConfig.model_validate(values)
     except (OSError, yaml.YAMLError, ValueError) as error:
-        cure = "name a folder that train_classifier has written"
+        cure = "name a folder that `neurosym train` has written from the config of a film classifier"
         raise TrainingError(Problem("not the run folder of a classifier", short_path(path), cure=cure)) from error
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from neurosym.data.config import DataPath
@@ -110,6 +111,20 @@ class ImageTrainConfig(_Strict):
     def steps(self) -> int:
         """The steps that the passes allow."""
         return max(1, self.train.passes // self.passes_a_step)
+
+
+_OF_FILMS: Final = frozenset(ImageDataConfig.model_fields) - {"images", "test", "val", "unlabelled"}
+"""Settings of `data` that no detector has."""
+
+
+def is_film_config(path: str | Path) -> bool:
+    """Whether a config file is that of a film classifier, whose data are a table of films; False if it cannot be read."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    data = values.get("data") if isinstance(values, dict) else None
+    return isinstance(data, dict) and "format" not in data and not _OF_FILMS.isdisjoint(data)
 
 
 def load_image_config(path: str | Path, overrides: Sequence[str] = ()) -> ImageTrainConfig:

@@ -13,6 +13,7 @@ from neurosym.data.config import Split, open_split
 from neurosym.errors import ConfigError, Problem, TrainingError, did_you_mean, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.image_config import is_film_config
 from neurosym.records import Run, Sample
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test", "unlabelled")
@@ -51,9 +52,12 @@ def open_run(path: str | Path | Run) -> OpenRun:
     """Read a run's config and knowledge; knowledge files that changed since training are named in a warning.
 
     Raises:
-        TrainingError: the folder holds no run.
+        TrainingError: the folder holds no run, or one of a film classifier.
     """
     path = path.path if isinstance(path, Run) else Path(path)
+    if is_film_config(path / "config.yaml"):
+        cure = "score it with `neurosym evaluate`, or name the run of a detector"
+        raise TrainingError(Problem("the run of a film classifier has no detections", short_path(path), cure=cure))
     try:
         values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
         names = tuple(values.pop("names"))

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from neurosym.learning.batches import one_channel
+
 GAMMA, CONTRAST, NOISE = (0.6, 1.7), (0.6, 1.5), 0.06
 HOLES, HOLE_SHARE = 3, (0.02, 0.1)
 """Rectangles at most, and the share of the image's area that one covers."""
@@ -26,13 +28,15 @@ def strong_view(image: Float[Tensor, "3 height width"], rng: np.random.Generator
     gamma, contrast = rng.uniform(*GAMMA), rng.uniform(*CONTRAST)
     blurred, noisy = rng.random(2) < _BLUR
     seed = int(rng.integers(2**31))
+    channels = len(image)
+    image = one_channel(image)
     shown = ((image.clamp(1e-3, 1.0) ** gamma - 0.5) * contrast + 0.5).clamp(0.0, 1.0)
     if blurred:
         shown = F.avg_pool2d(shown[None], 3, 1, 1, count_include_pad=False)[0]
     if noisy:
         noise = torch.randn(shown.shape[1:], generator=torch.Generator().manual_seed(seed)).to(shown)
         shown = (shown + NOISE * noise).clamp(0.0, 1.0)
-    return cut_out(shown, int(rng.integers(HOLES + 1)), rng)
+    return cut_out(shown, int(rng.integers(HOLES + 1)), rng).expand(channels, -1, -1)
 
 
 def cut_out(

@@ -43,12 +43,32 @@ class SamePadConv2d(nn.Conv2d):
     The checkpoint was trained so; symmetric padding shifts each strided layer by half a pixel against its weights.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        padding: list[int] = []
-        for size, kernel, stride in zip(reversed(x.shape[2:]), self.kernel_size[::-1], self.stride[::-1], strict=True):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            padding += [total // 2, total - total // 2]
-        return super().forward(F.pad(x, padding))
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        sides = zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
+        height, width = (max((-(-size // stride) - 1) * stride + kernel - size, 0) for size, kernel, stride in sides)
+        even = height % 2 == width % 2 == 0
+        if not even:
+            x = F.pad(x, [width // 2, width - width // 2, height // 2, height - height // 2])
+        padding = (height // 2, width // 2) if even else 0  # spares a copy of x
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+
+def normed(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    """norm(conv(x)); where no gradient is wanted, a frozen norm is part of the kernel, and its passes over memory are spared.
+
+    A frozen norm is y·s + b with s = γ/√(σ² + ε), b = β − μ·s, so that it is the same to convolve with s·w and add b.
+    """
+    if torch.is_grad_enabled() or not isinstance(norm, FrozenBatchNorm2d) or conv.bias is not None:
+        return norm(conv(x))  # type: ignore[no-any-return]
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    bias = norm.bias - norm.running_mean * scale
+    found: Tensor = conv._conv_forward(x, conv.weight * scale[:, None, None, None], bias)
+    return found
+
+
+def rectified(x: Tensor) -> Tensor:
+    """ReLU6, in place where no gradient is wanted."""
+    return F.relu6(x, inplace=not torch.is_grad_enabled())
 
 
 class InvertedResidual(nn.Module):
@@ -70,9 +90,9 @@ class InvertedResidual(nn.Module):
         self._bn2 = norm(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = F.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_expand_conv") else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+        y = rectified(normed(self._expand_conv, self._bn0, x)) if hasattr(self, "_expand_conv") else x
+        y = rectified(normed(self._depthwise_conv, self._bn1, y))
+        y = normed(self._project_conv, self._bn2, y)
         return x + y if self.shortcut else y
 
 
@@ -93,7 +113,7 @@ class EfficientNetLite0(nn.Module):
         self._blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = rectified(normed(self._conv_stem, self._bn0, x))
         features = OrderedDict[str, Tensor]()
         for i, block in enumerate(self._blocks):
             x = block(x)

@@ -153,6 +153,32 @@ def test_films_that_say_something_and_films_of_which_a_teacher_could_say_more(th
     assert [s.image_id for s in films[3:9:2]] == [FILMS[i].image_id for i in (3, 5, 7)]
 
 
+def test_a_smaller_pool_is_of_the_greater_ones_films_and_leaves_what_is_labelled_as_it_is(thorax: Knowledge) -> None:
+    kinds = {"exact": 0.5, "none": 0.5}
+    of = {share: supervised(thorax, kinds=kinds, pool=share) for share in (0.0, 0.25, 0.75, 1.0)}
+    pools = {share: [s.image_id for s in films.pool] for share, films in of.items()}
+    assert [len(ids) for ids in pools.values()] == [0, 3, 9, 12]
+    assert set(pools[0.25]) < set(pools[0.75]) < set(pools[1.0])
+    assert all(ids == sorted(ids) for ids in pools.values())
+    assert {tuple(s.image_id for s in films.labelled) for films in of.values()} == {
+        tuple(s.image_id for s in of[1.0].labelled)
+    }
+
+
+def test_a_pool_that_is_left_out_can_be_replaced_and_else_is_an_error(thorax: Knowledge) -> None:
+    data = PhantomData(
+        format="phantom",
+        size=64,
+        train=PhantomSplit(start=0, count=4),
+        unlabelled=PhantomSplit(start=50, count=2, shift=True),
+        supervision={"kinds": {"exact": 0.5, "none": 0.5}, "pool": 0},  # type: ignore[arg-type]
+    )
+    others = open_split(data, "unlabelled", Path(), thorax)
+    assert [s.attributes["domain"] for s in others] == ["shifted", "shifted"]
+    with pytest.raises(ConfigError, match=r"data\.supervision\.pool leaves no film to the unlabelled split"):
+        open_split(data.model_copy(update={"unlabelled": None}), "unlabelled", Path(), thorax)
+
+
 def test_mistakes_of_the_section_are_named() -> None:
     with pytest.raises(
         ValidationError, match=r"no loss covers the kind of supervision 'scrible'; did you mean 'scribble'"

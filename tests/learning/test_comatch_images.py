@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
-from neurosym.errors import ConfigError, TrainingError
+from neurosym.cli import app
+from neurosym.errors import ConfigError, NeurosymError, TrainingError
 from neurosym.knowledge import Knowledge
 from neurosym.learning.checkpoint import latest_checkpoint
 from neurosym.learning.evaluate_films import area_under_curve, evaluate_classifier, score_films
@@ -246,3 +250,55 @@ def test_a_folder_without_a_run_is_explained_and_predictions_are_probabilities(
     run = train_classifier(config_of(films, "train.passes=1"), tmp_path / "run")
     found = predict_films(load_classifier(run.path), held_out_films(config_of(films), thorax, "test"))
     torch.testing.assert_close(found.sum(1), torch.ones(len(found)))
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def told(*words: object) -> dict[str, Any]:
+    result = CliRunner().invoke(app, [*map(str, words), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def refused(*words: object) -> str:
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert isinstance(result.exception, NeurosymError)
+    return str(result.exception)
+
+
+def test_a_classifier_is_trained_resumed_and_evaluated_from_the_command_line(films: Path, tmp_path: Path) -> None:
+    def kill(step: int, steps: int, terms: dict[str, float]) -> None:
+        if step == 3:
+            raise Killed
+
+    run, config = tmp_path / "run", films / "config.yaml"
+    with pytest.raises(Killed):
+        train_classifier(config_of(films, "seed=2"), run, progress=kill)
+    assert "pass --resume" in refused("train", config, "--out", run, "--set", "seed=2")
+    assert "other settings of seed" in refused("train", config, "--out", run, "--resume")
+    trained = told("train", config, "--out", run, "--resume", "--set", "seed=2")
+    whole = train_classifier(config_of(films, "seed=2"), tmp_path / "whole")
+    assert (trained["run"], trained["step"], trained["terms"]) == (str(run), whole.step, whole.metrics)
+    scores = told("evaluate", run, "--split", "val")
+    expected = evaluate_classifier(tmp_path / "whole", "val")
+    assert {k: scores[k] for k in ("films", "accuracy", "recall")} == {
+        k: expected[k] for k in ("films", "accuracy", "recall")
+    }
+    assert json.loads((run / "evaluation-val.json").read_text()) == scores
+    table = CliRunner().invoke(app, ["evaluate", str(run)], catch_exceptions=False).output
+    assert "pneumonia_study or not" in table
+
+
+def test_what_a_classifier_has_not_is_refused_with_what_to_do_instead(films: Path, tmp_path: Path) -> None:
+    run = train_classifier(config_of(films, "method=supervised", "train.passes=9"), tmp_path / "run").path
+    assert "leave out --repair, which detectors have" in refused("evaluate", run, "--repair")
+    assert "is scored on val or test, not on 'tset'; did you mean 'test'" in refused("evaluate", run, "--split", "tset")
+    for command in ("predict", "facts", "report"):
+        assert "the run of a film classifier has no detections; score it with" in refused(command, run)
+    path = tmp_path / "wrong.yaml"
+    path.write_text((films / "config.yaml").read_text().replace("  table:", "  tabel:"))
+    message = refused("train", path)
+    assert "wrong.yaml:5: data.tabel: unknown setting; did you mean 'table'?" in message
+    assert "data.table: is missing" in message

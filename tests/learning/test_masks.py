@@ -16,11 +16,12 @@ from neurosym.data.images import annotated_scene
 from neurosym.data.masks import decode_mask, encode_mask
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import DataError
-from neurosym.learning.batches import augment, make_batch, require_masks, to_target
+from neurosym.learning.batches import augment, make_batch, require_masks, to_target, to_tensor
 from neurosym.learning.config import load_config
 from neurosym.learning.evaluate import evaluate_scenes
 from neurosym.learning.predict import predict
 from neurosym.learning.runfolder import open_run
+from neurosym.learning.strong_view import strong_view
 from neurosym.learning.train import train
 from neurosym.models.scene import UNKNOWN
 from neurosym.records import Box, Detection, Sample, Scene
@@ -196,3 +197,15 @@ constraints: {{weight: 0.5, warmup_steps: 1}}
         assert decode_mask(d.mask).shape == (128, 128)
     save_scenes(tmp_path / "s.json", scenes)
     assert load_scenes(tmp_path / "s.json")[0] == scenes
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_grey_film_is_augmented_as_its_three_channels_would_be(seed: int) -> None:
+    grey = to_tensor(np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8))
+    target = {"boxes": torch.tensor([[5.0, 5, 30, 30]]), "labels": torch.tensor([1])}
+    views = []
+    for image in (grey, grey.clone(memory_format=torch.contiguous_format)):
+        rng = np.random.default_rng(seed)
+        views.append(strong_view(augment(image, target, rng)[0], rng))
+    assert views[0].shape == (3, 40, 50)
+    torch.testing.assert_close(*views)

@@ -1,0 +1,51 @@
+"""Do 100 000 unlabelled films stream at constant memory, and what does it take to open as many files (`walk.py`)?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from harness import HERE, Figure, figure, record
+
+NAME = "pool-memory"
+SCRIPT = HERE / NAME / "walk.py"
+SEED = 0
+"""One walk: it takes a quarter of an hour, and what it measures is hardly of chance."""
+
+
+def figures() -> list[Figure]:
+    """Growth of memory on the way through generated films; what a folder of files takes."""
+    films, files = ([record(NAME, what, settings(what), measured(what))] for what in ("films", "files"))
+    return [
+        figure("films of the pool", films, lambda r: r["films"]),
+        figure("resident MB after 5000 films", films, lambda r: r["5000 MB"]),
+        figure("resident MB after all films", films, lambda r: r["last MB"]),
+        figure("growth of resident memory from the 5000th film to the last", films, lambda r: r["growth"], "<= 0.05"),
+        figure("peak MB", films, lambda r: r["peak MB"]),
+        figure("MB of the opened pool of films", films, lambda r: r["opened MB"]),
+        figure("files in the folder", files, lambda r: r["files"]),
+        figure("s to open the folder", files, lambda r: r["open s"]),
+        figure("MB of the opened folder", files, lambda r: r["opened MB"]),
+    ]
+
+
+def settings(what: str) -> dict[str, str]:
+    """A measurement is of the script as it is."""
+    return {"what": what, "script": SCRIPT.read_text(encoding="utf-8")}
+
+
+def measured(what: str) -> Callable[[], dict[str, Any]]:
+    def run() -> dict[str, Any]:
+        variables = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(SCRIPT), what, str(SEED)]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return found
+
+    return run
