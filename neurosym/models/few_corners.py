@@ -53,7 +53,9 @@ def mended_polygon(mask: UInt8[Tensor, "height width"]) -> UInt8[Tensor, "height
 
 def has_few_corners(loops: list[np.ndarray], area: float) -> bool:
     """Whether outlines, (corner, 2) each, around so many pixels were drawn edge by edge."""
-    lengths = np.concatenate([np.hypot(*(np.roll(c, -1, 0) - c).T) for c in loops] or [np.zeros(0)])
+    if not loops:
+        return False
+    lengths = np.concatenate([np.hypot(*(np.roll(c, -1, 0) - c).T) for c in loops])
     outline = lengths.sum()
     if 4 * np.pi * area <= STROKE * outline**2 or area >= BOX * _extent(loops):
         return False

@@ -76,6 +76,12 @@ def test_a_mask_that_is_unknown_or_empty_is_left_alone() -> None:
     assert mended_polygon(torch.zeros(8, 8, dtype=torch.uint8)) is None
 
 
+@given(st.integers(0, 2**16 - 1))
+def test_masks_of_a_few_pixels_are_left_alone_whatever_they_are(bits: int) -> None:
+    mask = np.array([bits >> k & 1 for k in range(16)], np.uint8).reshape(4, 4)
+    assert mended_polygon(torch.from_numpy(mask)) is None
+
+
 @given(st.integers(3, 9), st.integers(0, 10_000))
 def test_the_curve_goes_through_its_corners_and_turns_as_they_are_turned(count: int, seed: int) -> None:
     corners = np.random.default_rng(seed).uniform(0, 100, (count, 2))
