@@ -49,7 +49,7 @@ def recorded(data: str, detector: str, noise: str, arm: str) -> dict[int, Record
 
 
 def figures() -> list[Figure]:
-    """Means of each arm, then the shares of the loss that are won back, seed by seed."""
+    """Means of each arm whose seeds have all run, then the shares of the loss that are won back, seed by seed."""
     if not os.environ.get("RECORDED"):
         data_folder("bccd", "jsrt")
         side_by_side(arms.told, grid())
@@ -65,7 +65,7 @@ def figures() -> list[Figure]:
 
 def _means(data: str, detector: str, noise: str, arm: str) -> list[Figure]:
     runs = list(recorded(data, detector, noise, arm).values())
-    if not runs:
+    if len(runs) < len(SEEDS):
         return []
     title = f"{data}, {detector}, {noise}, {arm}"
     found = [figure(f"{title}: AP", runs, lambda r: r["ap"]), figure(f"{title}: AP50", runs, lambda r: r["ap50"])]
