@@ -22,9 +22,8 @@ def train_films(config: Path, out: Path | None, resume: bool, overrides: Sequenc
     from neurosym.learning.image_config import load_image_config
 
     settings = load_image_config(config, overrides)
-    from neurosym.learning.image_classifier import (
-        train_classifier,  # after the config: a mistake need not wait for torch
-    )
+    # after the config: a mistake need not wait for torch
+    from neurosym.learning.image_classifier import train_classifier
 
     out = out or Path("runs") / settings.name
     with bars() as stage:
