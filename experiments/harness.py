@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import os
 import shutil
 import statistics
 import subprocess
@@ -81,6 +82,20 @@ def record(name: str, key: str, settings: Any, compute: Callable[[], dict[str, A
     value = {"settings": digest, "commit": COMMIT, "seconds": round(time.perf_counter() - started, 1), **result}
     write_text_atomically(path, json.dumps(value, indent=1) + "\n")
     return value
+
+
+def measured(script: Path, *arguments: object, python: str | Path = sys.executable, path: str = "") -> dict[str, Any]:
+    """What a script prints as JSON in its last line, run in a process of its own on one thread.
+
+    `path` is its PYTHONPATH, by default the project's folder.
+    """
+    variables = {**os.environ, "PYTHONPATH": path or str(HERE.parent), "OMP_NUM_THREADS": "1"}
+    command = [str(python), str(script), *map(str, arguments)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def timed(folder: Path, work: Callable[[Path], Any], scored: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:

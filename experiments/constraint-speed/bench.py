@@ -3,16 +3,16 @@ training step (`step.py`)."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import HERE, Figure, figure, record
+from harness import HERE, Figure, figure, measured, record
 
 FOLDER = HERE / "constraint-speed"
 ROOT = HERE.parent
@@ -26,7 +26,7 @@ def figures() -> list[Figure]:
     python = environment()
     labels, pairs, sparse, repair = (
         [
-            record("constraint-speed", f"{kind}-{seed}", settings(seed), measured(python, "peers.py", kind, str(seed)))
+            record("constraint-speed", f"{kind}-{seed}", settings(seed), by(python, "peers.py", kind, str(seed)))
             for seed in SEEDS
         ]
         for kind in ("labels", "pairs", "sparse", "repair")
@@ -57,7 +57,7 @@ def figures() -> list[Figure]:
 
 def training_step_share(seed: int) -> dict[str, Any]:
     """What the whole constraint term adds to a training step of a ResNet-18-FPN detector at 320 px, as a share of the step."""
-    run = measured(Path(sys.executable), "step.py", str(seed))
+    run = by(Path(sys.executable), "step.py", str(seed))
     return record("constraint-speed", f"step-{seed}", {"seed": seed}, run)
 
 
@@ -88,18 +88,10 @@ def settings(seed: int) -> dict[str, Any]:
     return {"seed": seed, "peers": (FOLDER / "requirements.txt").read_text(), "pishield": "PISHIELD" in os.environ}
 
 
-def measured(python: Path, script: str, *arguments: str) -> Callable[[], dict[str, Any]]:
-    def run() -> dict[str, Any]:
-        path = os.pathsep.join(filter(None, (os.environ.get("PISHIELD", ""), str(ROOT))))
-        variables = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        command = [str(python), str(FOLDER / script), *arguments]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
-
-    return run
+def by(python: Path, script: str, *arguments: str) -> Callable[[], dict[str, Any]]:
+    """A measurement by an interpreter that also finds the checkout of PiShield, where there is one."""
+    path = os.pathsep.join(filter(None, (os.environ.get("PISHIELD", ""), str(ROOT))))
+    return partial(measured, FOLDER / script, *arguments, python=python, path=path)
 
 
 def environment() -> Path:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from harness import HERE, Figure, figure, record
+from harness import HERE, Figure, figure, measured, record
 
 SCRIPT = HERE / "detector-cost" / "step.py"
 SEEDS = (0, 1, 2)
@@ -34,23 +30,11 @@ def figures() -> list[Figure]:
 def runs(what: str, kind: str) -> list[dict[str, Any]]:
     """The records of all seeds."""
     return [
-        record("detector-cost", f"{what}-{kind}-{seed}", settings(what), measured(what, kind, seed)) for seed in SEEDS
+        record("detector-cost", f"{what}-{kind}-{seed}", settings(what), partial(measured, SCRIPT, what, kind, seed))
+        for seed in SEEDS
     ]
 
 
 def settings(what: str) -> dict[str, str]:
     """A measurement is of the script as it is."""
     return {"what": what, "script": SCRIPT.read_text(encoding="utf-8")}
-
-
-def measured(what: str, kind: str, seed: int) -> Callable[[], dict[str, Any]]:
-    def run() -> dict[str, Any]:
-        variables = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(SCRIPT), what, kind, str(seed)]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
-
-    return run

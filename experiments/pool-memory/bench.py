@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-from harness import HERE, Figure, figure, record
+from harness import HERE, Figure, figure, measured, record
 
 NAME = "pool-memory"
 SCRIPT = HERE / NAME / "walk.py"
@@ -19,7 +14,9 @@ SEED = 0
 
 def figures() -> list[Figure]:
     """Growth of memory on the way through generated films; what a folder of files takes."""
-    films, files = ([record(NAME, what, settings(what), measured(what))] for what in ("films", "files"))
+    films, files = (
+        [record(NAME, what, settings(what), partial(measured, SCRIPT, what, SEED))] for what in ("films", "files")
+    )
     return [
         figure("films of the pool", films, lambda r: r["films"]),
         figure("resident MB after 5000 films", films, lambda r: r["5000 MB"]),
@@ -36,16 +33,3 @@ def figures() -> list[Figure]:
 def settings(what: str) -> dict[str, str]:
     """A measurement is of the script as it is."""
     return {"what": what, "script": SCRIPT.read_text(encoding="utf-8")}
-
-
-def measured(what: str) -> Callable[[], dict[str, Any]]:
-    def run() -> dict[str, Any]:
-        variables = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(SCRIPT), what, str(SEED)]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
-
-    return run

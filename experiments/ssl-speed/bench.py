@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-from harness import HERE, Figure, figure, record
+from harness import HERE, Figure, figure, measured, record
 
 SCRIPT = HERE / "ssl-speed" / "step.py"
 SEEDS = (0, 1, 2)
@@ -20,7 +15,10 @@ def figures() -> list[Figure]:
     """Throughputs, and ratios to lightly's."""
     found = []
     for backbone in BACKBONES:
-        runs = [record("ssl-speed", f"{backbone}-{seed}", settings(), measured(backbone, seed)) for seed in SEEDS]
+        runs = [
+            record("ssl-speed", f"{backbone}-{seed}", settings(), partial(measured, SCRIPT, backbone, seed))
+            for seed in SEEDS
+        ]
         found += [
             figure(f"{backbone}: films/s, lightly's", runs, lambda r: r["lightly films/s"]),
             figure(f"{backbone}: films/s, ours", runs, lambda r: r["ours films/s"]),
@@ -33,16 +31,3 @@ def figures() -> list[Figure]:
 def settings() -> dict[str, str]:
     """A measurement is of the script as it is."""
     return {"script": SCRIPT.read_text(encoding="utf-8")}
-
-
-def measured(backbone: str, seed: int) -> Callable[[], dict[str, Any]]:
-    def run() -> dict[str, Any]:
-        variables = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(SCRIPT), backbone, str(seed)]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
-
-    return run

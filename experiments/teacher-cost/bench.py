@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from harness import HERE, Figure, figure, record
+from harness import HERE, Figure, figure, measured, record
 
 NAME = "teacher-cost"
 SCRIPT = HERE / NAME / "step.py"
@@ -36,17 +32,4 @@ def figures() -> list[Figure]:
 def runs(what: str) -> list[dict[str, Any]]:
     """The records of all seeds; a measurement is of the script as it is."""
     settings = {"what": what, "script": SCRIPT.read_text(encoding="utf-8")}
-    return [record(NAME, f"{what}-{seed}", settings, measured(what, seed)) for seed in SEEDS]
-
-
-def measured(what: str, seed: int) -> Callable[[], dict[str, Any]]:
-    def run() -> dict[str, Any]:
-        variables = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(SCRIPT), what, str(seed)]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
-
-    return run
+    return [record(NAME, f"{what}-{seed}", settings, partial(measured, SCRIPT, what, seed)) for seed in SEEDS]

@@ -5,6 +5,7 @@ The truth is not part of a `Sample`, so training cannot see it; `DegradedSamples
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, overload
@@ -67,8 +68,7 @@ class DegradedSamples(Sequence[Sample]):
 
     def over(self, source: Sequence[Sample]) -> DegradedSamples:
         """The same annotations over the same films read in another way, e.g. without their pixels."""
-        other = object.__new__(DegradedSamples)
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other.source = source
         return other
 
@@ -91,6 +91,13 @@ class DegradedSamples(Sequence[Sample]):
         """
         first = range(len(self) if most is None else min(most, len(self)))
         return count_changes(d for i in first for d in self._degraded(i))
+
+    def told(self, most: int) -> str:
+        """`counts` in words."""
+        told = self.counts(most)
+        where = "" if len(self) <= most else f" on the first {most} of {len(self)} images"
+        changed = f"{told['changed']} of {told['annotations']} changed{where} ({told['relabelled']} relabelled)"
+        return f"{changed}, {told['dropped']} dropped, {told['reverted']} emptied and so left as they were"
 
     def image_id(self, index: int) -> str:
         """The image's id, without reading the image where that is possible."""

@@ -85,7 +85,7 @@ class Teacher:
 
     def __init__(self, config: DetectorConfig, names: Sequence[str], device: torch.device) -> None:
         self.model: SceneModel = build_model(config, names, load=False).to(device).eval()
-        if device.type == "cpu":  # its passes are a sixth faster; the student's weights stay
+        if device.type == "cpu":  # its passes are faster so; the student's weights stay as they are
             self.model.to(memory_format=torch.channels_last)
         self.device = device
 

@@ -101,25 +101,13 @@ def open_trainer(config: TrainConfig, out: Path, most: int | None = None) -> Tra
     names = class_names(config.data, images, knowledge)
     if most is None:
         check_supervision(config, names, knowledge, images, unlabelled)
-        _tell_degraded(images)
+        if isinstance(shown := unread(images), DegradedSamples):
+            log.info("annotations of the train split: %s", shown.told(_COUNTED))
         for problem in idle_settings(config):
             log.warning("%s", problem)
     else:
         images, unlabelled = images[:most], unlabelled[:most]
     return Trainer(config, names, knowledge, images, unlabelled, out)
-
-
-def _tell_degraded(images: Sequence[Sample]) -> None:
-    """Say what was done to the annotations, if the config makes them worse."""
-    shown = unread(images)
-    if not isinstance(shown, DegradedSamples):
-        return
-    told = shown.counts(_COUNTED)
-    where = "" if len(shown) <= _COUNTED else f" on the first {_COUNTED} of {len(shown)} images"
-    log.info(
-        "annotations of the train split: %d of %d changed%s (%d relabelled), %d dropped, %d emptied and so left as they were",
-        *(told["changed"], told["annotations"], where, told["relabelled"], told["dropped"], told["reverted"]),
-    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
