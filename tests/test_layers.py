@@ -8,7 +8,17 @@ import pytest
 
 @pytest.mark.parametrize(
     "module",
-    ["cli", "loop", "knowledge.reasoner", "scenes.draw", "induction", "review", "learning.runfolder", "data.config"],
+    [
+        "cli",
+        "loop",
+        "knowledge.reasoner",
+        "scenes.draw",
+        "induction",
+        "induction.kg.weights",
+        "review",
+        "learning.runfolder",
+        "data.config",
+    ],
 )
 def test_a_rule_reviewers_laptop_needs_no_torch(module: str) -> None:
     code = f"import sys, neurosym.{module}; sys.exit(any(m.split('.')[0] in ('torch', 'torchvision') for m in sys.modules))"

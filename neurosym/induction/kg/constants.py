@@ -1,0 +1,138 @@
+"""All rules with constants `h(X, c) ← b(X, d)` and `h(X, c) ← b(X, Z)`, exactly and at once.
+
+An entity X fulfils h(X, c) iff it is in the row of c in h's reverse direction (see `neurosym.induction.kg.store`), so head and
+body are rows, a rule is a pair of rows, its body size is the length of the body's row and its support the size of the
+intersection. For a head's row all intersections are counted by going through the facts of its members: the work is the sum over
+entities of (degree)², not the number of pairs of rows. A body `b(X, Z)` is a direction instead: the entities that have a row.
+
+X differs from both constants, which may be equal; Z differs from X and c.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neurosym.induction.kg.compiled import compiled
+from neurosym.induction.kg.kernels import find_row
+from neurosym.induction.kg.paths import Thresholds
+from neurosym.induction.kg.rules import DOUBT, ConstantRules
+from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
+
+
+def constant_rules(store: TripleStore, thresholds: Thresholds, heads: Int32 | None = None) -> ConstantRules:
+    """Those above the thresholds; of heads whose rows are `heads`, else of all."""
+    csr = store.csr
+    rows = np.arange(len(csr.source), dtype=np.int32) if heads is None else heads
+    only = only_targets(csr)
+    domains, last = np.zeros(store.directions, dtype=np.int64), np.zeros(len(csr.source), dtype=np.int32)
+    domain_sizes(csr, only, domains, last)
+    table = _count(csr, rows, only, domains, last, thresholds.support, thresholds.smoothed).reshape(-1, 4)
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    return ConstantRules(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+
+
+@compiled
+def only_targets(csr: Csr) -> Int32:
+    """Of each row its only target beside its own entity; −1 if it has none, −2 if it has several."""
+    only = np.full(len(csr.source), -1, dtype=np.int32)
+    for g in range(len(csr.source)):
+        for e in range(csr.start[g], csr.start[g + 1]):
+            if csr.target[e] != csr.source[g]:
+                only[g] = csr.target[e] if only[g] == -1 else -2
+    return only
+
+
+@compiled
+def domain_sizes(csr: Csr, only: Int32, sizes: Int64, last: Int32) -> None:
+    """How many entities have a fact of each direction with another entity, and of each row (d, c) how many have facts of d ^ 1
+    with c alone: added to `sizes` and `last`."""
+    for g in range(len(csr.source)):
+        if only[g] == -1:
+            continue
+        sizes[csr.direction_of[g]] += 1
+        if only[g] >= 0:
+            for e in range(csr.start[g], csr.start[g + 1]):
+                if csr.target[e] == only[g]:
+                    last[csr.back[e]] += 1
+
+
+@compiled
+def holds(csr: Csr, g: int, x: int) -> bool:
+    """Is x in row g?"""
+    low, high = csr.start[g], csr.start[g + 1]
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if csr.target[middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    found: bool = low < end and csr.target[low] == x
+    return found
+
+
+@compiled
+def _count(csr: Csr, heads: Int32, only: Int32, domains: Int64, last: Int32, least: int, smoothed: float) -> Int32:
+    found = np.empty(4 * 65536, dtype=np.int32)
+    n = 0
+    count = np.zeros(len(csr.source), dtype=np.int32)
+    touched = np.empty(len(csr.source), dtype=np.int32)
+    of_direction = np.zeros(len(domains), dtype=np.int32)
+    for head in heads:
+        low, high = csr.start[head], csr.start[head + 1]
+        if high - low < least:
+            continue
+        c = csr.source[head]
+        m = 0
+        of_direction[:] = 0
+        for e in range(low, high):
+            x = csr.target[e]
+            if x == c:
+                continue
+            for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
+                r = csr.row_of[i]
+                if only[r] != -1 and only[r] != c:
+                    of_direction[csr.direction_of[r]] += 1
+                for f in range(csr.start[r], csr.start[r + 1]):
+                    if csr.target[f] == x:
+                        continue
+                    g = csr.back[f]
+                    if count[g] == 0:
+                        touched[m] = g
+                        m += 1
+                    count[g] += 1
+        for j in range(m + len(of_direction)):
+            if j < m:
+                g = touched[j]
+                held = count[g]
+                count[g] = 0
+                if held < least or g == head:
+                    continue
+                d = csr.source[g]
+                size = csr.start[g + 1] - csr.start[g]
+                if holds(csr, g, d):
+                    size -= 1
+                if c != d and holds(csr, g, c):
+                    size -= 1
+            else:
+                d = j - m
+                held = of_direction[d]
+                if held < least:
+                    continue
+                g = -1 - d
+                size = domains[d]
+                r = find_row(csr, d, c)
+                if r >= 0 and only[r] != -1:
+                    size -= 1
+                r = find_row(csr, d ^ 1, c)
+                if r >= 0:
+                    size -= last[r]
+            if held < smoothed * (size + DOUBT) - 1e-9:
+                continue
+            if n + 4 > len(found):
+                more = np.empty(2 * len(found), dtype=np.int32)
+                more[:n] = found[:n]
+                found = more
+            found[n], found[n + 1], found[n + 2], found[n + 3] = head, g, held, size
+            n += 4
+    return found[:n]

@@ -1,0 +1,250 @@
+"""Compiled loops over rows of facts: which entities a path leads to, and for which heads that holds.
+
+A *path* is a body d₁(X, Z₁), d₂(Z₁, Z₂), …, dₖ(Zₖ₋₁, Y) of directions (see `neurosym.induction.kg.store`). Distinct variables
+bind distinct entities. What is counted are the distinct pairs (x, y), never the ways to get from x to y, so the entities
+half-way are visited once each: a second way to Z₂ matters only where the first one went through y itself, so of the ways to an
+entity the first Z₁ and whether there was another are all that is kept. Paths of four atoms and more are walked in full.
+
+Work is bounded by facts looked at; a body that needs more is given up and says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from neurosym.induction.kg.compiled import compiled, inlined
+from neurosym.induction.kg.store import Csr, Int32, Int64
+
+
+@inlined
+def find_row(csr: Csr, d: int, x: int) -> int:
+    """The row of entity x in direction d, −1 if it has none."""
+    t = csr.table[d]
+    if t >= 0:
+        place: int = csr.place[t, x]
+        return place
+    low: int = csr.first_row[d]
+    high: int = csr.first_row[d + 1]
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if csr.source[middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    if low < end and csr.source[low] == x:
+        return low
+    return -1
+
+
+class Space:
+    """What the loops over one store write into, for one thread: marks by entity, and lists of entities."""
+
+    def __init__(self, entities: int) -> None:
+        self.mark = np.full(entities, -1, dtype=np.int64)
+        self.found = np.empty(entities, dtype=np.int32)
+        self.half = np.full(entities, -1, dtype=np.int64)
+        self.via = np.empty(entities, dtype=np.int32)
+        self.middle = np.empty(entities, dtype=np.int32)
+        self.turn = np.zeros(1, dtype=np.int64)
+        """Marks are numbers of turns, so that nothing is ever wiped."""
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        return self.mark, self.found, self.half, self.via, self.middle, self.turn
+
+
+@compiled
+def reach(csr: Csr, path: Int32, x: int, space: Any, cap: int) -> tuple[int, int]:
+    """Mark and list the entities that a path leads to from x: (how many, facts looked at; −1 if these would exceed `cap`)."""
+    mark, found, half, via, middle, turn = space
+    turn[0] += 1
+    now = turn[0]
+    n, work, k = 0, 0, len(path)
+    g = find_row(csr, path[0], x)
+    if g < 0:
+        return 0, 0
+    if k == 1:
+        for e in range(csr.start[g], csr.start[g + 1]):
+            y = csr.target[e]
+            if y != x:
+                mark[y] = now
+                found[n] = y
+                n += 1
+        return n, csr.start[g + 1] - csr.start[g]
+    if k == 2:
+        for e in range(csr.start[g], csr.start[g + 1]):
+            z = csr.target[e]
+            if z == x:
+                continue
+            r = find_row(csr, path[1], z)
+            if r < 0:
+                continue
+            low, high = csr.start[r], csr.start[r + 1]
+            work += high - low
+            if work > cap:
+                return n, -1
+            for f in range(low, high):
+                y = csr.target[f]
+                if y != x and y != z and mark[y] != now:
+                    mark[y] = now
+                    found[n] = y
+                    n += 1
+        return n, work
+    if k == 3:
+        m = 0
+        for e in range(csr.start[g], csr.start[g + 1]):
+            z = csr.target[e]
+            if z == x:
+                continue
+            r = find_row(csr, path[1], z)
+            if r < 0:
+                continue
+            low, high = csr.start[r], csr.start[r + 1]
+            work += high - low
+            if work > cap:
+                return n, -1
+            for f in range(low, high):
+                w = csr.target[f]
+                if w == x:
+                    continue
+                if w == z:
+                    continue
+                if half[w] != now:
+                    half[w] = now
+                    via[w] = z
+                    middle[m] = w
+                    m += 1
+                else:
+                    via[w] = -1  # there are two ways: whatever y is, one of them avoids it
+        for i in range(m):
+            w = middle[i]
+            r = find_row(csr, path[2], w)
+            if r < 0:
+                continue
+            low, high = csr.start[r], csr.start[r + 1]
+            work += high - low
+            if work > cap:
+                return n, -1
+            for f in range(low, high):
+                y = csr.target[f]
+                if y != x and y != w and y != via[w] and mark[y] != now:
+                    mark[y] = now
+                    found[n] = y
+                    n += 1
+        return n, work
+    walked: tuple[int, int] = _walk(csr, path, x, space, cap)
+    return walked
+
+
+@compiled
+def _walk(csr: Csr, path: Int32, x: int, space: Any, cap: int) -> tuple[int, int]:
+    """`reach` for paths of any length, by walking all of them."""
+    mark, found, _, _, _, turn = space
+    now, k = turn[0], len(path)
+    at = np.empty(k, dtype=np.int64)
+    end = np.empty(k, dtype=np.int64)
+    here = np.empty(k + 1, dtype=np.int64)
+    here[0] = x
+    n, work, depth = 0, 0, 0
+    g = find_row(csr, path[0], x)
+    at[0], end[0] = csr.start[g], csr.start[g + 1]
+    while depth >= 0:
+        if at[depth] == end[depth]:
+            depth -= 1
+            continue
+        y = csr.target[at[depth]]
+        at[depth] += 1
+        work += 1
+        if work > cap:
+            return n, -1
+        seen = False
+        for i in range(depth + 1):
+            if here[i] == y:
+                seen = True
+        if seen:
+            continue
+        if depth == k - 1:
+            if mark[y] != now:
+                mark[y] = now
+                found[n] = y
+                n += 1
+            continue
+        r = find_row(csr, path[depth + 1], y)
+        if r >= 0:
+            depth += 1
+            here[depth] = y
+            at[depth], end[depth] = csr.start[r], csr.start[r + 1]
+    return n, work
+
+
+@compiled
+def measure_path(csr: Csr, path: Int32, space: Any, cap: int, support: Int64, known: Int64) -> int:
+    """The body size of a path: how many pairs (x, y) it holds for; −1 if that needs more work than `cap`.
+
+    `support[d]` becomes the number of these with d(x, y), `known[d]` that of those whose x has any fact of d: for all
+    directions d at once.
+    """
+    mark, _, _, _, _, turn = space
+    support[:] = 0
+    known[:] = 0
+    size = 0
+    for g in range(csr.first_row[path[0]], csr.first_row[path[0] + 1]):
+        x = csr.source[g]
+        n, work = reach(csr, path, x, space, cap)
+        if work < 0:
+            return -1
+        cap -= work
+        size += n
+        if n == 0:
+            continue
+        now = turn[0]
+        for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
+            r = csr.row_of[i]
+            d = csr.direction_of[r]
+            known[d] += n
+            held = 0
+            for e in range(csr.start[r], csr.start[r + 1]):
+                if mark[csr.target[e]] == now:
+                    held += 1
+            support[d] += held
+    return size
+
+
+@compiled
+def pair_supports(
+    adjacent_start: Int64, adjacent: Int32, direction: Int32, source: Int32, target: Int32, table: Int32, seen: Int32
+) -> None:
+    """Of the facts (x, y) of a head, add up for how many of them each body d₁(X, Z), d₂(Z, Y) holds: `table[d₁, d₂]`.
+
+    `adjacent` has the neighbours of each entity, ascending, and `direction` how they are reached. `seen`, of the same shape as
+    the table, must not hold numbers of the facts yet to be looked at.
+    """
+    for i in range(len(source)):
+        x, y = source[i], target[i]
+        if x == y:
+            continue
+        a, a_end = adjacent_start[x], adjacent_start[x + 1]
+        b, b_end = adjacent_start[y], adjacent_start[y + 1]
+        while a < a_end and b < b_end:
+            u, v = adjacent[a], adjacent[b]
+            if u < v:
+                a += 1
+            elif v < u:
+                b += 1
+            else:
+                a_next, b_next = a, b
+                while a_next < a_end and adjacent[a_next] == u:
+                    a_next += 1
+                while b_next < b_end and adjacent[b_next] == u:
+                    b_next += 1
+                if u != x and u != y:
+                    for p in range(a, a_next):
+                        for q in range(b, b_next):
+                            d, e = direction[p], direction[q] ^ 1
+                            if seen[d, e] != i:
+                                seen[d, e] = i
+                                table[d, e] += 1
+                a, b = a_next, b_next

@@ -1,0 +1,142 @@
+"""Rules whose body is a path, measured exactly for all heads at once; all paths of one and two atoms that hold somewhere.
+
+For two atoms it is not asked which of the (2 · relations)² paths are worth measuring: for each fact (x, y) of a head the
+neighbours that x and y share are gone through, which gives the support of all paths for this head at once, and only paths with
+enough of it for some head are measured. A path read backwards is the same body with X and Y exchanged, so one of the two is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from neurosym.induction.kg.kernels import Space, measure_path, pair_supports
+from neurosym.induction.kg.rules import DOUBT, PathRules, columns
+from neurosym.induction.kg.store import Int32, Int64, TripleStore
+
+Path = tuple[int, ...]
+WORK: Final = 200_000_000
+"""Facts that may be looked at to measure one body: a second or so."""
+_BATCH: Final = 64
+
+
+class Thresholds(NamedTuple):
+    """What a rule must have: support, and support / (body size + 5)."""
+
+    support: int = 2
+    smoothed: float = 0.01
+
+
+def backwards(path: Path) -> Path:
+    """The same body with X and Y exchanged.
+
+    >>> backwards((0, 3))
+    (2, 1)
+    """
+    return tuple(d ^ 1 for d in reversed(path))
+
+
+def canonical_path(path: Path) -> Path:
+    """The lesser of a path and the path backwards."""
+    return min(path, backwards(path))
+
+
+class Found(NamedTuple):
+    """What one worker found: rows of a table of rules, how many paths it measured and gave up."""
+
+    rows: list[tuple[int, ...]]
+    measured: int
+    given_up: int
+
+
+class PathMiner:
+    """Measures paths on a store, with one space per worker."""
+
+    def __init__(self, store: TripleStore, thresholds: Thresholds, cap: int = WORK, workers: int = 1) -> None:
+        self.store, self.thresholds, self.cap, self.workers = store, thresholds, cap, workers
+        self.measured = self.too_expensive = 0
+        self._spaces = [Space(len(store.entities)) for _ in range(workers)]
+
+    def rules(self, paths: Sequence[Path], late: Callable[[], bool] = lambda: False) -> PathRules:
+        """The rules above the thresholds with one of these canonical paths for a body, by head and path.
+
+        When `late` says so no further paths are begun; what has been measured is returned.
+        """
+        longest = max((len(p) for p in paths), default=1)
+        pieces = [paths[i : i + _BATCH] for i in range(0, len(paths), _BATCH)]
+        lanes = [pieces[i :: self.workers] for i in range(self.workers)]
+
+        def lane(i: int) -> Found:
+            found: list[tuple[int, ...]] = []
+            measured = given_up = 0
+            for piece in lanes[i]:
+                if late():
+                    break
+                for path in piece:
+                    rows = self._of_path(path, longest, self._spaces[i])
+                    found += rows or []
+                    measured, given_up = measured + 1, given_up + (rows is None)
+            return Found(found, measured, given_up)
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            lots = list(pool.map(lane, range(self.workers)))
+        self.measured += sum(lot.measured for lot in lots)
+        self.too_expensive += sum(lot.given_up for lot in lots)
+        table = columns(sorted(row for lot in lots for row in lot.rows), longest + 3)
+        parts = table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1]
+        return PathRules(*(np.ascontiguousarray(part) for part in parts))
+
+    def _of_path(self, path: Path, longest: int, space: Space) -> list[tuple[int, ...]] | None:
+        """The rules with this body; None if it is too expensive."""
+        support = np.empty(self.store.directions, dtype=np.int64)
+        known = np.empty(self.store.directions, dtype=np.int64)
+        size = measure_path(self.store.csr, np.array(path, dtype=np.int32), space.arrays, self.cap, support, known)
+        if size < 0:
+            return None
+        least = max(self.thresholds.support, int(np.ceil(self.thresholds.smoothed * (size + DOUBT) - 1e-9)))
+        heads = np.flatnonzero(support >= least).tolist()
+        if path == backwards(path):
+            heads = [h for h in heads if not h & 1]  # the others say the same
+        padding = [-1] * (longest - len(path))
+        return [
+            (h >> 1, *(backwards(path) if h & 1 else path), *padding, int(support[h]), int(size))
+            for h in heads
+            if path != (h,)
+        ]
+
+
+def short_paths(store: TripleStore, longest: int, least: int) -> list[Path]:
+    """The canonical paths of one atom, and of two where the support is at least `least` for some head; in order."""
+    found: list[Path] = [(d,) for d in range(0, store.directions, 2)]
+    if longest < 2:
+        return found
+    start, adjacent, direction = neighbours(store)
+    shape = (store.directions, store.directions)
+    best, table = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
+    seen = np.empty(shape, dtype=np.int32)
+    csr = store.csr
+    for d in range(0, store.directions, 2):
+        rows = slice(csr.first_row[d], csr.first_row[d + 1])
+        low, high = csr.start[csr.first_row[d]], csr.start[csr.first_row[d + 1]]
+        source = np.repeat(csr.source[rows], np.diff(csr.start[csr.first_row[d] : csr.first_row[d + 1] + 1]))
+        table[:] = 0
+        seen[:] = -1
+        pair_supports(start, adjacent, direction, source, csr.target[low:high], table, seen)
+        np.maximum(best, table, out=best)
+    # the support of a path for a head is that of the path backwards for the head backwards
+    best = np.maximum(best, best.T[np.arange(len(best)) ^ 1][:, np.arange(len(best)) ^ 1])
+    pairs = np.argwhere(best >= max(1, least)).tolist()
+    return found + [(a, b) for a, b in pairs if (a, b) <= (b ^ 1, a ^ 1)]
+
+
+def neighbours(store: TripleStore) -> tuple[Int64, Int32, Int32]:
+    """Each entity's neighbours, ascending, with the direction that leads there: (start, neighbour, direction)."""
+    csr = store.csr
+    rows = np.repeat(np.arange(len(csr.source)), np.diff(csr.start))
+    source, direction = csr.source[rows], csr.direction_of[rows]
+    order = np.lexsort((direction, csr.target, source))
+    start = np.searchsorted(source[order], np.arange(len(store.entities) + 1)).astype(np.int64)
+    return start, csr.target[order], direction[order]

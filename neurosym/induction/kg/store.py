@@ -1,0 +1,251 @@
+"""Triples as sorted integer arrays, memory-mapped: what rules over knowledge graphs are counted on.
+
+Every entity and relation gets a number, in the order of names, so that the order of the input plays no part. A relation r is
+read in two directions, d = 2r from subject to object and d = 2r + 1 back; `reverse(d) = d ^ 1`. The facts of a direction are
+compressed sparse rows (CSR) over the entities that it *has* facts of, for a graph has far fewer such rows than relations times
+entities:
+
+    row g             an entity `source[g]` and a direction, `first_row[d] ≤ g < first_row[d + 1]`, sources ascending
+    its facts         `target[start[g] : start[g + 1]]`, ascending
+    rows of entity x  `row_of[entity_start[x] : entity_start[x + 1]]`, by direction
+    `back[e]`         the row of the reverse direction in which the fact at place e is found again
+
+so a row is also a *property with a value*, "has d-fact from c": the set of entities that a constant of a rule speaks of. The
+arrays are files of NumPy's format in a folder, opened without being read (`TripleStore.open`); a folder is written beside its
+place and then renamed, so there is never half a store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurosym.errors import InductionError, Problem, did_you_mean
+from neurosym.induction.kg.names import Names
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+_VERSION: Final = 1
+_FOUND_FAST: Final = 64
+"""A direction with a row for at least one in so many entities has a table from entity to row; others are searched."""
+
+
+class Csr(NamedTuple):
+    """The arrays that compiled functions take; see above. `place[table[d], x]` is the row of x, −1 if it has none."""
+
+    target: Int32
+    start: Int64
+    source: Int32
+    first_row: Int64
+    entity_start: Int64
+    row_of: Int32
+    direction_of: Int32
+    back: Int32
+    table: Int32
+    place: Int32
+
+
+class TripleStore:
+    """A graph of weighted facts `relation(subject, object)`; equal facts are one, with the largest weight.
+
+    Attributes:
+        entities, relations: their names by number.
+        csr: the facts, both ways.
+        weight: of each fact of a row; None if all are 1.
+    """
+
+    def __init__(self, entities: Names, relations: Names, csr: Csr, weight: Float32 | None) -> None:
+        self.entities, self.relations, self.csr, self.weight = entities, relations, csr, weight
+
+    @classmethod
+    def of(cls, triples: Iterable[tuple[str, str, str]], weights: Sequence[float] | None = None) -> Self:
+        """From (subject, relation, object) in any order.
+
+        Raises:
+            InductionError: there are none, or a weight is outside (0, 1].
+
+        >>> store = TripleStore.of([("ann", "parent", "bob"), ("bob", "parent", "cid")])
+        >>> store.objects("ann", "parent")
+        ['bob']
+        """
+        columns = list(zip(*triples, strict=True)) or [(), (), ()]
+        entities = Names.of({*columns[0], *columns[2]})
+        relations = Names.of(set(columns[1]))
+        coded = [
+            np.fromiter((names.number(n) for n in column), np.int64, len(column))
+            for names, column in zip((entities, relations, entities), columns, strict=True)
+        ]
+        given = None if weights is None else np.asarray(weights, dtype=np.float32)
+        return cls.of_numbers(entities, relations, coded[0], coded[1], coded[2], given)
+
+    @classmethod
+    def of_numbers(
+        cls,
+        entities: Names,
+        relations: Names,
+        subject: Int64,
+        relation: Int64,
+        target: Int64,
+        weight: Float32 | None = None,
+    ) -> Self:
+        """From columns of numbers."""
+        if not len(subject):
+            raise InductionError("the graph has no facts: nothing can be learned from it")
+        if weight is not None and not bool(((weight > 0) & (weight <= 1)).all()):
+            wrong = int(np.flatnonzero(~((weight > 0) & (weight <= 1)))[0])
+            raise InductionError(f"fact {wrong + 1} has weight {weight[wrong]:g}, but a weight lies in (0, 1]")
+        count = len(entities)
+        # (direction, source, target) as one number, which sorts faster than three
+        forwards = (2 * relation * count + subject) * count + target
+        backwards = ((2 * relation + 1) * count + target) * count + subject
+        key = np.concatenate([forwards, backwards])
+        del forwards, backwards
+        if weight is None:
+            key = np.unique(key)
+        else:
+            order = np.lexsort((-np.tile(weight, 2), key))
+            first = np.flatnonzero(np.diff(key[order], prepend=-1))
+            weight = np.tile(weight, 2)[order][first]
+            key = key[order][first]
+            weight = None if bool((weight == 1).all()) else weight
+        return cls(entities, relations, _rows(key, count, len(relations)), weight)
+
+    def __len__(self) -> int:
+        """The number of facts."""
+        return len(self.csr.target) // 2
+
+    @property
+    def directions(self) -> int:
+        return 2 * len(self.relations)
+
+    def relation(self, name: str) -> int:
+        """The number of a relation.
+
+        Raises:
+            InductionError: it has no facts; with the nearest name that has some.
+        """
+        number = self.relations.number(name)
+        if number < 0:
+            raise InductionError(
+                Problem(f"relation {name!r} has no facts", cure=did_you_mean(name, list(self.relations)))
+            )
+        return number
+
+    def row(self, direction: int, entity: int) -> int:
+        """The row of an entity in a direction, −1 if it has none."""
+        low, high = self.csr.first_row[direction : direction + 2]
+        place = int(low + np.searchsorted(self.csr.source[low:high], entity))
+        return place if place < high and self.csr.source[place] == entity else -1
+
+    def targets(self, direction: int, entity: int) -> Int32:
+        """What an entity's facts of a direction lead to, ascending."""
+        g = self.row(direction, entity)
+        return self.csr.target[:0] if g < 0 else self.csr.target[self.csr.start[g] : self.csr.start[g + 1]]
+
+    def objects(self, subject: str, relation: str) -> list[str]:
+        """The names of the objects of a subject's facts."""
+        number = self.entities.number(subject)
+        return [] if number < 0 else [self.entities[int(i)] for i in self.targets(2 * self.relation(relation), number)]
+
+    def columns(self) -> tuple[Int64, Int64, Int64]:
+        """(subject, relation, object) of all facts, by relation, subject, object."""
+        csr = self.csr
+        sizes = np.diff(csr.start)
+        forward = (csr.direction_of & 1) == 0
+        rows = np.repeat(np.flatnonzero(forward), sizes[forward])
+        kept = np.repeat(forward, sizes)
+        return (
+            csr.source[rows].astype(np.int64),
+            (csr.direction_of[rows] >> 1).astype(np.int64),
+            csr.target[kept].astype(np.int64),
+        )
+
+    def write(self, folder: str | Path) -> None:
+        """Write the store as a folder, in one piece; an older store of that name is replaced."""
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not (folder / "store.json").exists():
+            raise InductionError(f"{folder} exists and holds no store of facts; choose another folder")
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            arrays = dict(self.csr._asdict())
+            arrays |= {"entities": self.entities.text, "entity_names": self.entities.start}
+            arrays |= {"relations": self.relations.text, "relation_names": self.relations.start}
+            if self.weight is not None:
+                arrays["weight"] = self.weight
+            for name, array in arrays.items():
+                np.save(made / f"{name}.npy", array, allow_pickle=False)
+            header = {"version": _VERSION, "facts": len(self), "entities": len(self.entities)}
+            (made / "store.json").write_text(json.dumps(header | {"relations": len(self.relations)}), encoding="utf-8")
+            if folder.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+                os.replace(folder, old / "old")
+                os.replace(made, folder)
+                shutil.rmtree(old)
+            else:
+                os.replace(made, folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """Open a folder that `write` made; arrays are mapped, not read.
+
+        Raises:
+            InductionError: it is no such folder, or one of another version, or a file is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            header = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+            if header["version"] != _VERSION:
+                raise InductionError(
+                    f"{folder} is a store of version {header['version']}; this program reads {_VERSION}"
+                )
+
+            def array(name: str) -> np.ndarray:
+                found: np.ndarray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                return found
+
+            csr = Csr(*(array(name) for name in Csr._fields))
+            names = Names(array("entities"), array("entity_names"))
+            relations = Names(array("relations"), array("relation_names"))
+            weight = array("weight") if (folder / "weight.npy").exists() else None
+            holds = {"facts": len(csr.target) // 2, "entities": len(names), "relations": len(relations)}
+        except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise InductionError(f"{folder} is no store of facts, or a damaged one: {error}") from error
+        if any(header.get(k) != v for k, v in holds.items()):
+            raise InductionError(f"{folder} is damaged: it should hold {header}, but holds {holds}")
+        return cls(names, relations, csr, weight)
+
+
+def _rows(key: Int64, count: int, relations: int) -> Csr:
+    """The rows of sorted (direction, source, target) numbers."""
+    target = (key % count).astype(np.int32)
+    of_row = key // count
+    firsts = np.flatnonzero(np.diff(of_row, prepend=-1))
+    start = np.append(firsts, len(key)).astype(np.int64)
+    rows = of_row[firsts]
+    source, direction = (rows % count).astype(np.int32), (rows // count).astype(np.int32)
+    first_row = np.searchsorted(direction, np.arange(2 * relations + 1)).astype(np.int64)
+    order = np.argsort(source, kind="stable")
+    entity_start = np.searchsorted(source[order], np.arange(count + 1)).astype(np.int64)
+    # the reverse of a fact of row (d, x) with target y lies in row (d ^ 1, y)
+    direction_of_fact = np.repeat(direction, np.diff(start)).astype(np.int64)
+    back = np.searchsorted(rows, (direction_of_fact ^ 1) * count + target).astype(np.int32)
+    fast = np.flatnonzero(np.diff(first_row) * _FOUND_FAST >= count)
+    table = np.full(2 * relations, -1, dtype=np.int32)
+    table[fast] = np.arange(len(fast))
+    place = np.full((max(1, len(fast)), count), -1, dtype=np.int32)
+    for i, d in enumerate(fast):
+        low, high = first_row[d : d + 2]
+        place[i, source[low:high]] = np.arange(low, high)
+    return Csr(target, start, source, first_row, entity_start, order.astype(np.int32), direction, back, table, place)
