@@ -1,4 +1,4 @@
-"""How far do short rules go? All rules of one and two path atoms and all with constants, exactly; then three ways to add them up.
+"""How far do short rules go? All of one and two path atoms and all with constants, exactly; then three ways to add them up.
 
 Standard splits, filtered ranks, both directions. The rules are the same in every run; only learned weights have seeds.
 """

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.kernels import find_row
+from neurosym.induction.kg.kernels import find, find_row
 from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.rules import DOUBT, ConstantRules
 from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
@@ -59,16 +59,8 @@ def domain_sizes(csr: Csr, only: Int32, sizes: Int64, last: Int32) -> None:
 @compiled
 def holds(csr: Csr, g: int, x: int) -> bool:
     """Is x in row g?"""
-    low, high = csr.start[g], csr.start[g + 1]
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if csr.target[middle] < x:
-            low = middle + 1
-        else:
-            high = middle
-    found: bool = low < end and csr.target[low] == x
-    return found
+    place: int = find(csr.target, csr.start[g], csr.start[g + 1], x)
+    return place >= 0
 
 
 @compiled

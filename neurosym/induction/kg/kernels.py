@@ -19,24 +19,27 @@ from neurosym.induction.kg.store import Csr, Int32, Int64
 
 
 @inlined
+def find(values: Int32, low: int, high: int, value: int) -> int:
+    """The place of a value among the ascending ones from `low` to `high`, −1 if it is not there."""
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and values[low] == value else -1
+
+
+@inlined
 def find_row(csr: Csr, d: int, x: int) -> int:
     """The row of entity x in direction d, −1 if it has none."""
     t = csr.table[d]
     if t >= 0:
         place: int = csr.place[t, x]
         return place
-    low: int = csr.first_row[d]
-    high: int = csr.first_row[d + 1]
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if csr.source[middle] < x:
-            low = middle + 1
-        else:
-            high = middle
-    if low < end and csr.source[low] == x:
-        return low
-    return -1
+    found: int = find(csr.source, csr.first_row[d], csr.first_row[d + 1], x)
+    return found
 
 
 class Space:
@@ -74,26 +77,7 @@ def reach(csr: Csr, path: Int32, x: int, space: Any, cap: int) -> tuple[int, int
                 found[n] = y
                 n += 1
         return n, csr.start[g + 1] - csr.start[g]
-    if k == 2:
-        for e in range(csr.start[g], csr.start[g + 1]):
-            z = csr.target[e]
-            if z == x:
-                continue
-            r = find_row(csr, path[1], z)
-            if r < 0:
-                continue
-            low, high = csr.start[r], csr.start[r + 1]
-            work += high - low
-            if work > cap:
-                return n, -1
-            for f in range(low, high):
-                y = csr.target[f]
-                if y != x and y != z and mark[y] != now:
-                    mark[y] = now
-                    found[n] = y
-                    n += 1
-        return n, work
-    if k == 3:
+    if k <= 3:
         m = 0
         for e in range(csr.start[g], csr.start[g + 1]):
             z = csr.target[e]
@@ -119,6 +103,11 @@ def reach(csr: Csr, path: Int32, x: int, space: Any, cap: int) -> tuple[int, int
                     m += 1
                 else:
                     via[w] = -1  # there are two ways: whatever y is, one of them avoids it
+        if k == 2:
+            for i in range(m):
+                mark[middle[i]] = now
+                found[i] = middle[i]
+            return m, work
         for i in range(m):
             w = middle[i]
             r = find_row(csr, path[2], w)
