@@ -37,7 +37,7 @@ def figures() -> list[Figure]:
     found: list[Figure] = []
     for graph in GRAPHS:
         runs = record(NAME, graph, settings(graph), lambda graph=graph: run(folder / graph, QUESTIONS.get(graph, 1000)))
-        found.append(figure(f"{graph}: rules", [runs], lambda r: r["rules"]))
+        found.append(figure(f"{graph}: rules, in thousands", [runs], lambda r: r["rules"] / 1000))
         for method in (*METHODS, "learned"):
             own = [runs | r | {"seconds": runs["seconds"] / len(runs[method])} for r in runs[method]]
             found += [figure(f"{graph}, {method}: {name}", own, of) for name, of in VALUES.items()]
