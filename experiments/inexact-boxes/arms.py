@@ -31,6 +31,8 @@ STEPS = 300
 JUDGED = 60
 """Training images, at least, whose annotations are judged."""
 DETECTORS = ("faster_rcnn", "cascade_rcnn", "retinanet")
+OF_DETECTOR: dict[str, tuple[str, ...]] = {"retinanet": ("model.anchor_scale=2", "model.inexact.votes=3")}
+"""RetinaNet's finest level has a stride of 8: anchors of four strides are larger than platelets, which it then never finds."""
 NOISES: dict[str, tuple[str, ...]] = {
     "exact": (),
     "r=.2": ("data.degrade.how=uniform", "data.degrade.r=0.2"),
@@ -83,7 +85,8 @@ def config_of(job: Job) -> TrainConfig:
     noise = NOISES[job.noise]
     seeds = (f"seed={job.seed}", *((f"data.degrade.seed={job.seed}",) if noise else ()))
     arm = (o.format(**CHOSEN) for o in ARMS[job.arm])
-    overrides = (f"train.steps={STEPS}", *seeds, f"model.kind={job.detector}", *noise, *arm, *job.extra)
+    own = (f"train.steps={STEPS}", f"model.kind={job.detector}", *OF_DETECTOR.get(job.detector, ()))
+    overrides = (*own, *seeds, *noise, *arm, *job.extra)
     return load_config(HERE / NAME / f"{job.data}.yaml", overrides)
 
 

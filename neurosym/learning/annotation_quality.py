@@ -179,7 +179,7 @@ def judge_images(model: SceneModel, samples: Sequence[Sample], scenes: Sequence[
         targets.append(target | {"boxes": target["boxes"] * factor})
         factors.append(factor)
     sizes = [(round(height), round(width)) for width, height in scaled]
-    told = inexact.judge(list(model.pyramid().values()), sizes, targets)
+    told = inexact.judge(model.vote_levels(), sizes, targets)
     refines = inexact.config.posterior and inexact.ready
     found: list[list[Seen]] = []
     for n, (sample, scene) in enumerate(zip(samples, scenes, strict=True)):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -43,11 +44,15 @@ def exclusive(logits: Float[Tensor, "box class"]) -> Float[Tensor, "box leaf"]:
 
 
 class _UpperLevels(nn.Module):
-    """A pyramid without the levels below `finest`, which are not computed: the finest is the dearest."""
+    """A pyramid without the levels below `finest`, which are not computed: the finest is the dearest.
+
+    What the next finer one would be convolved from is at hand for who asks: see `finer`.
+    """
 
     def __init__(self, pyramid: Pyramid, finest: int) -> None:
         super().__init__()
         self.pyramid, self.skipped, self.out_channels = pyramid, finest - 2, pyramid.out_channels
+        self._below: tuple[str, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         fpn, maps = self.pyramid.fpn, self.pyramid.trunk(x)
@@ -60,8 +65,19 @@ class _UpperLevels(nn.Module):
                 lateral = lateral + F.interpolate(inner, size=lateral.shape[-2:], mode="nearest")
             inner = lateral
             levels.insert(0, fpn.layer_blocks[int(name)](inner))
+        if self.skipped and inner is not None:
+            name = list(maps)[self.skipped - 1]
+            self._below = name, maps[name], inner
         levels, names = fpn.extra_blocks(levels, list(maps.values()), names)
         return OrderedDict(zip(names, levels, strict=True))
+
+    def finer(self) -> list[Tensor]:
+        """Of the last `forward`, the level below the finest, summed but not convolved; none below stride 4."""
+        if self._below is None:
+            return []
+        name, features, above = self._below
+        lateral: Tensor = self.pyramid.fpn.inner_blocks[int(name)](features)
+        return [lateral + F.interpolate(above, size=lateral.shape[-2:], mode="nearest")]
 
 
 class RetinaDetector(SceneModel):
@@ -73,7 +89,7 @@ class RetinaDetector(SceneModel):
         super().__init__(config, names, load)
         strides = _STRIDES[config.finest_level - 2 :]
         if config.inexact.active:
-            self.inexact = InexactBoxes(config.inexact, len(names), config.fpn_channels, strides[:-1])
+            self.inexact = InexactBoxes(config.inexact, len(names), config.fpn_channels, _STRIDES[:-1])
         anchors = AnchorGenerator(
             sizes=tuple(tuple(config.anchor_scale * s * k for k in _SUBSCALES) for s in strides),
             aspect_ratios=(config.aspect_ratios,) * len(strides),
@@ -123,6 +139,14 @@ class RetinaDetector(SceneModel):
         """The feature pyramid of the last `forward` or `propose`."""
         return self._seen
 
+    def vote_levels(self) -> list[Tensor]:
+        """Votes do not find objects of a few cells, so these are read from stride 4 on, as in the other detectors."""
+        return [*self._upper.finer(), *self._seen.values()]
+
+    @property
+    def _upper(self) -> _UpperLevels:
+        return cast(_UpperLevels, self.net.backbone)
+
     def _features(self, batch: ImageList) -> list[Tensor]:
         levels = self.net.backbone(batch.tensors)
         self._seen = {name: level.detach() for name, level in levels.items()}
@@ -153,7 +177,7 @@ class RetinaDetector(SceneModel):
         """What `_head` gives, and the losses on refined boxes and filtered anchors; `targets` count classes from 0."""
         features = self._features(batch)
         from_one = [t | {"labels": t["labels"] + 1} for t in targets]
-        told: Refined = inexact(features, batch.image_sizes, from_one)
+        told: Refined = inexact([*self._upper.finer(), *features], batch.image_sizes, from_one)
         with TowerView(self.net.head.classification_head) as view:
             outputs = self.net.head(features)
         anchors = self.net.anchor_generator(batch, features)

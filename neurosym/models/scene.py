@@ -99,6 +99,10 @@ class SceneModel(nn.Module, ABC):
     def pyramid(self) -> Mapping[str, Tensor]:
         """The pyramid of the last `forward` or `propose`, by torchvision's names: "0" of stride 4, "1" of 8 … and "pool"."""
 
+    def vote_levels(self) -> list[Tensor]:
+        """The maps of the last `forward` or `propose` that votes for inexact boxes are read from, finest first."""
+        return list(self.pyramid().values())
+
     @torch.no_grad()
     def features_of(self, boxes: list[Float[Tensor, "_ 4"]]) -> list[Float[Tensor, "_ channel"]]:
         """What the image shows in boxes: their mean pyramid features, `fpn_channels` numbers each, without gradients.

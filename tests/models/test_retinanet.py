@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.retinanet import RetinaNetHead
 
-from neurosym.models.config import DetectorConfig
+from neurosym.models.config import DetectorConfig, InexactConfig
 from neurosym.models.retinanet import RetinaDetector, exclusive
 from tests.models.overfit import NAMES, overfit
 
@@ -108,3 +108,28 @@ def test_four_films_are_learned_by_heart_and_the_scene_shows_them() -> None:
             best = next(i for i in range(len(scene.boxes)) if sure.indices[i] == NAMES.index(name))
             assert sure.values[best] > 0.5
             assert scene.boxes[best].tolist() == pytest.approx(box, abs=8.0)
+
+
+def test_votes_on_inexact_boxes_are_read_from_stride_four_on_and_teach_that_level() -> None:
+    config = SMALL.model_copy(update={"inexact": InexactConfig(posterior=True)})
+    model = RetinaDetector(config, ("a", "b")).train()
+    losses, _ = model(*example())
+    assert [level.shape[-1] for level in model.vote_levels()] == [24, 12, 6, 3, 2]
+    assert model.inexact is not None
+    model.inexact.sizes.level.zero_()  # the finest, whatever the size of the classes
+    losses, _ = model(*example())
+    losses["loss_votes"].backward()
+    gradient = model.net.backbone.pyramid.fpn.inner_blocks[0][0].weight.grad
+    assert gradient is not None
+    assert bool(gradient.any())
+
+
+def test_what_votes_alone_read_costs_a_prediction_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SMALL.model_copy(update={"inexact": InexactConfig(posterior=True)})
+    model = RetinaDetector(config, ("a", "b")).eval()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the level of stride 4 was computed")
+
+    monkeypatch.setattr(model.net.backbone.pyramid.fpn.inner_blocks[0], "forward", refuse)
+    assert len(model.detect(example()[0])) == 2

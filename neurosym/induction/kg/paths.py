@@ -109,7 +109,10 @@ class PathMiner:
 
 
 def short_paths(store: TripleStore, longest: int, least: int) -> list[Path]:
-    """The canonical paths of one atom, and of two where the support is at least `least` for some head; in order."""
+    """The canonical paths of one atom, and of two where the support is at least `least` for some head; in order.
+
+    Needs three tables of (2 · relations)² numbers.
+    """
     found: list[Path] = [(d,) for d in range(0, store.directions, 2)]
     if longest < 2:
         return found
