@@ -32,7 +32,8 @@ JUDGED = 60
 """Training images, at least, whose annotations are judged."""
 DETECTORS = ("faster_rcnn", "cascade_rcnn", "retinanet")
 OF_DETECTOR: dict[str, tuple[str, ...]] = {"retinanet": ("model.anchor_scale=2", "model.inexact.votes=3")}
-"""RetinaNet's finest level has a stride of 8: anchors of four strides are larger than platelets, which it then never finds."""
+"""RetinaNet's finest level has a stride of 8: anchors of four strides are larger than platelets, which it then never finds.
+The weight of its votes was chosen on validation films (README)."""
 NOISES: dict[str, tuple[str, ...]] = {
     "exact": (),
     "r=.2": ("data.degrade.how=uniform", "data.degrade.r=0.2"),

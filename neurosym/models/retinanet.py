@@ -46,12 +46,13 @@ def exclusive(logits: Float[Tensor, "box class"]) -> Float[Tensor, "box leaf"]:
 class _UpperLevels(nn.Module):
     """A pyramid without the levels below `finest`, which are not computed: the finest is the dearest.
 
-    What the next finer one would be convolved from is at hand for who asks: see `finer`.
+    If it `keeps_below`, what the next finer one would be convolved from is at hand for who asks: see `finer`.
     """
 
-    def __init__(self, pyramid: Pyramid, finest: int) -> None:
+    def __init__(self, pyramid: Pyramid, finest: int, keeps_below: bool) -> None:
         super().__init__()
         self.pyramid, self.skipped, self.out_channels = pyramid, finest - 2, pyramid.out_channels
+        self.keeps_below = keeps_below and finest > 2
         self._below: tuple[str, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
@@ -65,7 +66,7 @@ class _UpperLevels(nn.Module):
                 lateral = lateral + F.interpolate(inner, size=lateral.shape[-2:], mode="nearest")
             inner = lateral
             levels.insert(0, fpn.layer_blocks[int(name)](inner))
-        if self.skipped and inner is not None:
+        if self.keeps_below and inner is not None:
             name = list(maps)[self.skipped - 1]
             self._below = name, maps[name], inner
         levels, names = fpn.extra_blocks(levels, list(maps.values()), names)
@@ -96,7 +97,7 @@ class RetinaDetector(SceneModel):
         )
         count = anchors.num_anchors_per_location()[0]
         self.net = RetinaNet(
-            _UpperLevels(build_backbone(config, load), config.finest_level),
+            _UpperLevels(build_backbone(config, load), config.finest_level, config.inexact.active),
             head=RetinaNetHead(config.fpn_channels, count, len(names), norm_layer=group_norm),
             num_classes=len(names),
             min_size=config.image_size,

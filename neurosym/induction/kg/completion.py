@@ -20,7 +20,7 @@ import numpy as np
 from neurosym.induction.kg.aggregation import Aggregation, Standing, nobody, stand
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.constants import only_targets
-from neurosym.induction.kg.kernels import Space, find_row, reach
+from neurosym.induction.kg.kernels import Space, find_row, reach, space_for
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
 
@@ -52,7 +52,7 @@ class Applied(NamedTuple):
 
 def arrange(store: TripleStore, rules: RuleColumns) -> Applied:
     """Rules for `answers`."""
-    csr, (paths, constants) = store.csr, rules
+    csr, paths, constants = store.csr, rules.paths, rules.constants
     length = (paths.path >= 0).sum(1)
     reverse = np.full_like(paths.path, -1)
     for k in range(1, paths.path.shape[1] + 1):
@@ -81,25 +81,41 @@ def arrange(store: TripleStore, rules: RuleColumns) -> Applied:
 
 
 @compiled
-def answers(csr: Csr, rules: Applied, x: int, h: int, space: Any, cap: int, hits: Int32) -> int:
+def answers(csr: Csr, rules: Applied, x: int, h: int, space: Space, hits: Int32) -> int:
     """What the rules say of h(x, ?), as `hits[:n]` = (rule, entity): n, or −1 if there is no room for all."""
-    found = space[1]
-    n, room, rows = 0, len(hits), len(csr.source)
+    n: int = _by_paths(csr, rules, x, h, space, hits)
+    if n >= 0:
+        n = _by_bodies(csr, rules, x, h, hits, n)
+    if n >= 0:
+        n = _by_heads(csr, rules, x, h, hits, n)
+    return n
+
+
+@compiled
+def _by_paths(csr: Csr, rules: Applied, x: int, h: int, space: Space, hits: Int32) -> int:
+    """Where the paths lead."""
+    n = 0
     for i in range(rules.path_start[h], rules.path_start[h + 1]):
-        m, work = reach(csr, rules.path[i, : rules.length[i]], x, space, cap)
+        m, work = reach(csr, rules.path[i, : rules.length[i]], x, space, WORK)
         if work < 0:
             continue
-        if n + m > room:
+        if n + m > len(hits):
             return -1
         for j in range(m):
-            hits[n, 0], hits[n, 1] = rules.path_rule[i], found[j]
+            hits[n, 0], hits[n, 1] = rules.path_rule[i], space.found[j]
             n += 1
-    # h(X, c) ← …: the bodies that x fulfils
+    return n
+
+
+@compiled
+def _by_bodies(csr: Csr, rules: Applied, x: int, h: int, hits: Int32, n: int) -> int:
+    """h(X, c) ← …: the constants of the rules whose bodies x fulfils."""
+    rows = len(csr.source)
     base = h * (rows + len(csr.first_row) - 1)
     for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
         r = csr.row_of[i]
-        first, last = csr.start[r], csr.start[r + 1]
-        for f in range(first - 1, last):
+        first = csr.start[r]
+        for f in range(first - 1, csr.start[r + 1]):
             if f < first:  # b(X, Z)
                 if rules.only[r] == -1:
                     continue
@@ -113,12 +129,17 @@ def answers(csr: Csr, rules: Applied, x: int, h: int, space: Any, cap: int, hits
                 k = rules.by_body[at]
                 c = csr.source[rules.head[k]]
                 if c != x and (f >= first or rules.only[r] != c):
-                    if n == room:
+                    if n == len(hits):
                         return -1
                     hits[n, 0], hits[n, 1] = rules.offset + k, c
                     n += 1
                 at += 1
-    # the rules whose constant is x: the entities that fulfil their bodies
+    return n
+
+
+@compiled
+def _by_heads(csr: Csr, rules: Applied, x: int, h: int, hits: Int32, n: int) -> int:
+    """The rules whose constant is x: the entities that fulfil their bodies."""
     g = find_row(csr, h, x)
     if g < 0:
         return n
@@ -128,30 +149,28 @@ def answers(csr: Csr, rules: Applied, x: int, h: int, space: Any, cap: int, hits
             low, high = csr.start[b], csr.start[b + 1]
         else:
             low, high = csr.first_row[-1 - b], csr.first_row[-b]
-        if n + high - low > room:
+        if n + high - low > len(hits):
             return -1
         for f in range(low, high):
             if b >= 0:
                 y = csr.target[f]
-                if y == csr.source[b]:
-                    continue
+                fulfils = y != csr.source[b]
             else:
                 y = csr.source[f]
-                if rules.only[f] == -1 or rules.only[f] == x:
-                    continue
-            if y != x:
+                fulfils = rules.only[f] != -1 and rules.only[f] != x
+            if fulfils and y != x:
                 hits[n, 0], hits[n, 1] = rules.offset + k, y
                 n += 1
     return n
 
 
 @compiled
-def all_answers(csr: Csr, rules: Applied, x: int, h: int, space: Any, cap: int, hits: Int32) -> tuple[Int32, int]:
+def all_answers(csr: Csr, rules: Applied, x: int, h: int, space: Space, hits: Int32) -> tuple[Int32, int]:
     """`answers`, with a larger list where the one given is too short; that list, and how much of it is used."""
-    n = answers(csr, rules, x, h, space, cap, hits)
+    n = answers(csr, rules, x, h, space, hits)
     while n < 0:
         hits = np.empty((2 * len(hits), 2), dtype=np.int32)
-        n = answers(csr, rules, x, h, space, cap, hits)
+        n = answers(csr, rules, x, h, space, hits)
     return hits, n
 
 
@@ -171,8 +190,7 @@ def _ranks(
     how: Aggregation,
     known: Csr,
     asked: Int64,
-    cap: int,
-    space: Any,
+    space: Space,
     standing: Standing,
     ranks: Any,
 ) -> None:
@@ -184,7 +202,7 @@ def _ranks(
     for q in range(len(asked)):
         x, h, answer = asked[q]
         if q == 0 or asked[q - 1, 0] != x or asked[q - 1, 1] != h:
-            hits, n = all_answers(csr, rules, x, h, space, cap, hits)
+            hits, n = all_answers(csr, rules, x, h, space, hits)
             stand(csr, how, h, q == 0 or asked[q - 1, 1] != h, hits[:n], standing)
         right_answers(known, x, h, right, q)
         above, equal = 0, 0
@@ -234,7 +252,6 @@ def rank_answers(
     how: Aggregation,
     facts: Sequence[Int64],
     known: TripleStore,
-    cap: int = WORK,
     workers: int = 1,
 ) -> Ranking:
     """Where the answers stand when facts are asked for in both directions.
@@ -252,8 +269,8 @@ def rank_answers(
 
     def rank(rows: Int64) -> None:
         part = np.empty(len(rows))
-        space, standing = Space(len(store.entities)), nobody(len(store.entities), how.depth)
-        _ranks(store.csr, rules, how, known.csr, asked[rows], cap, space.arrays, standing, part)
+        space, standing = space_for(len(store.entities)), nobody(len(store.entities), how.depth)
+        _ranks(store.csr, rules, how, known.csr, asked[rows], space, standing, part)
         ranks[rows] = part
 
     with ThreadPoolExecutor(workers) as pool:

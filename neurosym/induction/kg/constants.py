@@ -19,14 +19,13 @@ from neurosym.induction.kg.rules import DOUBT, ConstantRules
 from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
 
 
-def constant_rules(store: TripleStore, thresholds: Thresholds, heads: Int32 | None = None) -> ConstantRules:
-    """Those above the thresholds; of heads whose rows are `heads`, else of all."""
+def constant_rules(store: TripleStore, thresholds: Thresholds) -> ConstantRules:
+    """Those above the thresholds."""
     csr = store.csr
-    rows = np.arange(len(csr.source), dtype=np.int32) if heads is None else heads
     only = only_targets(csr)
     domains, last = np.zeros(store.directions, dtype=np.int64), np.zeros(len(csr.source), dtype=np.int32)
     domain_sizes(csr, only, domains, last)
-    table = _count(csr, rows, only, domains, last, thresholds.support, thresholds.smoothed).reshape(-1, 4)
+    table = _count(csr, only, domains, last, thresholds.support, thresholds.smoothed).reshape(-1, 4)
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
     return ConstantRules(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
 
@@ -64,13 +63,29 @@ def holds(csr: Csr, g: int, x: int) -> bool:
 
 
 @compiled
-def _count(csr: Csr, heads: Int32, only: Int32, domains: Int64, last: Int32, least: int, smoothed: float) -> Int32:
+def _members(csr: Csr, g: int, c: int) -> int:
+    """How many entities other than c and the row's own are in row g."""
+    d = csr.source[g]
+    size: int = csr.start[g + 1] - csr.start[g] - holds(csr, g, d) - (c != d and holds(csr, g, c))
+    return size
+
+
+@compiled
+def _not_free(csr: Csr, only: Int32, last: Int32, d: int, c: int) -> int:
+    """How many of the entities that `domain_sizes` counts for d are c itself or have facts of d with c alone."""
+    own, reverse = find_row(csr, d, c), find_row(csr, d ^ 1, c)
+    found: int = (own >= 0 and only[own] != -1) + (last[reverse] if reverse >= 0 else 0)
+    return found
+
+
+@compiled
+def _count(csr: Csr, only: Int32, domains: Int64, last: Int32, least: int, smoothed: float) -> Int32:
     found = np.empty(4 * 65536, dtype=np.int32)
     n = 0
     count = np.zeros(len(csr.source), dtype=np.int32)
     touched = np.empty(len(csr.source), dtype=np.int32)
     of_direction = np.zeros(len(domains), dtype=np.int32)
-    for head in heads:
+    for head in range(len(csr.source)):
         low, high = csr.start[head], csr.start[head + 1]
         if high - low < least:
             continue
@@ -100,25 +115,14 @@ def _count(csr: Csr, heads: Int32, only: Int32, domains: Int64, last: Int32, lea
                 count[g] = 0
                 if held < least or g == head:
                     continue
-                d = csr.source[g]
-                size = csr.start[g + 1] - csr.start[g]
-                if holds(csr, g, d):
-                    size -= 1
-                if c != d and holds(csr, g, c):
-                    size -= 1
+                size = _members(csr, g, c)
             else:
                 d = j - m
                 held = of_direction[d]
                 if held < least:
                     continue
                 g = -1 - d
-                size = domains[d]
-                r = find_row(csr, d, c)
-                if r >= 0 and only[r] != -1:
-                    size -= 1
-                r = find_row(csr, d ^ 1, c)
-                if r >= 0:
-                    size -= last[r]
+                size = domains[d] - _not_free(csr, only, last, d, c)
             if held < smoothed * (size + DOUBT) - 1e-9:
                 continue
             if n + 4 > len(found):

@@ -10,7 +10,7 @@ Work is bounded by facts looked at; a body that needs more is given up and says 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,34 +42,39 @@ def find_row(csr: Csr, d: int, x: int) -> int:
     return found
 
 
-class Space:
-    """What the loops over one store write into, for one thread: marks by entity, and lists of entities."""
+class Space(NamedTuple):
+    """What the loops over one store write into, for one thread: lists of entities, and marks by entity.
 
-    def __init__(self, entities: int) -> None:
-        self.mark = np.full(entities, -1, dtype=np.int64)
-        self.found = np.empty(entities, dtype=np.int32)
-        self.half = np.full(entities, -1, dtype=np.int64)
-        self.via = np.empty(entities, dtype=np.int32)
-        self.middle = np.empty(entities, dtype=np.int32)
-        self.turn = np.zeros(1, dtype=np.int64)
-        """Marks are numbers of turns, so that nothing is ever wiped."""
+    Marks are numbers of turns, so that nothing is ever wiped.
+    """
 
-    @property
-    def arrays(self) -> tuple[Any, ...]:
-        return self.mark, self.found, self.half, self.via, self.middle, self.turn
+    mark: Int64
+    found: Int32
+    half: Int64
+    via: Int32
+    middle: Int32
+    turn: Int64
+
+
+def space_for(entities: int) -> Space:
+    """A space that nothing was written into."""
+    marks = np.full((2, entities), -1, dtype=np.int64)
+    lists = np.empty((3, entities), dtype=np.int32)
+    return Space(marks[0], lists[0], marks[1], lists[1], lists[2], np.zeros(1, dtype=np.int64))
 
 
 @compiled
-def reach(csr: Csr, path: Int32, x: int, space: Any, cap: int) -> tuple[int, int]:
+def reach(csr: Csr, path: Int32, x: int, space: Space, cap: int) -> tuple[int, int]:
     """Mark and list the entities that a path leads to from x: (how many, facts looked at; −1 if these would exceed `cap`)."""
-    mark, found, half, via, middle, turn = space
-    turn[0] += 1
-    now = turn[0]
-    n, work, k = 0, 0, len(path)
+    space.turn[0] += 1
     g = find_row(csr, path[0], x)
     if g < 0:
         return 0, 0
-    if k == 1:
+    if len(path) > 3:
+        walked: tuple[int, int] = _walk(csr, path, x, space, cap)
+        return walked
+    mark, found, now, n = space.mark, space.found, space.turn[0], 0
+    if len(path) == 1:
         for e in range(csr.start[g], csr.start[g + 1]):
             y = csr.target[e]
             if y != x:
@@ -77,62 +82,61 @@ def reach(csr: Csr, path: Int32, x: int, space: Any, cap: int) -> tuple[int, int
                 found[n] = y
                 n += 1
         return n, csr.start[g + 1] - csr.start[g]
-    if k <= 3:
-        m = 0
-        for e in range(csr.start[g], csr.start[g + 1]):
-            z = csr.target[e]
-            if z == x:
-                continue
-            r = find_row(csr, path[1], z)
-            if r < 0:
-                continue
-            low, high = csr.start[r], csr.start[r + 1]
-            work += high - low
-            if work > cap:
-                return n, -1
-            for f in range(low, high):
-                w = csr.target[f]
-                if w == x:
-                    continue
-                if w == z:
-                    continue
-                if half[w] != now:
-                    half[w] = now
-                    via[w] = z
-                    middle[m] = w
-                    m += 1
-                else:
-                    via[w] = -1  # there are two ways: whatever y is, one of them avoids it
-        if k == 2:
-            for i in range(m):
-                mark[middle[i]] = now
-                found[i] = middle[i]
-            return m, work
-        for i in range(m):
-            w = middle[i]
-            r = find_row(csr, path[2], w)
-            if r < 0:
-                continue
-            low, high = csr.start[r], csr.start[r + 1]
-            work += high - low
-            if work > cap:
-                return n, -1
-            for f in range(low, high):
-                y = csr.target[f]
-                if y != x and y != w and y != via[w] and mark[y] != now:
-                    mark[y] = now
-                    found[n] = y
-                    n += 1
-        return n, work
-    walked: tuple[int, int] = _walk(csr, path, x, space, cap)
-    return walked
+    m, work = _two_steps(csr, path, x, g, space, cap)
+    if work < 0:
+        return n, -1
+    for i in range(m):
+        w = space.middle[i]
+        if len(path) == 2:
+            mark[w] = now
+            found[i] = w
+            continue
+        r = find_row(csr, path[2], w)
+        if r < 0:
+            continue
+        low, high = csr.start[r], csr.start[r + 1]
+        work += high - low
+        if work > cap:
+            return n, -1
+        for f in range(low, high):
+            y = csr.target[f]
+            if y != x and y != w and y != space.via[w] and mark[y] != now:
+                mark[y] = now
+                found[n] = y
+                n += 1
+    return (m if len(path) == 2 else n), work
 
 
 @compiled
-def _walk(csr: Csr, path: Int32, x: int, space: Any, cap: int) -> tuple[int, int]:
+def _two_steps(csr: Csr, path: Int32, x: int, g: int, space: Space, cap: int) -> tuple[int, int]:
+    """List in `middle` where two steps lead from x, whose row is g, with the one way there `via`, −1 if there are several."""
+    half, via, now = space.half, space.via, space.turn[0]
+    m, work = 0, 0
+    for e in range(csr.start[g], csr.start[g + 1]):
+        z = csr.target[e]
+        r = find_row(csr, path[1], z) if z != x else -1
+        if r < 0:
+            continue
+        work += csr.start[r + 1] - csr.start[r]
+        if work > cap:
+            return m, -1
+        for f in range(csr.start[r], csr.start[r + 1]):
+            w = csr.target[f]
+            if w != x and w != z:
+                if half[w] != now:
+                    half[w] = now
+                    via[w] = z
+                    space.middle[m] = w
+                    m += 1
+                else:
+                    via[w] = -1  # whatever y is, one of the ways avoids it
+    return m, work
+
+
+@compiled
+def _walk(csr: Csr, path: Int32, x: int, space: Space, cap: int) -> tuple[int, int]:
     """`reach` for paths of any length, by walking all of them."""
-    mark, found, _, _, _, turn = space
-    now, k = turn[0], len(path)
+    mark, found, now, k = space.mark, space.found, space.turn[0], len(path)
     at = np.empty(k, dtype=np.int64)
     end = np.empty(k, dtype=np.int64)
     here = np.empty(k + 1, dtype=np.int64)
@@ -170,13 +174,12 @@ def _walk(csr: Csr, path: Int32, x: int, space: Any, cap: int) -> tuple[int, int
 
 
 @compiled
-def measure_path(csr: Csr, path: Int32, space: Any, cap: int, support: Int64, known: Int64) -> int:
+def measure_path(csr: Csr, path: Int32, space: Space, cap: int, support: Int64, known: Int64) -> int:
     """The body size of a path: how many pairs (x, y) it holds for; −1 if that needs more work than `cap`.
 
     `support[d]` becomes the number of these with d(x, y), `known[d]` that of those whose x has any fact of d: for all
     directions d at once.
     """
-    mark, _, _, _, _, turn = space
     support[:] = 0
     known[:] = 0
     size = 0
@@ -189,14 +192,13 @@ def measure_path(csr: Csr, path: Int32, space: Any, cap: int, support: Int64, kn
         size += n
         if n == 0:
             continue
-        now = turn[0]
         for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
             r = csr.row_of[i]
             d = csr.direction_of[r]
             known[d] += n
             held = 0
             for e in range(csr.start[r], csr.start[r + 1]):
-                if mark[csr.target[e]] == now:
+                if space.mark[csr.target[e]] == space.turn[0]:
                     held += 1
             support[d] += held
     return size

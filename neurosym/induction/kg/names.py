@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -52,3 +52,8 @@ class Names:
                 high = middle
         found = low < len(self) and bytes(self._bytes[self.start[low] : self.start[low + 1]]) == wanted
         return low if found else -1
+
+    def numbers(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The numbers of many names, all of which must be here."""
+        place = {name: i for i, name in enumerate(self)}
+        return np.fromiter((place[name] for name in names), np.int64, len(names))

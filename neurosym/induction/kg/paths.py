@@ -7,20 +7,19 @@ enough of it for some head are measured. A path read backwards is the same body 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from neurosym.induction.kg.kernels import Space, measure_path, pair_supports
-from neurosym.induction.kg.rules import DOUBT, PathRules, columns
+from neurosym.induction.kg.kernels import Space, measure_path, pair_supports, space_for
+from neurosym.induction.kg.rules import DOUBT, PathRules
 from neurosym.induction.kg.store import Int32, Int64, TripleStore
 
 Path = tuple[int, ...]
 WORK: Final = 200_000_000
 """Facts that may be looked at to measure one body: a second or so."""
-_BATCH: Final = 64
 
 
 class Thresholds(NamedTuple):
@@ -58,34 +57,27 @@ class PathMiner:
     def __init__(self, store: TripleStore, thresholds: Thresholds, cap: int = WORK, workers: int = 1) -> None:
         self.store, self.thresholds, self.cap, self.workers = store, thresholds, cap, workers
         self.measured = self.too_expensive = 0
-        self._spaces = [Space(len(store.entities)) for _ in range(workers)]
+        self._spaces = [space_for(len(store.entities)) for _ in range(workers)]
 
-    def rules(self, paths: Sequence[Path], late: Callable[[], bool] = lambda: False) -> PathRules:
-        """The rules above the thresholds with one of these canonical paths for a body, by head and path.
-
-        When `late` says so no further paths are begun; what has been measured is returned.
-        """
+    def rules(self, paths: Sequence[Path]) -> PathRules:
+        """The rules above the thresholds with one of these canonical paths for a body, by head and path."""
         longest = max((len(p) for p in paths), default=1)
-        pieces = [paths[i : i + _BATCH] for i in range(0, len(paths), _BATCH)]
-        lanes = [pieces[i :: self.workers] for i in range(self.workers)]
 
         def lane(i: int) -> Found:
             found: list[tuple[int, ...]] = []
             measured = given_up = 0
-            for piece in lanes[i]:
-                if late():
-                    break
-                for path in piece:
-                    rows = self._of_path(path, longest, self._spaces[i])
-                    found += rows or []
-                    measured, given_up = measured + 1, given_up + (rows is None)
+            for path in paths[i :: self.workers]:
+                rows = self._of_path(path, longest, self._spaces[i])
+                found += rows or []
+                measured, given_up = measured + 1, given_up + (rows is None)
             return Found(found, measured, given_up)
 
         with ThreadPoolExecutor(self.workers) as pool:
             lots = list(pool.map(lane, range(self.workers)))
         self.measured += sum(lot.measured for lot in lots)
         self.too_expensive += sum(lot.given_up for lot in lots)
-        table = columns(sorted(row for lot in lots for row in lot.rows), longest + 3)
+        rows = sorted(row for lot in lots for row in lot.rows)
+        table = np.array(rows, dtype=np.int32).reshape(len(rows), longest + 3)  # also of no rows
         parts = table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1]
         return PathRules(*(np.ascontiguousarray(part) for part in parts))
 
@@ -93,7 +85,7 @@ class PathMiner:
         """The rules with this body; None if it is too expensive."""
         support = np.empty(self.store.directions, dtype=np.int64)
         known = np.empty(self.store.directions, dtype=np.int64)
-        size = measure_path(self.store.csr, np.array(path, dtype=np.int32), space.arrays, self.cap, support, known)
+        size = measure_path(self.store.csr, np.array(path, dtype=np.int32), space, self.cap, support, known)
         if size < 0:
             return None
         least = max(self.thresholds.support, int(np.ceil(self.thresholds.smoothed * (size + DOUBT) - 1e-9)))

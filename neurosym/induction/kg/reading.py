@@ -92,12 +92,10 @@ def read_splits(train: str | Path, valid: str | Path, test: str | Path, strict: 
     facts = [fact for part in parts for fact in part.facts]
     entities = Names.of({e for s, _, o in facts for e in (s, o)})
     relations = Names.of({r for _, r, _ in facts})
-    entity = {name: i for i, name in enumerate(entities)}
-    relation = {name: i for i, name in enumerate(relations)}
 
     def columns(some: list[Triple]) -> tuple[Int64, Int64, Int64]:
-        table = np.array([(entity[s], relation[r], entity[o]) for s, r, o in some], dtype=np.int64)
-        return table[:, 0], table[:, 1], table[:, 2]
+        subjects, names, objects = zip(*some, strict=True)
+        return entities.numbers(subjects), relations.numbers(names), entities.numbers(objects)
 
     weights = np.array(parts[0].weights, dtype=np.float32)
     return Splits(

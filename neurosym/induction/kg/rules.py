@@ -11,6 +11,7 @@ hold, *body size* that of those for which the body does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -41,7 +42,8 @@ class ConstantRules(NamedTuple):
     size: Int32
 
 
-class RuleColumns(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RuleColumns:
     """All rules learned from a store. Rule i is paths' if i < len(paths.head), else constants' number i − len(paths.head)."""
 
     paths: PathRules
@@ -100,8 +102,3 @@ def _constant(store: TripleStore, entity: int) -> Term:
 
 def _atom(store: TripleStore, direction: int, a: Term, b: Term) -> Atom:
     return Atom(store.relations[direction >> 1], (b, a) if direction & 1 else (a, b))
-
-
-def columns(rows: list[tuple[int, ...]], width: int) -> Int32:
-    """A table of so many columns, also of no rows."""
-    return np.array(rows, dtype=np.int32).reshape(len(rows), width)

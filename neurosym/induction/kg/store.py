@@ -77,15 +77,12 @@ class TripleStore:
         >>> store.objects("ann", "parent")
         ['bob']
         """
-        columns = list(zip(*triples, strict=True)) or [(), (), ()]
-        entities = Names.of({*columns[0], *columns[2]})
-        relations = Names.of(set(columns[1]))
-        coded = [
-            np.fromiter((names.number(n) for n in column), np.int64, len(column))
-            for names, column in zip((entities, relations, entities), columns, strict=True)
-        ]
-        given = None if weights is None else np.asarray(weights, dtype=np.float32)
-        return cls.of_numbers(entities, relations, coded[0], coded[1], coded[2], given)
+        subjects, names, objects = list(zip(*triples, strict=True)) or [(), (), ()]
+        entities, relations = Names.of({*subjects, *objects}), Names.of(set(names))
+        columns = entities.numbers(subjects), relations.numbers(names), entities.numbers(objects)
+        return cls.of_numbers(
+            entities, relations, *columns, None if weights is None else np.asarray(weights, np.float32)
+        )
 
     @classmethod
     def of_numbers(

@@ -11,8 +11,8 @@ that it is to be weighed by here, so that a rule of two facts is always right fo
 if its fact had not been there: without the rules that then would have too little support. Adagrad (Duchi et al., 2011),
 questions in random order.
 
-Where there are many rules for each fact (millions with constants) the weights fit the facts that the rules are from and
-nothing else; so facts that nothing was learned from judge each epoch, and if none is better than the start, the start it is.
+The weights may fit the facts that the rules are from and nothing else; so facts that nothing was learned from judge each epoch,
+and if none is better than the start, the start it is.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from neurosym.errors import ConfigError
-from neurosym.induction.kg.aggregation import Aggregation, Standing, most_trusted, nobody, usual_of
+from neurosym.induction.kg.aggregation import Aggregation, Standing, nobody, stand
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.completion import WORK, Applied, all_answers, questions, right_answers
-from neurosym.induction.kg.kernels import Space
+from neurosym.induction.kg.completion import Applied, all_answers, questions, right_answers
+from neurosym.induction.kg.kernels import Space, space_for
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.store import Csr, Float32, Int32, Int64, TripleStore
 
@@ -137,7 +137,7 @@ def _lessons(
         if not len(rows):
             return
         own = slice(rows[0], rows[-1] + 1)
-        space, standing = Space(len(store.entities)), nobody(len(store.entities), how.depth)
+        space, standing = space_for(len(store.entities)), nobody(len(store.entities), how.depth)
         _collect(
             store.csr,
             applied,
@@ -145,7 +145,7 @@ def _lessons(
             support,
             asked[own],
             least,
-            space.arrays,
+            space,
             standing,
             rule[own],
             count[own],
@@ -165,7 +165,7 @@ def _collect(
     support: Int32,
     asked: Int64,
     least: int,
-    space: Any,
+    space: Space,
     standing: Standing,
     rule: Int32,
     count: Int32,
@@ -178,11 +178,10 @@ def _collect(
     n = 0
     for q in range(len(asked)):
         x, h, answer = asked[q]
-        if q == 0 or asked[q - 1, 1] != h:
-            usual_of(csr, h, standing.usual)
         if q == 0 or asked[q - 1, 0] != x or asked[q - 1, 1] != h:
-            hits, m = all_answers(csr, applied, x, h, space, WORK, hits)
-            n = most_trusted(hits[:m], how.value, standing)
+            hits, m = all_answers(csr, applied, x, h, space, hits)
+            stand(csr, how, h, q == 0 or asked[q - 1, 1] != h, hits[:m], standing)
+            n = standing.size[0]
         # the answer, as if its fact had not been there
         k = 0
         for i in range(standing.filled[answer]):
@@ -201,10 +200,7 @@ def _collect(
             y = standing.touched[i]
             if right[y] != q:
                 others[m] = y
-                score = how.usual[h] * standing.usual[y]
-                for j in range(standing.filled[y]):
-                    score += how.term[standing.rule[y, j]]
-                trust[m] = score
+                trust[m] = standing.score[y]
                 m += 1
         order = np.argsort(-trust[:m]) if m <= wrong else _highest(trust[:m], wrong)
         chosen = min(m, wrong)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from plain_rules import Triple, constant_rules, graphs, measures, path_rules, same
 
 from neurosym.induction.kg import constants as kg_constants
-from neurosym.induction.kg.kernels import Space, measure_path
+from neurosym.induction.kg.kernels import measure_path, space_for
 from neurosym.induction.kg.paths import PathMiner, Thresholds, backwards, canonical_path, short_paths
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
 from neurosym.induction.kg.store import TripleStore
@@ -83,7 +83,7 @@ def test_known_counts_the_pairs_whose_subject_has_any_fact_of_the_head() -> None
     store = TripleStore.of(facts)
     support, known = np.zeros(4, np.int64), np.zeros(4, np.int64)
     path = np.array([2 * store.relation("born")], np.int32)
-    size = measure_path(store.csr, path, Space(len(store.entities)).arrays, 100, support, known)
+    size = measure_path(store.csr, path, space_for(len(store.entities)), 100, support, known)
     head = 2 * store.relation("from")
     assert (size, support[head], known[head]) == (3, 1, 2)
 
