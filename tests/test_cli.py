@@ -89,10 +89,34 @@ def test_rules_are_learned_from_plain_triples(tmp_path: Path) -> None:
     path = tmp_path / "family.txt"
     lines = [f"p{i}\tparent\tp{i + 1}\np{i + 1}\tchild\tp{i}\n" for i in range(20)]
     path.write_text("".join(lines))
-    result = run("induce", "--facts", path, "--json")
+    result = run("induce", "--facts", path, "--budget", "1", "--json")
     assert result.returncode == 0, result.stderr
     assert "1 :: child(X, Y) :- parent(Y, X)." in json.loads(result.stdout)["rules"]
-    assert (tmp_path / "family-candidates.rules").read_text().count(":-") == json.loads(result.stdout)["count"]
+    rules = tmp_path / "family-candidates.rules"
+    assert rules.read_text().count(":-") == json.loads(result.stdout)["count"]
+    path.write_text("".join(lines[:-1]) + lines[-1].split("\n")[0] + "\n")  # the last child is to be found
+    (tmp_path / "test.txt").write_text("p20\tchild\tp19\n")
+    asked = run(
+        "complete",
+        "--rules",
+        rules,
+        "--train",
+        path,
+        "--test",
+        tmp_path / "test.txt",
+        "--aggregation",
+        "max-plus",
+        "--json",
+    )
+    assert json.loads(asked.stdout)["mrr"] == 1.0, asked.stderr
+    question = ("complete", "--rules", rules, "--train", path, "--subject", "p20", "--relation", "child")
+    answer = run(*question, "--json")
+    assert json.loads(answer.stdout)[0]["entity"] == "p19"
+    assert json.loads(answer.stdout)[0]["reasons"][0]["facts"] == [["parent", "p19", "p20"]]
+    assert "p19" in run(*question).stdout
+    neither = run(*known)
+    assert neither.returncode == 1
+    assert "give either --test FILE, or --subject and --relation" in neither.stderr
 
 
 def test_formatting_writes_the_normal_form_and_a_file_with_a_mistake_stops_all(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from harness import Figure, data_folder, figure, record
 
 from neurosym.induction.kg.aggregation import Aggregation, aggregation
-from neurosym.induction.kg.completion import Ranking, arrange, rank_answers
+from neurosym.induction.kg.applied import arrange
+from neurosym.induction.kg.completion import Ranking, rank_answers
 from neurosym.induction.kg.constants import constant_rules
 from neurosym.induction.kg.paths import PathMiner, Thresholds, short_paths
 from neurosym.induction.kg.reading import read_splits

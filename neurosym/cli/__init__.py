@@ -1,4 +1,5 @@
-"""The commands: check, rules, ontology, infer, lsp (knowledge); pretrain; train … demo (loop); data degrade. No logic here.
+"""The commands: check, rules, ontology, infer, lsp (knowledge); pretrain; train … demo (loop); complete;
+data degrade. No logic here.
 
 Messages and progress go to standard error, results to standard output (as JSON with ``--json``). Exit codes: 0 done,
 1 something is wrong with what was given (each problem on a line), 2 an unknown option or command, 130 interrupted.
@@ -14,7 +15,7 @@ import typer
 from rich.logging import RichHandler
 
 from neurosym import __version__
-from neurosym.cli import data, knowledge, loop, pretrain
+from neurosym.cli import data, graphs, knowledge, loop, pretrain
 from neurosym.cli.console import console, show_problems
 from neurosym.errors import NeurosymError, Problem
 
@@ -28,9 +29,16 @@ app = typer.Typer(
 knowledge.register(app)
 pretrain.register(app)
 loop.register(app)
+graphs.register(app)
 data.register(app)
 _TRAINING = ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping", "lightly")
-_EXTRAS = {"pygls": "lsp", "lsprotocol": "lsp", **dict.fromkeys(_TRAINING, "train")}
+_EXTRAS = {
+    "pygls": "lsp",
+    "lsprotocol": "lsp",
+    "numba": "graphs",
+    "pyarrow": "graphs",
+    **dict.fromkeys(_TRAINING, "train"),
+}
 
 
 def main() -> None:

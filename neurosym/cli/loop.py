@@ -13,6 +13,7 @@ from rich.table import Table
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
 from neurosym.cli.explanation import show_explanation
 from neurosym.cli.films import evaluate_films, train_films
+from neurosym.cli.graphs import induce_graph
 from neurosym.errors import ConfigError
 from neurosym.learning.forecast import spoken, steps_done
 
@@ -241,17 +242,34 @@ def facts(
 def induce(
     run: Annotated[Path | None, typer.Argument(help="A run folder; none with --facts.")] = None,
     split: SplitName = "test",
-    facts_file: Annotated[Path | None, typer.Option("--facts", help="Facts, or triples: head, relation, tail.")] = None,
-    out: Annotated[Path | None, typer.Option(help="With --facts: the JSON file to write; rules go beside it.")] = None,
+    facts_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--facts", help="Facts of scenes; or a graph: triples (.txt .tsv .nt .ttl .parquet), a store's folder."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --facts: the JSON file to write, rules go beside it; of a graph the rule file."),
+    ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="A head relation; repeat it for more. All by default.")
     ] = None,
     threshold: Threshold = 0.5,
     max_atoms: Annotated[int, typer.Option(min=1, help="Most atoms of a body.")] = 4,
-    min_support: Annotated[int, typer.Option(min=1, help="Fewest groundings that a rule must explain.")] = 5,
-    min_confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Lowest confidence.")] = 0.8,
-    budget: Annotated[float | None, typer.Option(help="Seconds to search; the best rules so far are kept.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Most rules to return.")] = 40,
+    min_support: Annotated[
+        int | None, typer.Option(min=1, help="Fewest groundings that a rule must explain; 5, of a graph 2.")
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Lowest confidence: 0.8; of a graph support / (body size + 5): 0.01."),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0.0, help="Seconds to search, of a graph 60; the best rules so far are kept.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Most rules to return; 40, of a graph all.")] = None,
+    strict: Annotated[bool, typer.Option(help="Of a graph: a line that is no fact is an error, else left out.")] = True,
+    workers: Annotated[int, typer.Option(min=1, help="Of a graph: threads.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -260,15 +278,32 @@ def induce(
     from neurosym.induction import induce as learn
     from neurosym.loop import Stages
     from neurosym.review import save_candidates
-    from neurosym.scenes import load_facts
+    from neurosym.scenes import is_facts_of_scenes, load_facts
 
+    if facts_file is not None and run is None and not is_facts_of_scenes(facts_file):
+        from neurosym.induction.kg.evolution import EvolutionConfig
+        from neurosym.induction.kg.learner import LearnerConfig
+
+        of_graph = LearnerConfig(
+            tuple(target or ()),
+            60.0 if budget is None else budget,
+            support=min_support or 2,
+            smoothed=0.01 if min_confidence is None else min_confidence,
+            evolution=EvolutionConfig(most=max_atoms, seed=seed),
+            workers=workers,
+        )
+        name = facts_file.name.split(".")[0]
+        induce_graph(
+            facts_file, of_graph, out or facts_file.with_name(f"{name}-candidates.rules"), strict, top, as_json
+        )
+        return
     config = InductionConfig(
         targets=tuple(target or ()),
         max_body=max_atoms,
-        min_support=min_support,
-        min_confidence=min_confidence,
+        min_support=min_support or 5,
+        min_confidence=0.8 if min_confidence is None else min_confidence,
         budget_seconds=budget,
-        top=top,
+        top=top or 40,
         seed=seed,
     )
     with bars() as stage:

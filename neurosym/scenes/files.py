@@ -13,6 +13,8 @@ from neurosym.errors import DataError, Problem, short_path
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.records import Box, Detection, Fact, FactStore, Scene
 
+_HEADING = "relation\targuments"
+
 
 def save_scenes(path: Path, scenes: Iterable[Scene], origin: str = "") -> None:
     """Write scenes as JSON; `origin` names the checkpoint that they were predicted with. Masks are written where there are."""
@@ -72,6 +74,21 @@ def save_facts(path: Path, store: FactStore) -> None:
     write_text_atomically(Path(path), "relation\targuments\tweight\tscene\n" + "".join(lines))
 
 
+def is_facts_of_scenes(path: Path) -> bool:
+    """Whether a file is what `save_facts` wrote, by its first line; else it is a graph.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if Path(path).is_dir():
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_HEADING)) == _HEADING.encode()
+    except OSError as error:
+        raise DataError(Problem(f"cannot be read: {error}", short_path(path))) from error
+
+
 def load_facts(path: Path) -> FactStore:
     """Read facts: what `save_facts` wrote, or plain triples (head, relation, tail; tab-separated, no heading).
 
@@ -83,7 +100,7 @@ def load_facts(path: Path) -> FactStore:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(Problem(f"cannot be read: {error}", shown)) from error
-    own = bool(lines) and lines[0].startswith("relation\targuments")
+    own = bool(lines) and lines[0].startswith(_HEADING)
     facts, problems = set(), []
     for number, line in enumerate(lines[1:] if own else lines, 2 if own else 1):
         if not line.strip():

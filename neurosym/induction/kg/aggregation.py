@@ -4,6 +4,8 @@ Of each entity the `depth` most trusted rules are looked at, v₁ ≥ v₂ ≥ �
 
     max-plus   v₁, then v₂, … : lexicographic (AnyBURL; Meilicke et al., IJCAI 2019)
     noisy-or   −Σ ln(1 − vᵢ)
+    grouped    the same, of the rules whose body speaks of the same constant the most trusted alone: they say one thing in
+               several ways, and to count it once is the non-redundant noisy-or (Ott et al., AKBC 2021, who cluster rules)
     learned    Σ wᵢ of weights that tell right answers from wrong ones (`neurosym.induction.kg.weights`)
 
 and by how often it is an answer at all: `usual` · ln(p_h(y) + 10⁻⁴), p_h(y) the share of the facts of h that lead to y. That
@@ -23,25 +25,30 @@ from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.store import Csr, Float32, Int32, Int64, TripleStore
 
-METHODS: Final = ("max", "max-plus", "noisy-or")
-DEPTH: Final = 10
+DEPTHS: Final = {"max": 1, "max-plus": 10, "noisy-or": 5, "grouped": 5}
+"""Of each method how many rules of an entity it looks at."""
+METHODS: Final = tuple(DEPTHS)
 USUAL: Final = 0.01
 _NEVER: Final = 1e-4
 _SILENCE: Final = np.float32(-1000.0)
 
 
 class Aggregation(NamedTuple):
-    """What compiled functions need: the order of rules, each rule's term of the sum, the weight of `usual` by direction."""
+    """What compiled functions need: the order of rules, each rule's term of the sum, the group of which an entity has one rule
+    (−1: the rule's own), the weight of `usual` by direction."""
 
     value: Float32
     term: Float32
+    group: Int32
     usual: Float32
     depth: int
     lexicographic: bool
 
 
-def aggregation(store: TripleStore, rules: RuleColumns, method: str = "max-plus", depth: int = DEPTH) -> Aggregation:
-    """One of the methods that need no learning; `max` is max-plus of depth 1.
+def aggregation(
+    store: TripleStore, rules: RuleColumns, method: str = "max-plus", depth: int | None = None
+) -> Aggregation:
+    """One of the methods that need no learning; `max` is max-plus of depth 1, `depth` else that of `DEPTHS` if not given.
 
     Raises:
         InductionError: an unknown method.
@@ -49,11 +56,15 @@ def aggregation(store: TripleStore, rules: RuleColumns, method: str = "max-plus"
     if method not in METHODS:
         cure = did_you_mean(method, METHODS) or f"known: {', '.join(METHODS)}"
         raise InductionError(Problem(f"unknown aggregation {method!r}", cure=cure))
-    value = rules.smoothed
+    depth = DEPTHS[method] if depth is None or method == "max" else depth
+    value, group = rules.smoothed, np.full(len(rules), -1, dtype=np.int32)
     usual = np.full(store.directions, USUAL, dtype=np.float32)
-    if method == "noisy-or":
-        return Aggregation(value, -np.log1p(-value), usual, depth, False)
-    return Aggregation(value, np.zeros_like(value), usual, 1 if method == "max" else depth, True)
+    if method == "grouped":
+        first, body = len(rules.paths.head), rules.constants.body
+        group[first : first + len(body)] = np.where(body < 0, -1, store.csr.source[np.maximum(body, 0)])
+    if method in ("noisy-or", "grouped"):
+        return Aggregation(value, -np.log1p(-value), group, usual, depth, False)
+    return Aggregation(value, np.zeros_like(value), group, usual, depth, True)
 
 
 class Standing(NamedTuple):
@@ -84,7 +95,7 @@ def nobody(entities: int, depth: int) -> Standing:
 
 
 @compiled
-def most_trusted(hits: Int32, value: Float32, standing: Standing) -> int:
+def most_trusted(hits: Int32, value: Float32, group: Int32, standing: Standing) -> int:
     """Fill the lists anew with what `hits` say; how many entities anything speaks for."""
     values, rule, filled, touched = standing.value, standing.rule, standing.filled, standing.touched
     for i in range(standing.size[0]):
@@ -94,15 +105,23 @@ def most_trusted(hits: Int32, value: Float32, standing: Standing) -> int:
     n = 0
     for i in range(len(hits)):
         r, y = hits[i, 0], hits[i, 1]
-        v = value[r]
+        v, g = value[r], group[r]
         k = filled[y]
         if k == 0:
             touched[n] = y
             n += 1
-        if k < depth:
-            filled[y] = k + 1
-        elif v <= values[y, depth - 1]:
+        if k == depth and v <= values[y, depth - 1]:
             continue
+        same = -1
+        for j in range(k if g >= 0 else 0):
+            if group[rule[y, j]] == g:
+                same = j
+        if same >= 0:
+            if v <= values[y, same]:
+                continue
+            k = same
+        elif k < depth:
+            filled[y] = k + 1
         else:
             k = depth - 1
         while k > 0 and values[y, k - 1] < v:
@@ -128,7 +147,7 @@ def usual_of(csr: Csr, h: int, usual: Float32) -> None:
 @compiled
 def stand(csr: Csr, how: Aggregation, h: int, new: bool, hits: Int32, standing: Standing) -> None:
     """Fill `standing` for a question of direction h; `new`: the last question was of another direction."""
-    n = most_trusted(hits, how.value, standing)
+    n = most_trusted(hits, how.value, how.group, standing)
     if new:
         usual_of(csr, h, standing.usual)
     standing.score[:] = _SILENCE + standing.usual

@@ -1,7 +1,7 @@
 """Compiled functions that are kept on disk and compiled anew when any file beside them has changed.
 
 numba looks at the file of a function alone, so that one calling a function of another module would go on with what that was
-when it was compiled. Here the stamp of a compiled function is made of all modules of its folder.
+when it was compiled. Here the stamp of a compiled function is made of all modules of its folder that have any.
 """
 
 from __future__ import annotations
@@ -34,5 +34,7 @@ def _stamped(dispatcher: Any, function: Callable[..., Any]) -> Any:
 def _stamp(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.py")):
-        digest.update(file.read_bytes())
+        text = file.read_bytes()
+        if b"compiled" in text:
+            digest.update(text)
     return digest.hexdigest()

@@ -174,34 +174,36 @@ def _walk(csr: Csr, path: Int32, x: int, space: Space, cap: int) -> tuple[int, i
 
 
 @compiled
-def measure_path(csr: Csr, path: Int32, space: Space, cap: int, support: Int64, known: Int64) -> int:
-    """The body size of a path: how many pairs (x, y) it holds for; −1 if that needs more work than `cap`.
+def count_path(
+    csr: Csr, path: Int32, xs: Int32, space: Space, cap: int, support: Int64, subjects: Int64, times: Int32
+) -> tuple[int, int]:
+    """Of the x of `xs` add up the pairs (x, y) that a path holds for: (pairs, facts looked at, −1 if these would exceed `cap`).
 
-    `support[d]` becomes the number of these with d(x, y), `known[d]` that of those whose x has any fact of d: for all
-    directions d at once.
+    To `support[d]` the number of these with d(x, y) is added, to `subjects[d]` that of those whose x has any fact of d: for all
+    directions d at once. To `times[y]` how often y was found; it may be empty.
     """
-    support[:] = 0
-    known[:] = 0
-    size = 0
-    for g in range(csr.first_row[path[0]], csr.first_row[path[0] + 1]):
-        x = csr.source[g]
-        n, work = reach(csr, path, x, space, cap)
+    size, spent = 0, 0
+    for x in xs:
+        n, work = reach(csr, path, x, space, cap - spent)
         if work < 0:
-            return -1
-        cap -= work
+            return size, -1
+        spent += work + n
         size += n
         if n == 0:
             continue
+        if len(times):
+            for i in range(n):
+                times[space.found[i]] += 1
         for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
             r = csr.row_of[i]
             d = csr.direction_of[r]
-            known[d] += n
+            subjects[d] += n
             held = 0
             for e in range(csr.start[r], csr.start[r + 1]):
                 if space.mark[csr.target[e]] == space.turn[0]:
                     held += 1
             support[d] += held
-    return size
+    return size, spent
 
 
 @compiled

@@ -7,13 +7,14 @@ enough of it for some head are measured. A path read backwards is the same body 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from neurosym.induction.kg.kernels import Space, measure_path, pair_supports, space_for
+from neurosym.induction.kg.kernels import Space, count_path, pair_supports, space_for
 from neurosym.induction.kg.rules import DOUBT, PathRules
 from neurosym.induction.kg.store import Int32, Int64, TripleStore
 
@@ -27,6 +28,10 @@ class Thresholds(NamedTuple):
 
     support: int = 2
     smoothed: float = 0.01
+
+    def least(self, size: int) -> int:
+        """The support that a rule of a body of some size must have."""
+        return max(self.support, math.ceil(self.smoothed * (max(size, 0) + DOUBT) - 1e-9))
 
 
 def backwards(path: Path) -> Path:
@@ -83,13 +88,12 @@ class PathMiner:
 
     def _of_path(self, path: Path, longest: int, space: Space) -> list[tuple[int, ...]] | None:
         """The rules with this body; None if it is too expensive."""
-        support = np.empty(self.store.directions, dtype=np.int64)
-        known = np.empty(self.store.directions, dtype=np.int64)
-        size = measure_path(self.store.csr, np.array(path, dtype=np.int32), space, self.cap, support, known)
-        if size < 0:
+        support, subjects = np.zeros((2, self.store.directions), dtype=np.int64)
+        xs, steps = self.store.sources(path[0]), np.array(path, dtype=np.int32)
+        size, work = count_path(self.store.csr, steps, xs, space, self.cap, support, subjects, np.zeros(0, np.int32))
+        if work < 0:
             return None
-        least = max(self.thresholds.support, int(np.ceil(self.thresholds.smoothed * (size + DOUBT) - 1e-9)))
-        heads = np.flatnonzero(support >= least).tolist()
+        heads = np.flatnonzero(support >= self.thresholds.least(size)).tolist()
         if path == backwards(path):
             heads = [h for h in heads if not h & 1]  # the others say the same
         padding = [-1] * (longest - len(path))

@@ -1,13 +1,17 @@
-"""Graphs from files: a fact a line, `subject⇥relation⇥object`, and a fourth field for its weight if it is not certain.
+"""Graphs from files, by suffix.
 
-Files that end in ``.gz`` are unpacked on the way. Lines that are no facts are an error, the first of them shown with their
-numbers; or, if asked for, they are left out and counted.
+    .tsv .txt   a fact a line, `subject⇥relation⇥object`, and a fourth field for its weight if it is not certain
+    .nt .ttl    RDF: see `neurosym.induction.kg.rdf`
+    .parquet    see `neurosym.induction.kg.tables`
+    a folder    as `TripleStore.write` makes it
+
+Text and RDF may be packed, with ``.gz`` after the suffix. Lines that are no facts are an error, the first of them shown
+with their numbers; or, if asked for, they are left out and counted.
 """
 
 from __future__ import annotations
 
 import gzip
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,28 +19,18 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from neurosym.errors import InductionError, Problem, short_path
+from neurosym.induction.kg.facts import Found, Triple, Triples, gather, weighted
 from neurosym.induction.kg.names import Names
+from neurosym.induction.kg.rdf import SYNTAXES, read_rdf
 from neurosym.induction.kg.store import Int64, TripleStore
+from neurosym.induction.kg.tables import read_parquet
 
-Triple = tuple[str, str, str]
-_SHOWN: Final = 5
-log = logging.getLogger(__name__)
-
-
-class Triples(NamedTuple):
-    """The facts of a file, with their weights, in its order; how many lines were left out."""
-
-    facts: list[Triple]
-    weights: list[float]
-    left_out: int
-
-    def store(self) -> TripleStore:
-        """The facts alone, as a store."""
-        return TripleStore.of(self.facts, self.weights)
+_TEXT: Final = (".tsv", ".txt")
+_PARQUET: Final = ".parquet"
 
 
 class Splits(NamedTuple):
-    """A benchmark: the facts to learn from, all that are known to be right, and those held back, in numbers of `train`."""
+    """A benchmark in numbers of `train`: the facts to learn from, all known to be right, and those held back."""
 
     train: TripleStore
     known: TripleStore
@@ -44,8 +38,34 @@ class Splits(NamedTuple):
     test: tuple[Int64, Int64, Int64]
 
 
+def read_graph(path: str | Path, strict: bool = True, literals: bool = False, full_iris: bool = False) -> Triples:
+    """Read a file, or the folder of a store.
+
+    Args:
+        strict: a line that is no fact is an error; else it is left out.
+        literals: of RDF, keep the facts that lead to literals.
+        full_iris: of RDF, shorten no IRI, for a graph that comes in several files.
+
+    Raises:
+        InductionError: the suffix is unknown; the file cannot be read, has no facts, or, if `strict`, other lines.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _facts_of(TripleStore.open(path))
+    suffix = Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
+    if suffix in _TEXT:
+        return read_triples(path, strict)
+    if suffix in SYNTAXES:
+        return read_rdf(path, strict, literals, full_iris)
+    if path.suffix.lower() == _PARQUET:
+        return read_parquet(path, strict)
+    known = ", ".join((*_TEXT, *SYNTAXES))
+    cure = f"known: {known}, each also with .gz, {_PARQUET}, and a folder that TripleStore.write made"
+    raise InductionError(Problem(f"no graph is read from files {path.suffix!r}", file=short_path(path), cure=cure))
+
+
 def read_triples(file: str | Path, strict: bool = True) -> Triples:
-    """Read a file.
+    """Read facts between tabs, whatever the file's suffix.
 
     Args:
         strict: a line that is no fact is an error; else it is left out.
@@ -54,32 +74,8 @@ def read_triples(file: str | Path, strict: bool = True) -> Triples:
         InductionError: the file cannot be read, has no facts, or, if `strict`, has other lines than facts.
     """
     file = Path(file)
-    facts: list[Triple] = []
-    weights: list[float] = []
-    problems: list[Problem] = []
-    wrong = 0
-    try:
-        for number, line in enumerate(_lines(file), 1):
-            if not line:
-                continue
-            found = _fact(line)
-            if isinstance(found, str):
-                wrong += 1
-                if len(problems) < _SHOWN:
-                    problems.append(Problem(found, file=str(file), line=number))
-                continue
-            facts.append(found[0])
-            weights.append(found[1])
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InductionError(f"{short_path(file)} cannot be read: {error}") from error
-    if wrong and strict:
-        more = [Problem(f"… and {wrong - _SHOWN} more such lines")] if wrong > _SHOWN else []
-        raise InductionError(problems + more)
-    if not facts:
-        raise InductionError(f"{short_path(file)} has no facts: a fact is subject, relation and object between tabs")
-    if wrong:
-        log.warning("%s: %d lines are no facts and were left out, the first is line %d", file, wrong, problems[0].line)
-    return Triples(facts, weights, wrong)
+    found = ((number, _fact(line)) for number, line in enumerate(_lines(file), 1) if line)
+    return gather(short_path(file), found, strict, "a fact is subject, relation and object between tabs")
 
 
 def read_splits(train: str | Path, valid: str | Path, test: str | Path, strict: bool = True) -> Splits:
@@ -106,26 +102,30 @@ def read_splits(train: str | Path, valid: str | Path, test: str | Path, strict: 
     )
 
 
+def _facts_of(store: TripleStore) -> Triples:
+    entities, relations = list(store.entities), list(store.relations)
+    columns = (column.tolist() for column in store.columns())
+    facts = [(entities[s], relations[r], entities[o]) for s, r, o in zip(*columns, strict=True)]
+    if store.weight is None:
+        return Triples(facts, [1.0] * len(facts), 0)
+    forward = np.repeat(store.csr.direction_of & 1 == 0, np.diff(store.csr.start))
+    return Triples(facts, store.weight[forward].tolist(), 0)
+
+
 def _lines(file: Path) -> Iterator[str]:
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
         for line in lines:
             yield line.decode().rstrip("\r\n")
 
 
-def _fact(line: str) -> tuple[Triple, float] | str:
+def _fact(line: str) -> Found:
     """The fact of a line with its weight, or what is wrong with it."""
     fields = line.split("\t")
     if len(fields) not in (3, 4):
         expected = "subject, relation, object and perhaps a weight"
         return f"found {len(fields)} fields between tabs, expected {expected}: {line[:60]!r}"
-    if not all(fields[:3]):
-        return f"a field is empty: {line[:60]!r}"
-    weight = 1.0
-    if len(fields) == 4:
-        try:
-            weight = float(fields[3])
-        except ValueError:
-            return f"the weight {fields[3][:20]!r} is no number"
-        if not 0 < weight <= 1:
-            return f"the weight {fields[3]} is not in (0, 1]"
-    return (fields[0], fields[1], fields[2]), weight
+    try:
+        weight = float(fields[3]) if len(fields) == 4 else 1.0
+    except ValueError:
+        return f"the weight {fields[3][:20]!r} is no number"
+    return weighted((fields[0], fields[1], fields[2]), weight)

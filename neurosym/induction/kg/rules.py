@@ -3,10 +3,12 @@
     path      r(X, Y) ← d₁(X, Z₁), …, dₖ(Zₖ₋₁, Y)         dᵢ a relation read either way
     constant  r(X, c) ← b(X, d)   and   r(c, X) ← b(X, d)    b a relation read either way
     exists    r(X, c) ← b(X, Z)   and   r(c, X) ← b(X, Z)
+    set       r(X, c) ← any body of X                        see `neurosym.induction.kg.bodies`
+    pairs     r(X, Y) ← any body of X and Y
 
-These are the cyclic and acyclic rules of AnyBURL (Meilicke et al., IJCAI 2019). Distinct variables bind distinct entities, and
-entities other than the constants. *Support* is the number of distinct bindings of the head's variables for which body and head
-hold, *body size* that of those for which the body does.
+The first three are the cyclic and acyclic rules of AnyBURL (Meilicke et al., IJCAI 2019). Distinct variables bind distinct
+entities, and entities other than the constants. *Support* is the number of distinct bindings of the head's variables for which
+body and head hold, *body size* that of those for which the body does.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from neurosym.induction.kg.bodies import Body, written
+from neurosym.induction.kg.evaluator import Members
 from neurosym.induction.kg.store import Float32, Int32, TripleStore
-from neurosym.records import Atom, Rule, Term
+from neurosym.logic import Atom, Comparison, Negation, Rule, Term
 
 DOUBT: Final = 5
 """Unseen counter-examples that a body is thought to have (Meilicke et al., 2019)."""
@@ -42,28 +46,61 @@ class ConstantRules(NamedTuple):
     size: Int32
 
 
+class BodyRules(NamedTuple):
+    """The head, a row for a set and a relation for pairs; which body; support and body size; a row each."""
+
+    head: Int32
+    body: Int32
+    support: Int32
+    size: Int32
+
+
+NO_RULES: Final = BodyRules(*np.zeros((4, 0), dtype=np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """Rules with bodies of any shape, which share them; of a set of pairs X is the head's subject."""
+
+    sets: tuple[Members, ...] = ()
+    set_rules: BodyRules = NO_RULES
+    pairs: tuple[Body, ...] = ()
+    pair_rules: BodyRules = NO_RULES
+    distinct: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class RuleColumns:
-    """All rules learned from a store. Rule i is paths' if i < len(paths.head), else constants' number i − len(paths.head)."""
+    """All rules learned from a store, numbered one after another: paths, constants, sets, pairs."""
 
     paths: PathRules
     constants: ConstantRules
+    general: General = General()
 
     def __len__(self) -> int:
-        return len(self.paths.head) + len(self.constants.head)
+        return sum(len(part.head) for part in self.parts)
+
+    @property
+    def parts(self) -> tuple[PathRules, ConstantRules, BodyRules, BodyRules]:
+        return self.paths, self.constants, self.general.set_rules, self.general.pair_rules
 
     @property
     def support(self) -> Int32:
-        return np.concatenate([self.paths.support, self.constants.support])
+        return np.concatenate([part.support for part in self.parts])
 
     @property
     def size(self) -> Int32:
-        return np.concatenate([self.paths.size, self.constants.size])
+        return np.concatenate([part.size for part in self.parts])
 
     @property
     def smoothed(self) -> Float32:
         """support / (body size + 5): what a rule that was seen a few times only is trusted to."""
         return (self.support / (self.size + np.float32(DOUBT))).astype(np.float32)
+
+    def relations(self, direction_of: Int32) -> Int32:
+        """The relation of each rule's head, by the directions of the store's rows."""
+        of_rows = [direction_of[part.head] >> 1 for part in (self.constants, self.general.set_rules)]
+        return np.concatenate([self.paths.head, *of_rows, self.general.pair_rules.head])
 
     def rule(self, store: TripleStore, i: int) -> Rule:
         """Rule i as people write it, its confidence for its weight.
@@ -75,25 +112,36 @@ class RuleColumns:
         >>> str(RuleColumns(paths, none).rule(store, 0))
         '1 :: child(X, Y) :- parent(Y, X).'
         """
-        count = len(self.paths.head)
         x, y = Term("X"), Term("Y")
-        if i < count:
-            path = [int(d) for d in self.paths.path[i] if d >= 0]
+        whole, k = self._place(i)
+        weight = int(whole.support[k]) / int(whole.size[k])
+        conditions: tuple[Negation | Comparison, ...] = ()
+        if isinstance(whole, PathRules):
+            path = [int(d) for d in whole.path[k] if d >= 0]
             stops = [x, *(Term(name) for name in _BETWEEN[: len(path) - 1]), y]
             body = tuple(_atom(store, d, stops[k], stops[k + 1]) for k, d in enumerate(path))
-            head = _atom(store, 2 * int(self.paths.head[i]), x, y)
-            support, size = int(self.paths.support[i]), int(self.paths.size[i])
+            return Rule((_atom(store, 2 * int(whole.head[k]), x, y),), body, weight)
+        if whole is self.general.pair_rules:
+            body, conditions = written(store, self.general.pairs[int(whole.body[k])])
+            return Rule((_atom(store, 2 * int(whole.head[k]), x, y),), body, weight, conditions=conditions)
+        csr, b = store.csr, int(whole.body[k])
+        if isinstance(whole, BodyRules):
+            body, conditions = written(store, self.general.sets[b].body)
+        elif b < 0:
+            body = (_atom(store, -1 - b, x, Term("Z")),)
         else:
-            own = self.constants
-            g, b = int(own.head[i - count]), int(own.body[i - count])
-            csr = store.csr
-            head = _atom(store, int(csr.direction_of[g]) ^ 1, x, _constant(store, int(csr.source[g])))
-            if b < 0:
-                body = (_atom(store, -1 - b, x, Term("Z")),)
-            else:
-                body = (_atom(store, int(csr.direction_of[b]) ^ 1, x, _constant(store, int(csr.source[b]))),)
-            support, size = int(own.support[i - count]), int(own.size[i - count])
-        return Rule((head,), body, weight=support / size)
+            body = (_atom(store, int(csr.direction_of[b]) ^ 1, x, _constant(store, int(csr.source[b]))),)
+        g = int(whole.head[k])
+        head = _atom(store, int(csr.direction_of[g]) ^ 1, x, _constant(store, int(csr.source[g])))
+        return Rule((head,), body, weight, conditions=conditions)
+
+    def _place(self, i: int) -> tuple[PathRules | ConstantRules | BodyRules, int]:
+        """The part that rule i is in, and where."""
+        for part in self.parts:
+            if i < len(part.head):
+                return part, i
+            i -= len(part.head)
+        raise IndexError("no such rule")
 
 
 def _constant(store: TripleStore, entity: int) -> Term:

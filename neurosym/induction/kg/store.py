@@ -143,6 +143,10 @@ class TripleStore:
         place = int(low + np.searchsorted(self.csr.source[low:high], entity))
         return place if place < high and self.csr.source[place] == entity else -1
 
+    def sources(self, direction: int) -> Int32:
+        """The entities that have facts of a direction, ascending."""
+        return self.csr.source[self.csr.first_row[direction] : self.csr.first_row[direction + 1]]
+
     def targets(self, direction: int, entity: int) -> Int32:
         """What an entity's facts of a direction lead to, ascending."""
         g = self.row(direction, entity)

@@ -27,9 +27,9 @@ import numpy as np
 
 from neurosym.errors import ConfigError
 from neurosym.induction.kg.aggregation import Aggregation, Standing, nobody, stand
+from neurosym.induction.kg.applied import Applied, Workplace, all_answers, workplace_for
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.completion import Applied, all_answers, questions, right_answers
-from neurosym.induction.kg.kernels import Space, space_for
+from neurosym.induction.kg.completion import questions, right_answers
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.store import Csr, Float32, Int32, Int64, TripleStore
 
@@ -137,7 +137,7 @@ def _lessons(
         if not len(rows):
             return
         own = slice(rows[0], rows[-1] + 1)
-        space, standing = space_for(len(store.entities)), nobody(len(store.entities), how.depth)
+        place, standing = workplace_for(len(store.entities)), nobody(len(store.entities), how.depth)
         _collect(
             store.csr,
             applied,
@@ -145,7 +145,7 @@ def _lessons(
             support,
             asked[own],
             least,
-            space,
+            place,
             standing,
             rule[own],
             count[own],
@@ -165,7 +165,7 @@ def _collect(
     support: Int32,
     asked: Int64,
     least: int,
-    space: Space,
+    place: Workplace,
     standing: Standing,
     rule: Int32,
     count: Int32,
@@ -179,7 +179,7 @@ def _collect(
     for q in range(len(asked)):
         x, h, answer = asked[q]
         if q == 0 or asked[q - 1, 0] != x or asked[q - 1, 1] != h:
-            hits, m = all_answers(csr, applied, x, h, space, hits)
+            hits, m = all_answers(csr, applied, x, h, place, hits)
             stand(csr, how, h, q == 0 or asked[q - 1, 1] != h, hits[:m], standing)
             n = standing.size[0]
         # the answer, as if its fact had not been there

@@ -41,7 +41,7 @@ def _line(rule: Rule) -> str:
         raise Inexpressible("AnyBURL rules have one head atom, whose variables the body binds")
     if not rule.distinct:
         raise Inexpressible("in AnyBURL different variables are different things; this rule has distinct=no")
-    if tuple(rule.conditions) != _apart(rule):
+    if tuple(rule.conditions) != apart(rule):
         raise Inexpressible(
             "AnyBURL keeps every variable apart from every entity of a rule, and knows no other condition"
         )
@@ -49,7 +49,7 @@ def _line(rule: Rule) -> str:
     return f"{counts[0]}\t{counts[1]}\t{rule.weight!r}\t{_written(rule.head[0])} <= {body}"
 
 
-def _apart(rule: Rule) -> tuple[Comparison, ...]:
+def apart(rule: Rule) -> tuple[Comparison, ...]:
     """The inequalities of variables and entities that object identity implies."""
     terms = dict.fromkeys(t for atom in (*rule.head, *rule.body) for t in atom.args)
     variables, entities = ([t for t in terms if t.is_variable == wanted] for wanted in (True, False))
@@ -107,7 +107,7 @@ def _rule(line: str, file: str, number: int, context: Context) -> Rule:
     rule = Rule((atoms[0],), tuple(atoms[1:]), weight, {"support": support, "body_size": body_size}, file, number)
     if rule.existential:
         raise Inexpressible(f"the body does not bind {rule.existential[0]}")
-    return Rule(rule.head, rule.body, weight, rule.meta, file, number, _apart(rule))
+    return Rule(rule.head, rule.body, weight, rule.meta, file, number, apart(rule))
 
 
 def _confidence(text: str) -> float:

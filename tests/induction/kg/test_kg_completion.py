@@ -7,7 +7,8 @@ from plain_rules import Triple, bindings, graphs
 
 from neurosym.errors import ConfigError, InductionError
 from neurosym.induction.kg.aggregation import METHODS, Aggregation, aggregation
-from neurosym.induction.kg.completion import Ranking, arrange, questions, rank_answers
+from neurosym.induction.kg.applied import arrange
+from neurosym.induction.kg.completion import Ranking, questions, rank_answers
 from neurosym.induction.kg.constants import constant_rules
 from neurosym.induction.kg.paths import PathMiner, Thresholds, short_paths
 from neurosym.induction.kg.rules import ConstantRules, RuleColumns
@@ -42,12 +43,13 @@ def plain_rank(
     facts: set[Triple],
     said: list[set[Triple]],
     value: list[float],
+    witness: list[str],
     fact: Triple,
     backwards: bool,
     method: str,
     depth: int,
 ) -> tuple[float, float]:
-    """The least and the greatest rank that rounding allows."""
+    """The least and the greatest rank that rounding allows; `witness`: the constant in each rule's body, "" if it has none."""
     s, r, o = fact
     x, answer = (o, s) if backwards else (s, o)
     entities = sorted({e for a, _, b in facts for e in (a, b)})
@@ -58,12 +60,17 @@ def plain_rank(
     total = sum(p == r for _, p, _ in facts)
 
     def standing(y: str) -> tuple[float, ...]:
-        lists = sorted((v for v, own in zip(value, said, strict=True) if full(y) in own), reverse=True)[:depth]
+        best: dict[object, float] = {}
+        for i, (v, own) in enumerate(zip(value, said, strict=True)):
+            if full(y) in own:
+                key = (witness[i] if method == "grouped" else None) or i
+                best[key] = max(v, best.get(key, 0.0))
+        lists = sorted(best.values(), reverse=True)[:depth]
         share = sum(p == r and (a if backwards else b) == y for a, p, b in facts) / total
         usual = math.log(share + 1e-4)
         if not lists:
             return (False, 0.0, usual)
-        if method == "noisy-or":
+        if method in ("noisy-or", "grouped"):
             return (True, 0.01 * usual - sum(math.log1p(-v) for v in lists), 0.0)
         return (True, *lists, *[0.0] * (depth - len(lists)), usual)
 
@@ -76,7 +83,7 @@ def plain_rank(
     own = standing(answer)
     sides = [above(standing(y), own) for y in entities if y != answer and full(y) not in facts]
     higher, equal = sides.count(1), sides.count(0)
-    return (1 + higher, 1 + higher + equal) if method == "noisy-or" else (1 + higher + equal / 2,) * 2
+    return (1 + higher, 1 + higher + equal) if method in ("noisy-or", "grouped") else (1 + higher + equal / 2,) * 2
 
 
 @given(graphs())
@@ -85,6 +92,8 @@ def test_ranks_are_those_of_applying_each_rule_by_trying_all_assignments(facts: 
     store, known = TripleStore.of(facts), set(facts)
     rules = learned(store)
     said, value = predicted(store, rules, known), rules.smoothed.tolist()
+    bodies = [rules.rule(store, i).body[0].args for i in range(len(rules))]
+    witness = ["".join(t.name for t in args if not t.is_variable) for args in bodies]
     columns = store.columns()
     named = [
         (store.entities[int(s)], store.relations[int(r)], store.entities[int(o)])
@@ -94,7 +103,7 @@ def test_ranks_are_those_of_applying_each_rule_by_trying_all_assignments(facts: 
         found = rank_answers(store, arrange(store, rules), aggregation(store, rules, method, 3), columns, store)
         for i, fact in enumerate([*named, *named]):
             depth = 1 if method == "max" else 3
-            low, high = plain_rank(known, said, value, fact, i >= len(named), method, depth)
+            low, high = plain_rank(known, said, value, witness, fact, i >= len(named), method, depth)
             assert low <= found.ranks[i] <= high
 
 
@@ -140,7 +149,7 @@ def made_up_graph() -> TripleStore:
 def test_learned_weights_rank_right_answers_higher_than_the_noisy_or_they_start_from() -> None:
     store = made_up_graph()
     rules = RuleColumns(PathMiner(store, Thresholds(5, 0.1)).rules(short_paths(store, 1, 5)), NO_CONSTANTS)
-    applied, start = arrange(store, rules), aggregation(store, rules, "noisy-or")
+    applied, start = arrange(store, rules), aggregation(store, rules, "noisy-or", depth=10)
     asked = store.columns()
 
     def mrr(how: Aggregation) -> float:

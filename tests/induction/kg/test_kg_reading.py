@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from neurosym.errors import InductionError
-from neurosym.induction.kg.reading import read_splits, read_triples
+from neurosym.induction.kg.reading import read_graph, read_splits, read_triples
+from neurosym.induction.kg.store import TripleStore
 
 GOOD = "the heart\tpart of\tthe chest\nlung\tpart of\tthe chest\t0.5\n"
 
@@ -64,3 +65,45 @@ def test_splits_share_their_numbers_and_what_is_known_holds_them_all(tmp_path: P
     assert [int(c[0]) for c in found.test] == [2, 0, 0]
     assert (len(found.train), len(found.known)) == (1, 3)
     assert found.known.objects("c", "p") == ["a"]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt", "a.TSV", "a.tsv.gz", "a.txt.gz"])
+def test_a_graph_between_tabs_is_known_by_its_suffix(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(GOOD.encode()) if name.endswith(".gz") else GOOD.encode())
+    assert read_graph(tmp_path / name) == read_triples(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a", "a.gz", "a.csv.gz", "a.parquet.gz"])
+def test_an_unknown_suffix_is_refused_and_the_known_ones_are_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(GOOD)
+    with pytest.raises(InductionError) as error:
+        read_graph(tmp_path / name)
+    assert name in str(error.value)
+    assert "known: .tsv, .txt, .nt, .ttl, each also with .gz, .parquet, and a folder" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.nt", "a.ttl.gz", "a.parquet"])
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InductionError, match="cannot be read"):
+        read_graph(tmp_path / name)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [0.5, 1.0, 0.25]])
+def test_the_folder_of_a_store_gives_the_facts_back(tmp_path: Path, weights: list[float]) -> None:
+    facts = [("b", "p", "a"), ("a", "p", "b"), ("a", "q", "ü")]
+    TripleStore.of(facts, weights).write(tmp_path / "store")
+    found = read_graph(tmp_path / "store")
+    assert dict(zip(found.facts, found.weights, strict=True)) == dict(zip(facts, weights, strict=True))
+
+
+def test_a_folder_that_holds_no_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InductionError, match="is no store of facts"):
+        read_graph(tmp_path)
+
+
+def test_a_packed_file_that_is_damaged_within_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(GOOD.encode() * 100))
+    packed[12:30] = b"\xff" * 18
+    (tmp_path / "a.tsv.gz").write_bytes(packed)
+    with pytest.raises(InductionError, match="cannot be read"):
+        read_graph(tmp_path / "a.tsv.gz")

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from plain_rules import Triple, constant_rules, graphs, measures, path_rules, same
 
 from neurosym.induction.kg import constants as kg_constants
-from neurosym.induction.kg.kernels import measure_path, space_for
+from neurosym.induction.kg.evaluator import Counts, Evaluator
 from neurosym.induction.kg.paths import PathMiner, Thresholds, backwards, canonical_path, short_paths
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
 from neurosym.induction.kg.store import TripleStore
+from neurosym.logic import Atom, Rule, Term
 
 ANY = Thresholds(support=1, smoothed=0.0)
 NO_PATHS = PathRules(*(np.zeros(shape, np.int32) for shape in (0, (0, 1), 0, 0)))
@@ -81,11 +82,8 @@ def test_known_counts_the_pairs_whose_subject_has_any_fact_of_the_head() -> None
     # PCA (Galárraga et al., WWW 2013): nothing is known of c's nationality, so c speaks neither for nor against
     facts = [("a", "born", "x"), ("b", "born", "x"), ("c", "born", "x"), ("a", "from", "x"), ("b", "from", "y")]
     store = TripleStore.of(facts)
-    support, known = np.zeros(4, np.int64), np.zeros(4, np.int64)
-    path = np.array([2 * store.relation("born")], np.int32)
-    size = measure_path(store.csr, path, space_for(len(store.entities)), 100, support, known)
-    head = 2 * store.relation("from")
-    assert (size, support[head], known[head]) == (3, 1, 2)
+    rule = Rule((Atom("from", (Term("X"), Term("Y"))),), (Atom("born", (Term("X"), Term("Y"))),))
+    assert Evaluator(store).counts(rule) == Counts(support=1, size=3, subjects=2, objects=3)
 
 
 def test_a_body_that_needs_too_much_work_is_given_up_and_counted() -> None:

@@ -1,0 +1,150 @@
+"""Rules over plain knowledge graphs: `induce --facts` on triples, and `complete`. Both need numba, the extra `graphs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
+from neurosym.errors import ConfigError, InductionError
+
+if TYPE_CHECKING:
+    from neurosym.induction.kg.learner import LearnerConfig
+
+_SHOWN = 15
+_LISTED = 100
+
+
+def register(app: typer.Typer) -> None:
+    """Add `complete` to the program."""
+    app.command(
+        epilog="Examples: `neurosym complete --rules x.rules --train train.txt --valid valid.txt --test test.txt --json`, "
+        "`neurosym complete --rules x.rules --train train.txt --subject ann --relation parent`"
+    )(complete)
+
+
+def induce_graph(graph: Path, config: LearnerConfig, out: Path, strict: bool, top: int | None, as_json: bool) -> None:
+    """Learn rules from a graph, write them, and show the best."""
+    from neurosym.induction.kg.files import rules_of, write_rule_set
+    from neurosym.induction.kg.learner import RuleLearner, State
+    from neurosym.induction.kg.reading import read_graph
+
+    store = read_graph(graph, strict).store()
+    last = State(0.0, 0, 0)
+    with bars() as stage:
+        advance = stage("induce")
+
+        def told(state: State) -> None:
+            nonlocal last
+            last = state
+            note = f"generation {state.generation}: {state.rules} rules"
+            advance(int(min(state.seconds, config.budget or 0)), int(config.budget or 0), note)
+
+        learner = RuleLearner(config).fit(store, told)
+    left_out = write_rule_set(out, store, learner.rules, f"learned from {graph.name}, {len(store)} facts", top)
+    best = rules_of(store, learner.rules, _LISTED)
+    written = min(len(learner.rules), top or len(learner.rules)) - left_out
+    if as_json:
+        told_rules = [str(rule) for rule in best]
+        print_json({"out": str(out), "count": written, "seconds": round(last.seconds, 1), "rules": told_rules})
+        return
+    table = Table("rule", "support", "bound", "coverage", "p", title=f"{written} rules, the first {_SHOWN}")
+    for rule in best[:_SHOWN]:
+        support = f"{rule.meta['support']}/{rule.meta['body_size']}"
+        table.add_row(escaped(str(rule)), support, *(rule.meta[k] for k in ("bound", "coverage", "p")))
+    output.print(table)
+    if left_out:
+        console.print(f"{left_out} rules have no place in {out.suffix} files and were left out")
+    console.print(f"[green]written[/] {out} ({written} rules, {last.seconds:.0f} s)", soft_wrap=True)
+
+
+def complete(
+    rules: Annotated[Path, typer.Option(help="A rule file: .rules, or AnyBURL's with the suffix .tsv.")],
+    train: Annotated[Path, typer.Option(help="The facts that rules are applied to.")],
+    valid: Annotated[Path | None, typer.Option(help="Facts by which the aggregation is chosen.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Facts that are asked for, in both directions.")] = None,
+    aggregation: Annotated[
+        str, typer.Option(help="max, max-plus, noisy-or, grouped; or auto: what is best on --valid.")
+    ] = "auto",
+    measure: Annotated[bool, typer.Option("--measure", help="Count support and body size on --train anew.")] = False,
+    subject: Annotated[str | None, typer.Option(help="Ask one question: what is RELATION of SUBJECT?")] = None,
+    relation: Annotated[str | None, typer.Option(help="The relation of that question.")] = None,
+    inverse: Annotated[bool, typer.Option("--inverse", help="Ask whose RELATION it is.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="Most answers to show.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Say which facts are missing: filtered MRR and Hits of held-back facts, or answers to one question with reasons."""
+    from neurosym.induction.kg.files import read_rule_set
+    from neurosym.induction.kg.reading import read_graph
+
+    if (subject is None) != (relation is None):
+        raise ConfigError("a question needs both --subject and --relation")
+    if (test is None) == (subject is None):
+        raise ConfigError("give either --test FILE, or --subject and --relation")
+    if subject is not None and relation is not None:
+        from neurosym.induction.kg.learner import answers_to
+
+        store = read_graph(train).store()
+        found = answers_to(
+            store,
+            read_rule_set(rules, store, measure),
+            subject,
+            relation,
+            inverse,
+            top,
+            "noisy-or" if aggregation == "auto" else aggregation,
+        )
+        if as_json:
+            told = [
+                {
+                    "entity": answer.entity,
+                    "score": answer.score,
+                    "reasons": [{"rule": str(r.rule), "facts": r.facts} for r in answer.reasons],
+                }
+                for answer in found
+            ]
+            print_json(told)
+            return
+        for answer in found:
+            output.print(f"[bold]{escaped(answer.entity)}[/] {answer.score:.3f}", soft_wrap=True)
+            for reason in answer.reasons:
+                facts = ", ".join(f"{name}({s}, {o})" for name, s, o in reason.facts)
+                output.print(f"  {escaped(str(reason.rule))}  [dim]{escaped(facts)}[/]", soft_wrap=True)
+        return
+    assert test is not None
+    _ranked(rules, train, valid, test, aggregation, measure, workers, as_json)
+
+
+def _ranked(
+    rules: Path, train: Path, valid: Path | None, test: Path, method: str, measure: bool, workers: int, as_json: bool
+) -> None:
+    """Ranks of the answers of held-back facts."""
+    from neurosym.induction.kg.aggregation import aggregation
+    from neurosym.induction.kg.applied import arrange
+    from neurosym.induction.kg.completion import best_aggregation, rank_answers
+    from neurosym.induction.kg.files import read_rule_set
+    from neurosym.induction.kg.reading import read_splits
+
+    if method == "auto" and valid is None:
+        raise InductionError(
+            "the aggregation is chosen by --valid FILE; without one name it, as --aggregation noisy-or"
+        )
+    splits = read_splits(train, valid or test, test)
+    columns = read_rule_set(rules, splits.train, measure)
+    applied = arrange(splits.train, columns)
+    if method == "auto":
+        method, how = best_aggregation(splits.train, columns, applied, splits.valid, splits.known, workers)
+    else:
+        how = aggregation(splits.train, columns, method)
+    found = rank_answers(splits.train, applied, how, splits.test, splits.known, workers)
+    told = {"mrr": found.mrr, **{f"hits@{k}": found.hits(k) for k in (1, 3, 10)}}
+    if as_json:
+        print_json({**told, "aggregation": method, "questions": len(found.ranks), "rules": len(columns)})
+        return
+    table = Table(*told, title=f"{len(found.ranks)} questions, {len(columns)} rules, {method}")
+    table.add_row(*(f"{v:.4f}" for v in told.values()))
+    output.print(table)

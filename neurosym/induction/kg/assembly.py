@@ -1,0 +1,94 @@
+"""Rules in columns become parents of the evolution, and what it keeps becomes columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neurosym.errors import InductionError
+from neurosym.induction.kg.bodies import (
+    Body,
+    X,
+    Y,
+    canonical,
+    canonical_pair,
+    constant,
+    is_pair,
+    path_of,
+    swapped,
+)
+from neurosym.induction.kg.evaluator import Evaluator
+from neurosym.induction.kg.evolution import Kept
+from neurosym.induction.kg.growth import literal
+from neurosym.induction.kg.paths import backwards
+from neurosym.induction.kg.rules import BodyRules, General, PathRules, RuleColumns
+from neurosym.induction.kg.store import Int32, TripleStore
+
+
+def first_parents(store: TripleStore, rules: RuleColumns, each: int) -> list[Kept]:
+    """Of every niche the most trusted rules, paths and constants, as many of each."""
+    csr, value = store.csr, rules.smoothed
+    found: list[Kept] = []
+    paths, constants = rules.paths, rules.constants
+    for i in _first(2 * paths.head, value[: len(paths.head)], each):
+        path = [int(d) for d in paths.path[i] if d >= 0]
+        stops = [X, *range(2, len(path) + 1), Y]
+        body, back = canonical_pair(tuple(literal(d, stops[k], stops[k + 1]) for k, d in enumerate(path)))
+        found.append(Kept(body, 2 * int(paths.head[i]) + back, int(paths.support[i]), int(paths.size[i])))
+    for i in _first(csr.direction_of[constants.head], value[len(paths.head) :][: len(constants.head)], each):
+        b = int(constants.body[i])
+        d, c = (-1 - b, 2) if b < 0 else (int(csr.direction_of[b]) ^ 1, constant(int(csr.source[b])))
+        head, support, size = int(constants.head[i]), int(constants.support[i]), int(constants.size[i])
+        found.append(Kept(canonical((literal(d, X, c),)), head, support, size))
+    return found
+
+
+def _first(niche: Int32, value: np.ndarray, each: int) -> list[int]:
+    """The places of the highest values of each niche."""
+    order = np.lexsort((-value, niche))
+    first = np.searchsorted(niche[order], niche[order])
+    return [int(i) for i in order[np.arange(len(order)) - first < each]]
+
+
+def columns(evaluator: Evaluator, base: RuleColumns, kept: Sequence[Kept]) -> RuleColumns:
+    """The rules of `base` and those that the evolution kept."""
+    paths: list[tuple[int, tuple[int, ...], int, int]] = []
+    sets: dict[Body, int] = {}
+    pairs: dict[Body, int] = {}
+    of_sets, of_pairs = [], []
+    for rule in kept:
+        if not is_pair(rule.body):
+            of_sets.append((rule.head, sets.setdefault(rule.body, len(sets)), rule.support, rule.size))
+            continue
+        path, back = path_of(rule.body), rule.head & 1
+        if path and evaluator.distinct:
+            paths.append((rule.head >> 1, backwards(path) if back else path, rule.support, rule.size))
+        else:
+            body = swapped(rule.body) if back else rule.body
+            of_pairs.append((rule.head >> 1, pairs.setdefault(body, len(pairs)), rule.support, rule.size))
+    members = [evaluator.members(body) for body in sets]
+    if any(m is None for m in members):
+        raise InductionError("a body that was measured needs too much work now")
+    found = tuple(m for m in members if m is not None)
+    general = General(found, table_of(of_sets), tuple(pairs), table_of(of_pairs), evaluator.distinct)
+    return RuleColumns(with_paths(base.paths, paths), base.constants, general)
+
+
+def with_paths(base: PathRules, more: Sequence[tuple[int, tuple[int, ...], int, int]]) -> PathRules:
+    """The columns and rows of (head's relation, path, support, body size), by head and path."""
+    width = max([base.path.shape[1], *(len(path) for _, path, _, _ in more)])
+    old = np.full((len(base.head), width), -1, dtype=np.int32)
+    old[:, : base.path.shape[1]] = base.path
+    rows = [(h, *path, *[-1] * (width - len(path)), support, size) for h, path, support, size in more]
+    table = np.array(rows, dtype=np.int32).reshape(len(rows), width + 3)
+    whole = np.concatenate([np.column_stack([base.head, old, base.support, base.size]), table])
+    whole = whole[np.lexsort(whole[:, : width + 1].T[::-1])]
+    parts = whole[:, 0], whole[:, 1:-2], whole[:, -2], whole[:, -1]
+    return PathRules(*(np.ascontiguousarray(part) for part in parts))
+
+
+def table_of(rows: Sequence[tuple[int, int, int, int]]) -> BodyRules:
+    """Rows of (head, body, support, body size) as columns, sorted."""
+    table = np.array(sorted(rows), dtype=np.int32).reshape(-1, 4)
+    return BodyRules(*(np.ascontiguousarray(part) for part in table.T))
