@@ -96,20 +96,10 @@ def test_rules_are_learned_from_plain_triples(tmp_path: Path) -> None:
     assert rules.read_text().count(":-") == json.loads(result.stdout)["count"]
     path.write_text("".join(lines[:-1]) + lines[-1].split("\n")[0] + "\n")  # the last child is to be found
     (tmp_path / "test.txt").write_text("p20\tchild\tp19\n")
-    asked = run(
-        "complete",
-        "--rules",
-        rules,
-        "--train",
-        path,
-        "--test",
-        tmp_path / "test.txt",
-        "--aggregation",
-        "max-plus",
-        "--json",
-    )
+    known = ("complete", "--rules", rules, "--train", path)
+    asked = run(*known, "--test", tmp_path / "test.txt", "--aggregation", "max-plus", "--json")
     assert json.loads(asked.stdout)["mrr"] == 1.0, asked.stderr
-    question = ("complete", "--rules", rules, "--train", path, "--subject", "p20", "--relation", "child")
+    question = (*known, "--subject", "p20", "--relation", "child")
     answer = run(*question, "--json")
     assert json.loads(answer.stdout)[0]["entity"] == "p19"
     assert json.loads(answer.stdout)[0]["reasons"][0]["facts"] == [["parent", "p19", "p20"]]

@@ -138,7 +138,7 @@ def best_aggregation(
     valid: Sequence[Int64],
     known: TripleStore,
     workers: int = 1,
-    most: int = 5000,
+    most: int = 2000,
 ) -> tuple[str, Aggregation]:
     """The method under which the answers of held-back facts stand best by MRR, and its name.
 
