@@ -1,16 +1,20 @@
-"""Rules over knowledge graphs of any size: counted exactly on compressed rows by compiled loops, applied, and weighed.
+"""Rules over knowledge graphs of any size: counted exactly on compressed rows by compiled loops, evolved, selected, applied.
 
-    names        entities and relations by number
-    store        facts as rows, both ways, memory-mapped
-    compiled     functions kept compiled on disk
-    kernels      where a path leads, and for which heads that holds
-    rules        rules in columns: paths, constants
-    paths        rules whose body is a path; all of one and two atoms
-    constants    all rules with constants of one body atom
-    completion   rules → answers to h(x, ?) → filtered ranks
-    aggregation  the rules that speak for an entity → its standing
-    weights      learned weights of rules
+    names, store                  entities, relations and facts by number, memory-mapped
+    facts, reading, rdf,          graphs from files and endpoints, classes of an ontology as facts
+    tables, endpoint, types
+    compiled, kernels             functions kept compiled on disk; where a path leads
+    rules                         rules in columns: paths, constants, sets, pairs
+    paths, constants              all short rules
+    bodies, orders, engine,       bodies of any shape, measured for all heads at once
+    evaluator, measures
+    archive, refinement, growth,  the genetic search
+    evolution, assembly
+    selection, learner            what known facts need of the rules; facts → rules
+    applied, completion,          rules → answers to h(x, ?) → filtered ranks
+    aggregation, weights
+    files                         rule files
 
 `neurosym.induction` is for the facts of scenes, of which there are thousands; this is for graphs of millions. Needs the extra
-`graphs` (numba).
+`graphs` (numba, pyarrow).
 """
