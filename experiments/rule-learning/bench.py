@@ -34,6 +34,8 @@ SEARCH = {10: 6.0, 50: 35.0, 100: 80.0}
 """Of so many seconds in all, those until no generation is begun any more; the rest is for the last one and the selection."""
 TOO_LONG_TO_SELECT = {("fb15k-237", 10)}
 WORKERS = 2
+_AFTER = 5
+"""AnyBURL ends before its last snapshot is all written (rule counts of equal runs differed twentyfold), so one more is asked for."""
 METRICS = ("mrr", "hits1", "hits10")
 
 
@@ -46,18 +48,21 @@ def figures() -> list[Figure]:
     for budget in budgets:
         for graph in GRAPHS:
             runs = [learned(folder / graph, graph, budget, seed) for seed in SEEDS]
-            other = anyburl(Path(jar), folder / graph, graph, budget) if jar else None
+            others = [anyburl(Path(jar), folder / graph, graph, budget, again) for again in SEEDS] if jar else []
             for metric in METRICS:
-                goal = f">= {other[metric]:.4f}" if other else ""
-                found.append(figure(f"{graph}, {budget} s: {metric}", runs, lambda r, m=metric: r[m], goal))
-                if other:
-                    found.append(figure(f"{graph}, {budget} s: {metric}, AnyBURL", [other], lambda r, m=metric: r[m]))
+                peers = (
+                    [figure(f"{graph}, {budget} s: {metric}, AnyBURL", others, lambda r, m=metric: r[m])]
+                    if others
+                    else []
+                )
+                goal = f">= {peers[0].value:.4f}" if peers else ""
+                found += [figure(f"{graph}, {budget} s: {metric}", runs, lambda r, m=metric: r[m], goal), *peers]
             found.append(figure(f"{graph}, {budget} s: rules", runs, lambda r: r["rules"]))
             found.append(
                 figure(f"{graph}, {budget} s: seconds of learning", runs, lambda r: r["learned_in"], f"<= {budget}")
             )
-            if other:
-                found.append(figure(f"{graph}, {budget} s: rules, AnyBURL", [other], lambda r: r["rules"]))
+            if others:
+                found.append(figure(f"{graph}, {budget} s: rules, AnyBURL", others, lambda r: r["rules"]))
     return found
 
 
@@ -82,8 +87,9 @@ def learned(folder: Path, graph: str, budget: int, seed: int) -> dict[str, Any]:
     return found
 
 
-def anyburl(jar: Path, folder: Path, graph: str, budget: int) -> dict[str, Any]:
-    """The record of AnyBURL's rules after so many seconds, applied by max-plus as its authors do."""
+def anyburl(jar: Path, folder: Path, graph: str, budget: int, again: int) -> dict[str, Any]:
+    """The record of AnyBURL's rules after so many seconds, applied by max-plus as its authors do; it has no seed, so it is
+    run several times."""
 
     def compute() -> dict[str, Any]:
         splits = read(folder)
@@ -94,7 +100,7 @@ def anyburl(jar: Path, folder: Path, graph: str, budget: int) -> dict[str, Any]:
             settings = {
                 "PATH_TRAINING": train,
                 "PATH_OUTPUT": Path(scratch) / "rules",
-                "SNAPSHOTS_AT": budget,
+                "SNAPSHOTS_AT": f"{budget},{budget + _AFTER}",
                 "WORKER_THREADS": WORKERS,
             }
             config = Path(scratch) / "learn.properties"
@@ -105,7 +111,9 @@ def anyburl(jar: Path, folder: Path, graph: str, budget: int) -> dict[str, Any]:
             columns = read_rule_set(rules, splits.train)
         return scored(splits, columns, "max-plus")
 
-    found: dict[str, Any] = record(NAME, f"{graph}-{budget}s-anyburl", {"jar": jar.name, "workers": WORKERS}, compute)
+    found: dict[str, Any] = record(
+        NAME, f"{graph}-{budget}s-anyburl{again}", {"jar": jar.name, "workers": WORKERS, "again": again}, compute
+    )
     return found
 
 

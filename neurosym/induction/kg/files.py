@@ -68,13 +68,15 @@ def rules_of(store: TripleStore, rules: RuleColumns, most: int | None = None) ->
     return found
 
 
-def write_rule_set(path: Path, store: TripleStore, rules: RuleColumns, title: str = "", most: int | None = None) -> int:
+def write_rule_set(
+    path: str | Path, store: TripleStore, rules: RuleColumns, title: str = "", most: int | None = None
+) -> int:
     """Write the rules, in the form that the suffix says; how many could not be written (AnyBURL knows no negation).
 
     Raises:
         InductionError: another suffix.
     """
-    written = rules_of(store, rules, most)
+    path, written = Path(path), rules_of(store, rules, most)
     if path.suffix == ".rules":
         write_rules(path, written, title)
     elif path.suffix == ".tsv":
@@ -89,7 +91,7 @@ def write_rule_set(path: Path, store: TripleStore, rules: RuleColumns, title: st
     return 0
 
 
-def read_rule_set(path: Path, store: TripleStore, measure: bool = False) -> RuleColumns:
+def read_rule_set(path: str | Path, store: TripleStore, measure: bool = False) -> RuleColumns:
     """Rules of a `.rules` or `.tsv` file, for the facts of a store.
 
     Rules that speak of relations or entities that the store does not have are left out and counted in a warning.
@@ -101,6 +103,7 @@ def read_rule_set(path: Path, store: TripleStore, measure: bool = False) -> Rule
         RuleError: the file has a mistake.
         InductionError: another suffix, or a rule is none that a graph can have.
     """
+    path = Path(path)
     if path.suffix == ".rules":
         rules = read_rules(path)
     elif path.suffix == ".tsv":
