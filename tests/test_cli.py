@@ -109,6 +109,18 @@ def test_rules_are_learned_from_plain_triples(tmp_path: Path) -> None:
     assert "give either --test FILE, or --subject and --relation" in neither.stderr
 
 
+def test_rules_over_a_graph_know_what_an_ontology_says_of_its_classes(tmp_path: Path) -> None:
+    path = tmp_path / "films.tsv"
+    sides = [(f"l{i}", ("left_lung", "right_lung")[i % 2]) for i in range(12)]
+    path.write_text(
+        "".join(f"{x}\ta\t{side}\n{x}\tshows\tair\n" for x, side in sides) + "h\ta\theart\nh\tshows\tblood\n"
+    )
+    command = ("induce", "--facts", path, "--budget", "0", "--target", "shows", "--json")
+    told = json.loads(run(*command, "--ontology", "ontologies/thorax.ttl").stdout)
+    assert "1 :: shows(X, air) :- a(X, lung)." in told["rules"]
+    assert not any("lung)" in rule and "_lung)" not in rule for rule in json.loads(run(*command).stdout)["rules"])
+
+
 def test_formatting_writes_the_normal_form_and_a_file_with_a_mistake_stops_all(tmp_path: Path) -> None:
     loose, broken = tmp_path / "loose.rules", tmp_path / "broken.rules"
     loose.write_text("a(X):-b(X).")

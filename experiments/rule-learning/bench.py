@@ -35,7 +35,7 @@ SEARCH = {10: 6.0, 50: 35.0, 100: 80.0}
 TOO_LONG_TO_SELECT = {("fb15k-237", 10)}
 WORKERS = 2
 _AFTER = 5
-"""AnyBURL ends before its last snapshot is all written (rule counts of equal runs differed twentyfold), so one more is asked for."""
+"""AnyBURL ends before its last snapshot is all written: rule counts of equal runs differed twentyfold. One more, then."""
 METRICS = ("mrr", "hits1", "hits10")
 
 

@@ -26,13 +26,27 @@ def register(app: typer.Typer) -> None:
     )(complete)
 
 
-def induce_graph(graph: Path, config: LearnerConfig, out: Path, strict: bool, top: int | None, as_json: bool) -> None:
-    """Learn rules from a graph, write them, and show the best."""
+def induce_graph(
+    graph: Path,
+    ontology: Path | None,
+    config: LearnerConfig,
+    out: Path,
+    strict: bool,
+    top: int | None,
+    as_json: bool,
+) -> None:
+    """Learn rules from a graph, with the classes of an ontology if there is one, write them, and show the best."""
     from neurosym.induction.kg.files import rules_of, write_rule_set
     from neurosym.induction.kg.learner import RuleLearner, State
     from neurosym.induction.kg.reading import read_graph
 
-    store = read_graph(graph, strict).store()
+    triples = read_graph(graph, strict)
+    if ontology is not None:
+        from neurosym.induction.kg.types import typed
+        from neurosym.knowledge.ontology import load_ontology
+
+        triples = typed(triples, load_ontology([ontology]), strict)
+    store = triples.store()
     last = State(0.0, 0, 0)
     with bars() as stage:
         advance = stage("induce")

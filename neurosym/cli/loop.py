@@ -268,6 +268,9 @@ def induce(
         float | None, typer.Option(min=0.0, help="Seconds to search, of a graph 60; the best rules so far are kept.")
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Most rules to return; 40, of a graph all.")] = None,
+    ontology: Annotated[
+        Path | None, typer.Option(help="Of a graph: what is above the classes that it says things are, `x a CLASS`.")
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Of a graph: a line that is no fact is an error, else left out.")] = True,
     workers: Annotated[int, typer.Option(min=1, help="Of a graph: threads.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
@@ -294,7 +297,13 @@ def induce(
         )
         name = facts_file.name.split(".")[0]
         induce_graph(
-            facts_file, of_graph, out or facts_file.with_name(f"{name}-candidates.rules"), strict, top, as_json
+            facts_file,
+            ontology,
+            of_graph,
+            out or facts_file.with_name(f"{name}-candidates.rules"),
+            strict,
+            top,
+            as_json,
         )
         return
     config = InductionConfig(
