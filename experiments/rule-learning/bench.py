@@ -95,8 +95,8 @@ def anyburl(jar: Path, folder: Path, graph: str, budget: int, again: int) -> dic
         splits = read(folder)
         with tempfile.TemporaryDirectory() as scratch:
             train = Path(scratch) / "train.txt"
-            text = (folder / "train.txt").read_bytes() if (folder / "train.txt").exists() else packed(folder)
-            train.write_bytes(text)
+            file = train_file(folder)
+            train.write_bytes(gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes())
             settings = {
                 "PATH_TRAINING": train,
                 "PATH_OUTPUT": Path(scratch) / "rules",
@@ -131,13 +131,12 @@ def scored(splits: Splits, rules: RuleColumns, method: str = "") -> dict[str, An
 
 
 def read(folder: Path) -> Splits:
-    train = folder / "train.txt"
-    return read_splits(train if train.exists() else folder / "train.txt.gz", folder / "valid.txt", folder / "test.txt")
+    return read_splits(train_file(folder), folder / "valid.txt", folder / "test.txt")
 
 
-def packed(folder: Path) -> bytes:
-    with gzip.open(folder / "train.txt.gz") as file:
-        return file.read()
+def train_file(folder: Path) -> Path:
+    plain = folder / "train.txt"
+    return plain if plain.exists() else folder / "train.txt.gz"
 
 
 def warm_up() -> None:

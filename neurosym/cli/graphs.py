@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
 from neurosym.errors import ConfigError, InductionError
-
-if TYPE_CHECKING:
-    from neurosym.induction.kg.learner import LearnerConfig
 
 _SHOWN = 15
 _LISTED = 100
@@ -29,17 +27,24 @@ def register(app: typer.Typer) -> None:
 def induce_graph(
     graph: Path,
     ontology: Path | None,
-    config: LearnerConfig,
-    out: Path,
+    settings: Mapping[str, Any],
+    evolution: Mapping[str, Any],
+    out: Path | None,
     strict: bool,
     top: int | None,
     as_json: bool,
 ) -> None:
-    """Learn rules from a graph, with the classes of an ontology if there is one, write them, and show the best."""
+    """Learn rules from a graph, with the classes of an ontology if there is one, write them, and show the best.
+
+    `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`.
+    """
+    from neurosym.induction.kg.evolution import EvolutionConfig
     from neurosym.induction.kg.files import rules_of, write_rule_set
-    from neurosym.induction.kg.learner import RuleLearner, State
+    from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
     from neurosym.induction.kg.reading import read_graph
 
+    config = LearnerConfig(**settings, evolution=EvolutionConfig(**evolution))
+    out = out or graph.with_name(f"{graph.name.split('.')[0]}-candidates.rules")
     triples = read_graph(graph, strict)
     if ontology is not None:
         from neurosym.induction.kg.types import typed
@@ -92,45 +97,46 @@ def complete(
     as_json: AsJson = False,
 ) -> None:
     """Say which facts are missing: filtered MRR and Hits of held-back facts, or answers to one question with reasons."""
-    from neurosym.induction.kg.files import read_rule_set
-    from neurosym.induction.kg.reading import read_graph
-
     if (subject is None) != (relation is None):
         raise ConfigError("a question needs both --subject and --relation")
     if (test is None) == (subject is None):
         raise ConfigError("give either --test FILE, or --subject and --relation")
-    if subject is not None and relation is not None:
-        from neurosym.induction.kg.learner import answers_to
+    if test is not None:
+        _ranked(rules, train, valid, test, aggregation, measure, workers, as_json)
+    elif subject is not None and relation is not None:
+        _answered(rules, train, subject, relation, inverse, aggregation, measure, top, as_json)
 
-        store = read_graph(train).store()
-        found = answers_to(
-            store,
-            read_rule_set(rules, store, measure),
-            subject,
-            relation,
-            inverse,
-            top,
-            "noisy-or" if aggregation == "auto" else aggregation,
-        )
-        if as_json:
-            told = [
-                {
-                    "entity": answer.entity,
-                    "score": answer.score,
-                    "reasons": [{"rule": str(r.rule), "facts": r.facts} for r in answer.reasons],
-                }
-                for answer in found
-            ]
-            print_json(told)
-            return
-        for answer in found:
-            output.print(f"[bold]{escaped(answer.entity)}[/] {answer.score:.3f}", soft_wrap=True)
-            for reason in answer.reasons:
-                facts = ", ".join(f"{name}({s}, {o})" for name, s, o in reason.facts)
-                output.print(f"  {escaped(str(reason.rule))}  [dim]{escaped(facts)}[/]", soft_wrap=True)
+
+def _answered(
+    rules: Path,
+    train: Path,
+    subject: str,
+    relation: str,
+    inverse: bool,
+    method: str,
+    measure: bool,
+    top: int,
+    as_json: bool,
+) -> None:
+    """The answers to one question, each with its reasons."""
+    from neurosym.induction.kg.applied import arrange
+    from neurosym.induction.kg.files import read_rule_set
+    from neurosym.induction.kg.learner import answers_to
+    from neurosym.induction.kg.reading import read_graph
+
+    store = read_graph(train).store()
+    columns = read_rule_set(rules, store, measure)
+    method = "noisy-or" if method == "auto" else method
+    found = answers_to(store, columns, arrange(store, columns), subject, relation, inverse, top, method)
+    if as_json:
+        reasons = [[{"rule": str(r.rule), "facts": r.facts} for r in answer.reasons] for answer in found]
+        print_json([{"entity": a.entity, "score": a.score, "reasons": r} for a, r in zip(found, reasons, strict=True)])
         return
-    assert test is not None
-    _ranked(rules, train, valid, test, aggregation, measure, workers, as_json)
+    for answer in found:
+        output.print(f"[bold]{escaped(answer.entity)}[/] {answer.score:.3f}", soft_wrap=True)
+        for reason in answer.reasons:
+            facts = ", ".join(f"{name}({s}, {o})" for name, s, o in reason.facts)
+            output.print(f"  {escaped(str(reason.rule))}  [dim]{escaped(facts)}[/]", soft_wrap=True)
 
 
 def _ranked(

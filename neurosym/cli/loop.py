@@ -284,27 +284,11 @@ def induce(
     from neurosym.scenes import is_facts_of_scenes, load_facts
 
     if facts_file is not None and run is None and not is_facts_of_scenes(facts_file):
-        from neurosym.induction.kg.evolution import EvolutionConfig
-        from neurosym.induction.kg.learner import LearnerConfig
-
-        of_graph = LearnerConfig(
-            tuple(target or ()),
-            60.0 if budget is None else budget,
-            support=min_support or 2,
-            smoothed=0.01 if min_confidence is None else min_confidence,
-            evolution=EvolutionConfig(most=max_atoms, seed=seed),
-            workers=workers,
-        )
-        name = facts_file.name.split(".")[0]
-        induce_graph(
-            facts_file,
-            ontology,
-            of_graph,
-            out or facts_file.with_name(f"{name}-candidates.rules"),
-            strict,
-            top,
-            as_json,
-        )
+        given = {"budget": budget, "support": min_support, "smoothed": min_confidence}
+        settings = {"targets": tuple(target or ()), "workers": workers} | {
+            k: v for k, v in given.items() if v is not None
+        }
+        induce_graph(facts_file, ontology, settings, {"most": max_atoms, "seed": seed}, out, strict, top, as_json)
         return
     config = InductionConfig(
         targets=tuple(target or ()),

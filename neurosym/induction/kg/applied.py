@@ -26,7 +26,8 @@ from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
 
 WORK: Final = 1_000_000
 """Facts that may be looked at to answer one question by one body; a body that needs more is silent."""
-_ROOM: Final = 1 << 18
+ROOM: Final = 1 << 18
+"""Places of the list that a thread starts with (`all_answers`)."""
 
 
 class Workplace(NamedTuple):
@@ -195,6 +196,16 @@ def answers(csr: Csr, rules: Applied, x: int, h: int, place: Workplace, hits: In
 
 
 @compiled
+def _said(hits: Int32, n: int, rule: int, ys: Int32) -> int:
+    """Add what a rule says to the n that there are: how many now, −1 if there is no room."""
+    if n + len(ys) > len(hits):
+        return -1
+    hits[n : n + len(ys), 0] = rule
+    hits[n : n + len(ys), 1] = ys
+    return n + len(ys)
+
+
+@compiled
 def _by_paths(csr: Csr, rules: Applied, x: int, h: int, space: Space, hits: Int32) -> int:
     """Where the paths lead."""
     n = 0
@@ -202,11 +213,9 @@ def _by_paths(csr: Csr, rules: Applied, x: int, h: int, space: Space, hits: Int3
         m, work = reach(csr, rules.path[i, : rules.length[i]], x, space, WORK)
         if work < 0:
             continue
-        if n + m > len(hits):
-            return -1
-        for j in range(m):
-            hits[n, 0], hits[n, 1] = rules.path_rule[i], space.found[j]
-            n += 1
+        n = _said(hits, n, rules.path_rule[i], space.found[:m])
+        if n < 0:
+            break
     return n
 
 
@@ -229,11 +238,9 @@ def _by_pairs(csr: Csr, rules: Applied, x: int, h: int, room: Room, hits: Int32,
         m, work = solve(csr, _order(rules.pairs, i), x, -1, -1, room, WORK)
         if work < 0:
             continue
-        if n + m > len(hits):
-            return -1
-        for j in range(m):
-            hits[n, 0], hits[n, 1] = rules.pair_rule[i], room.found[j]
-            n += 1
+        n = _said(hits, n, rules.pair_rule[i], room.found[:m])
+        if n < 0:
+            break
     return n
 
 

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neurosym.errors import InductionError
 from neurosym.induction.kg.bodies import (
     Body,
     X,
     Y,
     canonical,
     canonical_pair,
+    chain,
     constant,
     is_pair,
+    literal,
     path_of,
     swapped,
 )
-from neurosym.induction.kg.evaluator import Evaluator
+from neurosym.induction.kg.evaluator import Evaluator, Members
 from neurosym.induction.kg.evolution import Kept
-from neurosym.induction.kg.growth import literal
 from neurosym.induction.kg.paths import backwards
 from neurosym.induction.kg.rules import BodyRules, General, PathRules, RuleColumns
 from neurosym.induction.kg.store import Int32, TripleStore
@@ -32,9 +32,7 @@ def first_parents(store: TripleStore, rules: RuleColumns, each: int) -> list[Kep
     found: list[Kept] = []
     paths, constants = rules.paths, rules.constants
     for i in _first(2 * paths.head, value[: len(paths.head)], each):
-        path = [int(d) for d in paths.path[i] if d >= 0]
-        stops = [X, *range(2, len(path) + 1), Y]
-        body, back = canonical_pair(tuple(literal(d, stops[k], stops[k + 1]) for k, d in enumerate(path)))
+        body, back = canonical_pair(chain([int(d) for d in paths.path[i] if d >= 0], Y))
         found.append(Kept(body, 2 * int(paths.head[i]) + back, int(paths.support[i]), int(paths.size[i])))
     for i in _first(csr.direction_of[constants.head], value[len(paths.head) :][: len(constants.head)], each):
         b = int(constants.body[i])
@@ -52,31 +50,34 @@ def _first(niche: Int32, value: np.ndarray, each: int) -> list[int]:
 
 
 def columns(evaluator: Evaluator, base: RuleColumns, kept: Sequence[Kept]) -> RuleColumns:
-    """The rules of `base` and those that the evolution kept."""
+    """The rules of `base` and those that the evolution kept; sets that need too much work are left out, with their rules."""
     paths: list[tuple[int, tuple[int, ...], int, int]] = []
-    sets: dict[Body, int] = {}
+    sets: dict[Body, tuple[int, Members]] = {}
     pairs: dict[Body, int] = {}
     of_sets, of_pairs = [], []
     for rule in kept:
-        if not is_pair(rule.body):
-            of_sets.append((rule.head, sets.setdefault(rule.body, len(sets)), rule.support, rule.size))
-            continue
         path, back = path_of(rule.body), rule.head & 1
-        if path and evaluator.distinct:
+        if not is_pair(rule.body):
+            if rule.body not in sets and (members := evaluator.members(rule.body)) is not None:
+                sets[rule.body] = len(sets), members
+            if rule.body in sets:
+                of_sets.append((rule.head, sets[rule.body][0], rule.support, rule.size))
+        elif path and evaluator.distinct:
             paths.append((rule.head >> 1, backwards(path) if back else path, rule.support, rule.size))
         else:
             body = swapped(rule.body) if back else rule.body
             of_pairs.append((rule.head >> 1, pairs.setdefault(body, len(pairs)), rule.support, rule.size))
-    members = [evaluator.members(body) for body in sets]
-    if any(m is None for m in members):
-        raise InductionError("a body that was measured needs too much work now")
-    found = tuple(m for m in members if m is not None)
-    general = General(found, table_of(of_sets), tuple(pairs), table_of(of_pairs), evaluator.distinct)
-    return RuleColumns(with_paths(base.paths, paths), base.constants, general)
+    general = General(
+        tuple(members for _, members in sets.values()),
+        _table(of_sets),
+        tuple(pairs),
+        _table(of_pairs),
+        evaluator.distinct,
+    )
+    return RuleColumns(_with_paths(base.paths, paths), base.constants, general)
 
 
-def with_paths(base: PathRules, more: Sequence[tuple[int, tuple[int, ...], int, int]]) -> PathRules:
-    """The columns and rows of (head's relation, path, support, body size), by head and path."""
+def _with_paths(base: PathRules, more: Sequence[tuple[int, tuple[int, ...], int, int]]) -> PathRules:
     width = max([base.path.shape[1], *(len(path) for _, path, _, _ in more)])
     old = np.full((len(base.head), width), -1, dtype=np.int32)
     old[:, : base.path.shape[1]] = base.path
@@ -88,7 +89,7 @@ def with_paths(base: PathRules, more: Sequence[tuple[int, tuple[int, ...], int, 
     return PathRules(*(np.ascontiguousarray(part) for part in parts))
 
 
-def table_of(rows: Sequence[tuple[int, int, int, int]]) -> BodyRules:
+def _table(rows: Sequence[tuple[int, int, int, int]]) -> BodyRules:
     """Rows of (head, body, support, body size) as columns, sorted."""
     table = np.array(sorted(rows), dtype=np.int32).reshape(-1, 4)
     return BodyRules(*(np.ascontiguousarray(part) for part in table.T))

@@ -12,7 +12,7 @@ canonical body.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 from typing import Final, NamedTuple
 
@@ -43,6 +43,17 @@ class Literal(NamedTuple):
 
 
 Body = tuple[Literal, ...]
+
+
+def literal(direction: int, a: int, b: int, negated: bool = False) -> Literal:
+    """A literal read in a direction."""
+    return Literal(direction >> 1, *((b, a) if direction & 1 else (a, b)), negated)
+
+
+def chain(path: Sequence[int], end: int) -> Body:
+    """A path of directions from X to a term, Y or another, through new variables."""
+    stops = [X, *range(2, len(path) + 1), end]
+    return tuple(literal(d, stops[k], stops[k + 1]) for k, d in enumerate(path))
 
 
 def constant(entity: int) -> int:
@@ -195,23 +206,23 @@ def numbered(store: TripleStore, rule: Rule) -> tuple[Literal, Body]:
             raise _problem(rule, f"the graph has no entity {t.name!r}")
         return constant(entity)
 
-    def literal(atom: Atom, negated: bool = False) -> Literal:
+    def numbers(atom: Atom, negated: bool = False) -> Literal:
         if len(atom.args) != 2:
             raise _problem(rule, f"{atom} does not have two arguments")
         return Literal(store.relation(atom.predicate), term(atom.args[0]), term(atom.args[1]), negated)
 
-    body = [literal(atom) for atom in rule.body]
+    body = [numbers(atom) for atom in rule.body]
     operators = {name: number for number, name in _BUILT_IN.items()}
     for condition in rule.conditions:
         if rule.distinct and isinstance(condition, Comparison) and condition.operator == _BUILT_IN[DIFFERENT]:
             continue  # variables are apart anyway, from each other and from constants
         if isinstance(condition, Negation):
-            body.append(literal(condition.atom, negated=True))
+            body.append(numbers(condition.atom, negated=True))
         elif condition.operator in operators and isinstance(condition.left, Term) and isinstance(condition.right, Term):
             body.append(Literal(operators[condition.operator], term(condition.left), term(condition.right)))
         else:
             raise _problem(rule, f"{condition} is no condition that rules over graphs have")
-    return literal(rule.head[0]), tuple(body)
+    return numbers(rule.head[0]), tuple(body)
 
 
 def _problem(rule: Rule, message: str) -> InductionError:

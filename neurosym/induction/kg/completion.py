@@ -13,18 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from neurosym.induction.kg.aggregation import METHODS, Aggregation, Standing, aggregation, nobody, stand
-from neurosym.induction.kg.applied import Applied, Workplace, all_answers, workplace_for
+from neurosym.induction.kg.applied import ROOM, Applied, Workplace, all_answers, workplace_for
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.kernels import find_row
 from neurosym.induction.kg.rules import RuleColumns
-from neurosym.induction.kg.store import Csr, Int64, TripleStore
-
-_ROOM: Final = 1 << 18
+from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
 
 
 @compiled
@@ -34,6 +32,18 @@ def right_answers(known: Csr, x: int, h: int, right: Int64, q: int) -> None:
     if g >= 0:
         for e in range(known.start[g], known.start[g + 1]):
             right[known.target[e]] = q
+
+
+@compiled
+def ask(
+    csr: Csr, rules: Applied, how: Aggregation, asked: Int64, q: int, place: Workplace, standing: Standing, hits: Int32
+) -> Int32:
+    """Fill `standing` for question q of `asked`, (x, h, …), if it is not the one before; the list to ask the next with."""
+    x, h = asked[q, 0], asked[q, 1]
+    if q == 0 or asked[q - 1, 0] != x or asked[q - 1, 1] != h:
+        hits, n = all_answers(csr, rules, x, h, place, hits)
+        stand(csr, how, h, q == 0 or asked[q - 1, 1] != h, hits[:n], standing)
+    return hits
 
 
 @compiled
@@ -51,12 +61,10 @@ def _ranks(
     entities = len(csr.entity_start) - 1
     depth = how.depth
     right = np.full(entities, -1, dtype=np.int64)
-    hits = np.empty((_ROOM, 2), dtype=np.int32)
+    hits = np.empty((ROOM, 2), dtype=np.int32)
     for q in range(len(asked)):
         x, h, answer = asked[q]
-        if q == 0 or asked[q - 1, 0] != x or asked[q - 1, 1] != h:
-            hits, n = all_answers(csr, rules, x, h, place, hits)
-            stand(csr, how, h, q == 0 or asked[q - 1, 1] != h, hits[:n], standing)
+        hits = ask(csr, rules, how, asked, q, place, standing, hits)
         right_answers(known, x, h, right, q)
         above, equal = 0, 0
         for y in range(entities):
@@ -97,6 +105,15 @@ def questions(facts: Sequence[Int64]) -> Int64:
     """Facts (subject, relation, object) as questions (x, h, answer): first those after objects, then those after subjects."""
     s, r, o = facts
     return np.concatenate([np.stack([s, 2 * r, o], 1), np.stack([o, 2 * r + 1, s], 1)]).astype(np.int64)
+
+
+def drawn(asked: Int64, directions: int, most: int, rng: np.random.Generator) -> Int64:
+    """At most so many questions of each direction, sorted."""
+    asked = asked[rng.permutation(len(asked))]
+    asked = asked[np.argsort(asked[:, 1], kind="stable")]
+    first = np.searchsorted(asked[:, 1], np.arange(directions))
+    kept = asked[np.arange(len(asked)) - first[asked[:, 1]] < most]
+    return kept[np.lexsort((kept[:, 0], kept[:, 1]))]
 
 
 def rank_answers(

@@ -4,7 +4,7 @@ For each X of the domain a depth-first join over rows, in the order of `neurosym
 each looked for until there is one way to bind the rest. The facts of X and Y then tell for which heads that is support:
 
     pairs (X, Y)   support[d] of d(X, Y), for all directions d
-    a set of X     support of h(X, c) for every row (h, c), and of h(X, ∃V) for every direction
+    a set of X     support of h(X, c) for every row (h, c)
 
 No variable binds a constant of its rule. The body of h(X, c) is evaluated once for all c: where the first way to bind the rest
 goes through an entity w, it is asked whether there is another that avoids it; if not, X is in the set of all rules but those
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.kernels import find, find_row
+from neurosym.induction.kg.kernels import count_facts, find, find_row
 from neurosym.induction.kg.orders import (
     APART,
     BEFORE,
@@ -199,21 +199,7 @@ def count_pairs(csr: Csr, order: Order, xs: Int32, room: Room, cap: int, sums: S
             continue
         for i in range(n):
             times[room.found[i]] += 1
-        for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
-            r = csr.row_of[i]
-            d = csr.direction_of[r]
-            sums.subjects[d] += n
-            low, high = csr.start[r], csr.start[r + 1]
-            held = 0
-            if high - low <= 8 * n:
-                for e in range(low, high):
-                    if room.mark[csr.target[e]] == room.turn[0]:
-                        held += 1
-            else:
-                for j in range(n):
-                    if find(csr.target, low, high, room.found[j]) >= 0:
-                        held += 1
-            sums.support[d] += held
+        count_facts(csr, x, room.found[:n], room.mark, room.turn[0], sums.support, sums.subjects)
     return size, work
 
 
@@ -269,29 +255,26 @@ def list_members(csr: Csr, order: Order, xs: Int32, room: Room, cap: int, member
 
 
 class Tally(NamedTuple):
-    """Counts by row and by direction, all zero, and a list of rows."""
+    """Counts by row, all zero, and a list of rows."""
 
     by_row: Int32
     rows: Int32
-    by_direction: Int32
 
 
-def tally_for(rows: int, directions: int) -> Tally:
-    return Tally(np.zeros(rows, np.int32), np.empty(rows, np.int32), np.zeros(directions, np.int32))
+def tally_for(rows: int) -> Tally:
+    return Tally(np.zeros(rows, np.int32), np.empty(rows, np.int32))
 
 
 @compiled
 def count_heads(csr: Csr, members: Int32, exceptions: Int32, distinct: bool, tally: Tally) -> int:
     """How many members have which facts with which entity: the number of rows listed in `tally.rows`, whose entities are the c.
 
-    Of a row (d, c), d leads from c to X. By direction d of X: how many members have any fact of d.
+    Of a row (d, c), d leads from c to X.
     """
-    tally.by_direction[:] = 0
     m = 0
     for x in members:
         for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
             r = csr.row_of[i]
-            tally.by_direction[csr.direction_of[r]] += 1
             for f in range(csr.start[r], csr.start[r + 1]):
                 if distinct and csr.target[f] == x:
                     continue

@@ -1,6 +1,6 @@
 """Any body and any rule, measured: the typed face of `neurosym.induction.kg.engine`.
 
-Measures of a canonical body are kept, so that it is evaluated once however many heads, parents and islands ask for it.
+Measures of a canonical body are kept, so that it is evaluated once however many heads and children ask for it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NOTHING: Final = np.zeros(0, dtype=np.int32)
 _NO_EXCEPTIONS: Final = np.zeros((0, 2), dtype=np.int32)
 
 
-class Counts(NamedTuple):
+class RuleCounts(NamedTuple):
     """Of one rule: distinct bindings of the head's variables for which body and head hold, for which the body does, and of
     these the ones whose subject has a fact of the head's relation, whose object is in one."""
 
@@ -65,12 +65,12 @@ class Pairs:
     subjects: Int64
     objects: Int64
 
-    def counts(self, direction: int) -> Counts:
+    def counts(self, direction: int) -> RuleCounts:
         """Of the rule d(X, Y) ← body."""
         parts = (self.support, self.subjects, self.objects)
         support, subjects, objects = (int(part[direction]) for part in parts)
         back = direction & 1  # of a relation read backwards X is the object
-        return Counts(support, self.size, *((objects, subjects) if back else (subjects, objects)))
+        return RuleCounts(support, self.size, *((objects, subjects) if back else (subjects, objects)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,11 +126,10 @@ class Evaluator:
 
     def __init__(self, store: TripleStore, distinct: bool = True, cap: int = WORK, kept: int = 4096) -> None:
         self.store, self.distinct, self.cap, self.kept = store, distinct, cap, kept
-        self.measured = self.too_expensive = 0
         self.room = room_for(len(store.entities))
         self._space = space_for(len(store.entities))
         self._times = np.zeros(len(store.entities), dtype=np.int32)
-        self._tally = tally_for(len(store.csr.source), store.directions)
+        self._tally = tally_for(len(store.csr.source))
         self._pairs: dict[Body, Pairs | None] = {}
         self._sets: dict[Body, Members | None] = {}
         self._numbers = np.zeros(0)
@@ -170,7 +169,7 @@ class Evaluator:
             self._keep(self._sets, body, self._listed_members(body))
         return self._sets[body]
 
-    def counts(self, rule: Rule) -> Counts:
+    def counts(self, rule: Rule) -> RuleCounts:
         """The measures of any rule `h(X, Y)`, `h(X, c)`, `h(c, X)` or `h(X, V)`, V existential.
 
         Raises:
@@ -196,24 +195,20 @@ class Evaluator:
         return None if work < 0 else self.room.found[:n]
 
     def _keep(self, memo: dict[Body, Any], body: Body, found: Pairs | Members | None) -> None:
-        self.measured += 1
-        self.too_expensive += found is None
         memo[body] = found
         if len(memo) > self.kept:
             del memo[next(iter(memo))]  # the oldest
 
     def _measured_pairs(self, body: Body) -> Pairs | None:
-        order, sums = self.order(body), no_sums(self.store.directions)
+        csr, sums = self.store.csr, no_sums(self.store.directions)
         path = path_of(body) if self.distinct else None
-        csr, size = self.store.csr, 0
+        size = work = 0
         if path is not None:
             xs, steps = self.store.sources(path[0]), np.array(path, dtype=np.int32)
             size, work = count_path(csr, steps, xs, self._space, self.cap, sums.support, sums.subjects, self._times)
-        elif order is not None:
+        elif (order := self.order(body)) is not None:
             xs = domain(self.store, body)
             size, work = count_pairs(csr, order, xs, self.room, self.cap, sums, self._times)
-        else:
-            work = 0
         if work < 0:
             self._times[:] = 0
             return None
@@ -235,7 +230,7 @@ class Evaluator:
         tally.by_row[rows] = 0
         return Members(body, members[:n].copy(), exceptions, rows, support, self.distinct)
 
-    def _counts_of_set(self, head: Literal, found: Members) -> Counts:
+    def _counts_of_set(self, head: Literal, found: Members) -> RuleCounts:
         x_first = head.a == X
         direction, other = 2 * head.relation + (not x_first), head.b if x_first else head.a
         if other == Y:  # existential
@@ -248,12 +243,11 @@ class Evaluator:
             held = int(found.supports(np.array([self.store.row(direction ^ 1, c)]))[0])
             known = self._known(direction, own)
         sides = known, len(own) if leads else 0
-        return Counts(held, len(own), *(sides if x_first else sides[::-1]))
+        return RuleCounts(held, len(own), *(sides if x_first else sides[::-1]))
 
     def _known(self, direction: int, xs: Int32) -> int:
         """How many of these have a fact of a direction."""
-        low, high = self.store.csr.first_row[direction : direction + 2]
-        return int(np.isin(xs, self.store.csr.source[low:high]).sum())
+        return int(np.isin(xs, self.store.sources(direction)).sum())
 
 
 def _too_much(rule: Rule) -> InductionError:

@@ -216,6 +216,7 @@ class Island:
         heads, support, size = (np.array(column) for column in zip(*rows, strict=True))
         confidence, bound = support / size, wilson(support / size, size.astype(np.float64))
         known, plain = np.zeros(len(rows)), np.zeros(len(rows))
+        better = confidence > 0
         for parent in generalisations(body):
             if is_pair(parent):
                 least, back = canonical_pair(parent)
@@ -228,8 +229,8 @@ class Island:
             better = (bound > known) & (confidence > plain)
             if not bool(better.any()):
                 return []
-        kept = np.flatnonzero((bound > known) & (confidence > plain)).tolist()
-        return [Kept(body, *rows[i], float(support[i] * (bound[i] - known[i]))) for i in kept]
+        news = support * (bound - known)
+        return [Kept(body, *rows[i], float(news[i])) for i in np.flatnonzero(better).tolist()]
 
 
 def is_short(body: Body) -> bool:

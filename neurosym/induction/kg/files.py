@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from neurosym.errors import InductionError, Problem, did_you_mean, short_path
-from neurosym.induction.kg.assembly import table_of, with_paths
+from neurosym.induction.kg.assembly import columns
 from neurosym.induction.kg.bodies import (
     Body,
     Literal,
@@ -26,14 +26,12 @@ from neurosym.induction.kg.bodies import (
     is_connected,
     is_pair,
     numbered,
-    path_of,
 )
-from neurosym.induction.kg.constants import holds as _holds
 from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.measures import Counts as Columns
-from neurosym.induction.kg.measures import fisher, head_coverage, lift, lower_bound
-from neurosym.induction.kg.rules import ConstantRules, General, PathRules, RuleColumns
-from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
+from neurosym.induction.kg.evolution import Kept, is_short
+from neurosym.induction.kg.measures import Counts, fisher, head_coverage, lift, lower_bound
+from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
+from neurosym.induction.kg.store import Int64, TripleStore
 from neurosym.knowledge.exchange import export_rules, import_rules
 from neurosym.knowledge.exchange.anyburl import apart
 from neurosym.knowledge.files import read_text, write_text_atomically
@@ -52,7 +50,7 @@ def rules_of(store: TripleStore, rules: RuleColumns, most: int | None = None) ->
     entities = len(store.entities)
     of_sets = np.repeat([False, True, True, False], [len(part.head) for part in rules.parts])
     room = np.where(of_sets, entities - 1, entities * (entities - 1))
-    counts = Columns(support, size, head=heads[:, 0], subjects=heads[:, 1], objects=heads[:, 2])
+    counts = Counts(support, size, head=heads[:, 0], subjects=heads[:, 1], objects=heads[:, 2])
     shown = {
         "bound": lower_bound(counts),
         "coverage": head_coverage(counts),
@@ -117,81 +115,59 @@ def read_rule_set(path: str | Path, store: TripleStore, measure: bool = False) -
 
 def columns_of(store: TripleStore, rules: Iterable[Rule], measure: bool = False) -> RuleColumns:
     """Rules in columns; see `read_rule_set`."""
-    evaluator, sorted_out = Evaluator(store), _SortedOut(store)
-    unknown = 0
+    evaluator, unknown = Evaluator(store), 0
+    constants: set[tuple[int, int, int, int]] = set()
+    others: dict[Kept, None] = {}
     for rule in rules:
-        try:
-            head, body = numbered(store, rule)
-        except InductionError:
+        if not _is_known(store, rule):
             unknown += 1
             continue
+        head, body = numbered(store, rule)
         if not is_connected(body):
             raise InductionError(Problem(f"its variables do not hang together: {rule}", rule.file, rule.line))
         said = [rule.meta.get(k, "") for k in ("support", "body_size")]
         if measure or not all(s.isdecimal() for s in said):
-            counts: Sequence[int] = evaluator.counts(rule)[:2]
+            support, size = evaluator.counts(rule)[:2]
         else:
-            counts = [int(s) for s in said]
-        if counts[1]:
-            sorted_out.add(head, body, *counts)
+            support, size = map(int, said)
+        place = _place(store, head, body)
+        if place is None or not size:
+            continue
+        if is_short(body) and not is_pair(body):
+            constants.add((place, _body_row(store, body[0]), support, size))
+        else:
+            others[Kept(canonical(body), place, support, size)] = None
     if unknown:
         log.warning("%d rules speak of what the graph does not have and were left out", unknown)
-    return sorted_out.columns(evaluator)
+    table = np.array(sorted(constants), dtype=np.int32).reshape(-1, 4)
+    none = PathRules(np.zeros(0, np.int32), np.zeros((0, 1), np.int32), *np.zeros((2, 0), np.int32))
+    return columns(evaluator, RuleColumns(none, ConstantRules(*table.T.copy())), list(others))
 
 
-class _SortedOut:
-    """Rules by their form."""
-
-    def __init__(self, store: TripleStore) -> None:
-        self.store = store
-        self.paths: list[tuple[int, tuple[int, ...], int, int]] = []
-        self.constants: list[tuple[int, int, int, int]] = []
-        self.sets: list[tuple[int, Body, int, int]] = []
-        self.pairs: list[tuple[int, Body, int, int]] = []
-
-    def add(self, head: Literal, body: Body, support: int, size: int) -> None:
-        """A rule whose head is `h(X, Y)`, `h(X, c)` or `h(c, X)`."""
-        if is_pair(body):
-            path = path_of(body)
-            if path:
-                self.paths.append((head.relation, path, support, size))
-            else:
-                self.pairs.append((head.relation, canonical(body), support, size))
-            return
-        back = head.a != X
-        other = head.a if back else head.b
-        if other == Y:
-            return  # who it is that exists is no answer to a question
-        g = self.store.row(2 * head.relation + (not back), constant(other))
-        if g < 0:
-            return
-        if len(body) == 1 and not body[0].negated and body[0].relation >= 0 and body[0].a != body[0].b:
-            own, p = int(body[0].a != X), body[0]
-            reverse, end = 2 * p.relation + 1 - own, p.a if own else p.b
-            b = self.store.row(reverse, constant(end)) if end < 0 else -1 - (reverse ^ 1)
-            self.constants.append((g, b, support, size))
-        else:
-            self.sets.append((g, canonical(body), support, size))
-
-    def columns(self, evaluator: Evaluator) -> RuleColumns:
-        """All of them; bodies that need too much work are left out, with their rules."""
-        none = PathRules(np.zeros(0, np.int32), np.zeros((0, 1), np.int32), *np.zeros((2, 0), np.int32))
-        sets, of_sets = _numbered_bodies(self.sets)
-        found = {i: members for i, body in enumerate(sets) if (members := evaluator.members(body)) is not None}
-        numbers = {old: new for new, old in enumerate(found)}
-        of_sets = [(g, numbers[k], support, size) for g, k, support, size in of_sets if k in numbers]
-        pairs, of_pairs = _numbered_bodies(self.pairs)
-        constants = np.array(sorted(set(self.constants)), dtype=np.int32).reshape(-1, 4)
-        general = General(tuple(found.values()), table_of(of_sets), tuple(pairs), table_of(of_pairs))
-        return RuleColumns(with_paths(none, sorted(set(self.paths))), ConstantRules(*constants.T.copy()), general)
+def _is_known(store: TripleStore, rule: Rule) -> bool:
+    """Whether the graph has the rule's relations and entities."""
+    atoms = list(rule.atoms)
+    names = {t.name for atom in atoms for t in atom.args if not t.is_variable}
+    known = all(store.relations.number(atom.predicate) >= 0 for atom in atoms)
+    return known and all(store.entities.number(name) >= 0 for name in names)
 
 
-def _numbered_bodies(
-    rules: list[tuple[int, Body, int, int]],
-) -> tuple[list[Body], list[tuple[int, int, int, int]]]:
-    numbers: dict[Body, int] = {}
-    rows = [(h, numbers.setdefault(body, len(numbers)), support, size) for h, body, support, size in rules]
-    return list(numbers), rows
+def _place(store: TripleStore, head: Literal, body: Body) -> int | None:
+    """The head as `Kept` has it: a direction, or the row of the constant; None if it answers no question: who it is that
+    exists is not said, and a constant without a fact of the head is never right."""
+    back = head.a != X
+    if is_pair(body):
+        return 2 * head.relation + back
+    other = head.a if back else head.b
+    g = -1 if other == Y else store.row(2 * head.relation + (not back), constant(other))
+    return None if g < 0 else g
+
+
+def _body_row(store: TripleStore, p: Literal) -> int:
+    """The body b(X, c) or b(X, Z) as `ConstantRules` has it."""
+    back = p.a != X
+    other = p.a if back else p.b
+    return -1 - (2 * p.relation + back) if other >= 0 else store.row(2 * p.relation + (not back), constant(other))
 
 
 def _heads(store: TripleStore, rules: RuleColumns) -> Int64:
@@ -203,17 +179,12 @@ def _heads(store: TripleStore, rules: RuleColumns) -> Int64:
     sides = [np.bincount(side, minlength=len(store.relations)) for side in each]
     of_relation = np.stack([facts, *sides], 1)
     csr = store.csr
+    of_fact = np.repeat(np.arange(len(csr.source)), np.diff(csr.start))
+    members = np.bincount(of_fact[csr.target != csr.source[of_fact]], minlength=len(csr.source))
     rows = np.concatenate([rules.constants.head, rules.general.set_rules.head])
-    members = np.diff(csr.start)[rows]
-    members = members - _has_loop(csr, rows)
-    of_row = np.stack([members, np.full(len(rows), len(store.entities)), np.ones(len(rows), dtype=np.int64)], 1)
+    ones = np.ones(len(rows), dtype=np.int64)
+    of_row = np.stack([members[rows], len(store.entities) * ones, ones], 1)
     return np.concatenate([of_relation[rules.paths.head], of_row, of_relation[rules.general.pair_rules.head]])
-
-
-def _has_loop(csr: Csr, rows: Int32) -> Int64:
-    """1 where a row's entity is in the row itself."""
-    found = [int(_holds(csr, int(g), int(csr.source[g]))) for g in np.unique(rows)]
-    return np.array(found, dtype=np.int64)[np.searchsorted(np.unique(rows), rows)]
 
 
 def _for_anyburl(rule: Rule) -> Rule:

@@ -1,7 +1,7 @@
 r"""New bodies from facts and from other bodies: the operators of the evolution.
 
-Nothing is made up: what an operator adds holds for at least one fact that the body is to explain (or, negated, for none of the
-facts that it should not explain), so that no time is spent on bodies without support.
+Nothing but a crossing is made up: what an operator adds holds for a fact that the body is to explain (or, negated, does not,
+and holds where the body is wrong), so that little time is spent on bodies without support.
 
     seed        a walk from x to y, or from x to a constant or anywhere, of a fact h(x, y)
     refine      the literal on X or Y that gains most (`neurosym.induction.kg.refinement`)
@@ -11,7 +11,7 @@ facts that it should not explain), so that no time is spent on bodies without su
     generalise  a variable for a constant
     specialise  another constant that stands in its place, for one that fewer entities have (a subclass for a class)
     exchange    a relation for another one between the same entities
-    cross       the first part of one parent, the last part of another, joined at a variable
+    cross       some literals of each of two parents, joined at a variable
 
 The chromosome is the body; its genes are the literals (Wu et al., ICDE 2022, whose operators exchange predicates, variables and
 atoms at random).
@@ -26,20 +26,20 @@ import numpy as np
 
 from neurosym.induction.kg.bodies import (
     Body,
-    Literal,
     X,
     Y,
+    chain,
     constant,
     freed,
     is_connected,
     is_pair,
+    literal,
     renamed,
     swapped,
     variables_of,
 )
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.kernels import find_row
 from neurosym.induction.kg.orders import domain
 from neurosym.induction.kg.refinement import Refiner
 from neurosym.induction.kg.store import Csr, Int32, Int64
@@ -102,11 +102,6 @@ def random_fact(csr: Csr, a: int, by_direction: float, chance: float) -> tuple[i
     r = csr.row_of[low + int(by_direction * (high - low))]
     first, last = csr.start[r], csr.start[r + 1]
     return csr.direction_of[r], csr.target[first + int(chance * (last - first))]
-
-
-def literal(direction: int, a: int, b: int, negated: bool = False) -> Literal:
-    """A literal read in a direction."""
-    return Literal(direction >> 1, *((b, a) if direction & 1 else (a, b)), negated)
 
 
 class Growth:
@@ -186,7 +181,7 @@ class Growth:
                 return (*body, literal(d, v, other))
         if self.rng.random() < 0.6:
             return (*body, literal(d, v, constant(target)))
-        return (*body, literal(d, v, max(variables_of(body)[-1], Y) + 1))
+        return (*body, literal(d, v, _new(body)))
 
     def forbidding(self, body: Body, fact: Fact) -> Body | None:
         """With a negated literal that holds where the body is wrong, and not in the fact."""
@@ -197,15 +192,13 @@ class Growth:
         d, target = random_fact(self.store.csr, wrong[v], *self.rng.random(2))
         if d < 0:
             return None
-        if self.rng.random() < 0.5:
-            g = find_row(self.store.csr, d, theta[v])
-            if g < 0:
-                return (*body, literal(d, v, max(variables_of(body)[-1], Y) + 1, True))
+        if self.rng.random() < 0.5 and self.store.row(d, theta[v]) < 0:
+            return (*body, literal(d, v, _new(body), True))
         if target in self.store.targets(d, theta[v]):
             return None
         return (*body, literal(d, v, constant(target), True))
 
-    def dropped(self, body: Body) -> Body | None:
+    def dropped(self, body: Body) -> Body:
         """With one literal less."""
         k = int(self.rng.integers(len(body)))
         return body[:k] + body[k + 1 :]
@@ -246,14 +239,11 @@ class Growth:
         between = [d for d in between if d != 2 * p.relation and not ((p.a, p.b) == (X, Y) and d == fact[0])]
         return (*body[:k], literal(self._one_of(between), p.a, p.b), *body[k + 1 :]) if between else None
 
-    def crossed(self, body: Body, other: Body) -> Body | None:
+    def crossed(self, body: Body, other: Body) -> Body:
         """Some literals of each parent; the variables of the second that are not the head's are its own, but for one."""
-        if not other:
-            return None
         inner = [v for v in variables_of(other) if v > Y]
         mine = [v for v in variables_of(body) if v > Y]
-        first = max(variables_of(body)[-1], Y) + 1
-        names = {v: first + i for i, v in enumerate(inner)}
+        names = {v: _new(body) + i for i, v in enumerate(inner)}
         if inner and mine:
             names[self._one_of(inner)] = self._one_of(mine)
         parts = [list(body), list(renamed(other, names))]
@@ -267,7 +257,7 @@ class Growth:
         return self.evaluator.binding(body, fact[1], fact[2], WORK)
 
     def _mistake(self, body: Body, direction: int, y: int) -> dict[int, int] | None:
-        """A binding of the body where the head is not known to hold though its X has other facts of the head, or none."""
+        """A binding of the body where the head is not known to hold; None if none is found soon."""
         xs = domain(self.store, body)
         order = self.evaluator.order(body)
         for _ in range(_TRIES if order is not None else 0):
@@ -286,37 +276,40 @@ class Growth:
 
     def _between(self, x: int, y: int, length: int) -> Body | None:
         """A path from x to y of distinct entities, at least two steps."""
-        steps: list[tuple[int, int]] = []
+        path: list[int] = []
         here, seen = x, {x, y}
         for _ in range(length - 2):
             d, here = random_fact(self.store.csr, here, *self.rng.random(2))
             if d < 0 or here in seen:
                 return None
             seen.add(here)
-            steps.append((d, here))
+            path.append(d)
         self._turn += 1
         z = common_neighbour(self.store.csr, here, y, self._mark, self._turn, self.rng.random())
         if z < 0 or z in seen:
             return None
         to, last = directions_between(self.store.csr, here, z), directions_between(self.store.csr, z, y)
-        path = [d for d, _ in steps] + [int(self._one_of(to)), int(self._one_of(last))]
-        stops = [X, *range(2, len(path) + 1), Y]
-        return tuple(literal(d, stops[k], stops[k + 1]) for k, d in enumerate(path))
+        return chain([*path, self._one_of(to), self._one_of(last)], Y)
 
     def _from(self, x: int, length: int, to_constant: bool) -> Body | None:
         """A path from x to an entity, which is a constant or any."""
-        path, here, seen = [], x, {x}
+        path: list[int] = []
+        here, seen = x, {x}
         for _ in range(length):
             d, here = random_fact(self.store.csr, here, *self.rng.random(2))
             if d < 0 or here in seen:
                 return None
             seen.add(here)
             path.append(d)
-        stops = [X, *range(2, length + 1), constant(here) if to_constant else length + 1]
-        return tuple(literal(d, stops[k], stops[k + 1]) for k, d in enumerate(path))
+        return chain(path, constant(here) if to_constant else length + 1)
 
     def _members(self, direction: int, entity: int) -> int:
         return len(self.store.targets(direction ^ 1, entity))
 
     def _one_of(self, choices: list[int] | Int32) -> int:
         return int(choices[int(self.rng.integers(len(choices)))])
+
+
+def _new(body: Body) -> int:
+    """A variable that the body does not have."""
+    return max(variables_of(body)[-1], Y) + 1

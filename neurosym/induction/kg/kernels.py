@@ -174,6 +174,25 @@ def _walk(csr: Csr, path: Int32, x: int, space: Space, cap: int) -> tuple[int, i
 
 
 @compiled
+def count_facts(csr: Csr, x: int, ys: Int32, mark: Int64, turn: int, support: Int64, subjects: Int64) -> None:
+    """Of the pairs (x, y), the y marked with the turn, add those with d(x, y) to `support[d]`, and all of them to `subjects[d]`
+    if x has any fact of d."""
+    for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
+        r = csr.row_of[i]
+        d = csr.direction_of[r]
+        low, high = csr.start[r], csr.start[r + 1]
+        held = 0
+        if high - low <= 8 * len(ys):
+            for e in range(low, high):
+                held += mark[csr.target[e]] == turn
+        else:
+            for y in ys:
+                held += find(csr.target, low, high, y) >= 0
+        subjects[d] += len(ys)
+        support[d] += held
+
+
+@compiled
 def count_path(
     csr: Csr, path: Int32, xs: Int32, space: Space, cap: int, support: Int64, subjects: Int64, times: Int32
 ) -> tuple[int, int]:
@@ -194,15 +213,7 @@ def count_path(
         if len(times):
             for i in range(n):
                 times[space.found[i]] += 1
-        for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
-            r = csr.row_of[i]
-            d = csr.direction_of[r]
-            subjects[d] += n
-            held = 0
-            for e in range(csr.start[r], csr.start[r + 1]):
-                if space.mark[csr.target[e]] == space.turn[0]:
-                    held += 1
-            support[d] += held
+        count_facts(csr, x, space.found[:n], space.mark, space.turn[0], support, subjects)
     return size, spent
 
 

@@ -17,10 +17,11 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 
 from neurosym.errors import ConfigError, InductionError
-from neurosym.induction.kg.aggregation import aggregation, nobody, stand
-from neurosym.induction.kg.applied import all_answers, arrange, workplace_for
+from neurosym.induction.kg.aggregation import aggregation, nobody
+from neurosym.induction.kg.applied import ROOM, Applied, arrange, workplace_for
 from neurosym.induction.kg.assembly import columns, first_parents
 from neurosym.induction.kg.bodies import X, constant, numbered
+from neurosym.induction.kg.completion import ask
 from neurosym.induction.kg.constants import constant_rules
 from neurosym.induction.kg.evaluator import Evaluator
 from neurosym.induction.kg.evolution import EvolutionConfig, evolve
@@ -41,7 +42,7 @@ class LearnerConfig:
 
     Attributes:
         targets: relations to learn rules for; none means all.
-        budget: seconds in all; None for no limit, then `generations` must be given.
+        budget: seconds after which no generation is begun; None for no limit, then `generations` must be given.
         generations: of the evolution, at most; the same number gives the same rules.
         support, smoothed: what a rule must have (`Thresholds`).
         evolution: of rules that are longer than the ones found at once.
@@ -100,6 +101,7 @@ class RuleLearner:
 
     store: TripleStore
     rules: RuleColumns
+    applied: Applied
 
     def __init__(self, config: LearnerConfig | None = None) -> None:
         self.config = config or LearnerConfig()
@@ -134,11 +136,13 @@ class RuleLearner:
             store, first_parents(store, base, evolution.niche), least, evolution, goes_on, config.workers, targets
         )
         self.rules = columns(Evaluator(store, cap=evolution.cap), base, kept)
+        self.applied = arrange(store, self.rules)
         if config.select:
             how = aggregation(store, self.rules, "max-plus", _NEEDED)
             most = max(1, _LOOKED_AT // store.directions)
-            used = needed(store, self.rules, arrange(store, self.rules), how, most, evolution.seed, config.workers)
+            used = needed(store, self.rules, self.applied, how, most, evolution.seed, config.workers)
             self.rules = chosen_of(self.rules, used > 0)
+            self.applied = arrange(store, self.rules)
         told(State(time.monotonic() - started, 0, len(self.rules)))
         return self
 
@@ -146,12 +150,13 @@ class RuleLearner:
         self, subject: str, relation: str, inverse: bool = False, most: int = 10, method: str = "noisy-or"
     ) -> list[Answer]:
         """What the rules say; see `answers_to`."""
-        return answers_to(self.store, self.rules, subject, relation, inverse, most, method)
+        return answers_to(self.store, self.rules, self.applied, subject, relation, inverse, most, method)
 
 
 def answers_to(
     store: TripleStore,
     rules: RuleColumns,
+    applied: Applied,
     subject: str,
     relation: str,
     inverse: bool = False,
@@ -168,8 +173,7 @@ def answers_to(
         raise InductionError(f"the graph has no entity {subject!r}")
     how = aggregation(store, rules, method)
     place, standing = workplace_for(len(store.entities)), nobody(len(store.entities), how.depth)
-    hits, n = all_answers(store.csr, arrange(store, rules), x, h, place, np.empty((1 << 16, 2), dtype=np.int32))
-    stand(store.csr, how, h, True, hits[:n], standing)
+    ask(store.csr, applied, how, np.array([[x, h]]), 0, place, standing, np.empty((ROOM, 2), dtype=np.int32))
     known = set(store.targets(h, x).tolist())
     found = [int(y) for y in standing.touched[: standing.size[0]] if int(y) not in known]
     values = -standing.value if how.lexicographic else np.zeros_like(standing.value)

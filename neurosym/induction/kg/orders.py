@@ -47,7 +47,7 @@ class _Impossible(Exception):
 
 
 def order_of(
-    store: TripleStore, body: Body, start: int = X, distinct: bool = True, numbers: NDArray[np.float64] | None = None
+    store: TripleStore, body: Body, start: int, distinct: bool, numbers: NDArray[np.float64]
 ) -> tuple[Order, dict[int, int]] | None:
     """The order of a body whose `start` (X or Y) is bound, and where its variables are in it; None if it cannot hold because a
     constant has no such fact.
@@ -62,7 +62,7 @@ def order_of(
         raise InductionError("the variables of a body must be connected through literals that are not negated")
     try:
         ordering = _Ordering(store, body, start, distinct)
-        return ordering.order(np.zeros(0) if numbers is None else numbers), ordering.slots
+        return ordering.order(numbers), ordering.slots
     except _Impossible:
         return None
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from neurosym.induction.kg.bodies import Body, Literal, X, constant, is_pair
+from neurosym.induction.kg.bodies import Body, Literal, X, constant, is_pair, literal
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.engine import Room, solve
 from neurosym.induction.kg.evaluator import Evaluator
@@ -65,8 +65,8 @@ class Refiner:
 
     def _literal(self, g: int, negated: bool) -> Literal:
         """X is in row g."""
-        d, c = int(self.store.csr.direction_of[g]), constant(int(self.store.csr.source[g]))
-        return Literal(d >> 1, *((X, c) if d & 1 else (c, X)), negated)
+        csr = self.store.csr
+        return literal(int(csr.direction_of[g]), constant(int(csr.source[g])), X, negated)
 
 
 @compiled

@@ -1,7 +1,6 @@
-"""Few rules instead of many: those that the known facts need, and of these the ones that say something new.
+"""Few rules instead of many: those that the known facts need.
 
-A rule is *needed* if it is among the `depth` most trusted ones for some known fact that it predicts. The rest never decides how
-a known fact stands, and of millions of rules it is most.
+A rule is *needed* if it is among the `depth` most trusted ones for some known fact that it predicts. Of millions most are not.
 """
 
 from __future__ import annotations
@@ -9,20 +8,20 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurosym.induction.kg.aggregation import Aggregation, Standing, nobody, stand
-from neurosym.induction.kg.applied import Applied, Workplace, all_answers, workplace_for
+from neurosym.induction.kg.aggregation import Aggregation, Standing, nobody
+from neurosym.induction.kg.applied import ROOM, Applied, Workplace, workplace_for
 from neurosym.induction.kg.bodies import Body
 from neurosym.induction.kg.compiled import compiled
+from neurosym.induction.kg.completion import ask, drawn, questions
 from neurosym.induction.kg.evaluator import Members
 from neurosym.induction.kg.rules import BodyRules, ConstantRules, PathRules, RuleColumns
 from neurosym.induction.kg.store import Csr, Int64, TripleStore
 
-_ROOM: Final = 1 << 18
 Chosen = NDArray[np.bool_]
 
 
@@ -62,14 +61,7 @@ def needed(
     Args:
         most: facts of each direction to look at, drawn by the seed; the others need no rule.
     """
-    s, r, o = store.columns()
-    asked = np.concatenate([np.stack([s, 2 * r, o], 1), np.stack([o, 2 * r + 1, s], 1)])
-    rng = np.random.default_rng(seed)
-    asked = asked[rng.permutation(len(asked))]
-    asked = asked[np.argsort(asked[:, 1], kind="stable")]
-    first = np.searchsorted(asked[:, 1], np.arange(store.directions))
-    asked = asked[np.arange(len(asked)) - first[asked[:, 1]] < most]
-    asked = asked[np.lexsort((asked[:, 0], asked[:, 1]))]
+    asked = drawn(questions(store.columns()), store.directions, most, np.random.default_rng(seed))
     used = np.zeros(len(rules), dtype=np.int64)
 
     def look(rows: Int64) -> Int64:
@@ -88,12 +80,10 @@ def needed(
 def _look(
     csr: Csr, applied: Applied, how: Aggregation, asked: Int64, place: Workplace, standing: Standing, used: Int64
 ) -> None:
-    hits = np.empty((_ROOM, 2), dtype=np.int32)
+    hits = np.empty((ROOM, 2), dtype=np.int32)
     for q in range(len(asked)):
-        x, h, answer = asked[q]
-        if q == 0 or asked[q - 1, 0] != x or asked[q - 1, 1] != h:
-            hits, n = all_answers(csr, applied, x, h, place, hits)
-            stand(csr, how, h, q == 0 or asked[q - 1, 1] != h, hits[:n], standing)
+        hits = ask(csr, applied, how, asked, q, place, standing, hits)
+        answer = asked[q, 2]
         for k in range(standing.filled[answer]):
             used[standing.rule[answer, k]] += 1
 

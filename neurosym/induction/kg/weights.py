@@ -26,14 +26,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from neurosym.errors import ConfigError
-from neurosym.induction.kg.aggregation import Aggregation, Standing, nobody, stand
-from neurosym.induction.kg.applied import Applied, Workplace, all_answers, workplace_for
+from neurosym.induction.kg.aggregation import Aggregation, Standing, nobody
+from neurosym.induction.kg.applied import ROOM, Applied, Workplace, workplace_for
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.completion import questions, right_answers
+from neurosym.induction.kg.completion import ask, drawn, questions, right_answers
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.store import Csr, Float32, Int32, Int64, TripleStore
 
-_ROOM: Final = 1 << 18
 _SMALL: Final = 1e-4
 """Gradients below this are not worth their time."""
 
@@ -90,7 +89,7 @@ def learn_weights(
         judge: called before the first epoch and after each; higher is better. `start` itself is given back if none is.
     """
     rng = np.random.default_rng(config.seed)
-    asked = _drawn(questions(store.columns()), store.directions, config.questions, rng)
+    asked = drawn(questions(store.columns()), store.directions, config.questions, rng)
     lessons = _lessons(store, rules, applied, start, asked, least, config.wrong, workers)
     term, usual = start.term.copy(), start.usual.copy()
     squares, usual_squares = np.zeros_like(term), np.zeros_like(usual)
@@ -106,15 +105,6 @@ def learn_weights(
         if judge is None or value > best_value:
             best, best_value = found, value
     return best
-
-
-def _drawn(asked: Int64, directions: int, most: int, rng: np.random.Generator) -> Int64:
-    """At most so many questions of each direction, sorted."""
-    asked = asked[rng.permutation(len(asked))]
-    asked = asked[np.argsort(asked[:, 1], kind="stable")]
-    first = np.searchsorted(asked[:, 1], np.arange(directions))
-    kept = asked[np.arange(len(asked)) - first[asked[:, 1]] < most]
-    return kept[np.lexsort((kept[:, 0], kept[:, 1]))]
 
 
 def _lessons(
@@ -174,14 +164,11 @@ def _collect(
     """Fill the rules, numbers and ln p_h of the answers of the questions."""
     wrong, depth = rule.shape[1] - 1, rule.shape[2]
     right = np.full(len(csr.entity_start) - 1, -1, dtype=np.int64)
-    hits = np.empty((_ROOM, 2), dtype=np.int32)
-    n = 0
+    hits = np.empty((ROOM, 2), dtype=np.int32)
     for q in range(len(asked)):
         x, h, answer = asked[q]
-        if q == 0 or asked[q - 1, 0] != x or asked[q - 1, 1] != h:
-            hits, m = all_answers(csr, applied, x, h, place, hits)
-            stand(csr, how, h, q == 0 or asked[q - 1, 1] != h, hits[:m], standing)
-            n = standing.size[0]
+        hits = ask(csr, applied, how, asked, q, place, standing, hits)
+        n = standing.size[0]
         # the answer, as if its fact had not been there
         k = 0
         for i in range(standing.filled[answer]):

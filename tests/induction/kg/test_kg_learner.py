@@ -19,6 +19,7 @@ from neurosym.induction.kg.files import columns_of, read_rule_set, rules_of, wri
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
 from neurosym.induction.kg.selection import chosen_of, needed
 from neurosym.induction.kg.store import TripleStore
+from neurosym.knowledge.exchange import import_rules
 from neurosym.knowledge.rules import parse_rules
 
 
@@ -184,8 +185,6 @@ def test_measures_of_a_file_are_taken_or_counted_anew(tmp_path: Path) -> None:
 def test_anyburl_s_own_lines_are_understood() -> None:
     store = TripleStore.of([("a", "p", "b"), ("c", "p", "d"), ("a", "q", "b"), ("a", "r", "x1")])
     text = "2\t1\t0.5\tq(X,Y) <= p(X,Y)\n3\t1\t0.333\tr(X,x1) <= p(X,A)\n4\t1\t0.25\tr(X,x1) <= p(X,b)\n"
-    from neurosym.knowledge.exchange import import_rules
-
     rules = columns_of(store, import_rules(text, "anyburl")[0])
     told = [str(rules.rule(store, i)) for i in range(len(rules))]
     assert told == [
@@ -201,6 +200,9 @@ def test_rules_a_graph_cannot_have_are_told_with_their_place(tmp_path: Path) -> 
     path = tmp_path / "odd.rules"
     path.write_text("0.5 :: q(X, Y) :- p(X, Z), p(Y, W).\n")
     with pytest.raises(InductionError, match=r"odd.rules:1: its variables do not hang together"):
+        read_rule_set(path, store)
+    path.write_text("0.5 :: q(X, Y) :- p(X, Y).\n0.5 :: q(X, Y) :- p(X, Y), X > Y.\n")
+    with pytest.raises(InductionError, match=r"odd.rules:2: X > Y is no condition that rules over graphs have"):
         read_rule_set(path, store)
     path.write_text("0.5 :: q(X, Y) :- p(X.\n")
     with pytest.raises(RuleError, match=r"odd.rules:1:"):

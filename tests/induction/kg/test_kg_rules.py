@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from plain_rules import Triple, constant_rules, graphs, measures, path_rules, same
 
 from neurosym.induction.kg import constants as kg_constants
-from neurosym.induction.kg.evaluator import Counts, Evaluator
+from neurosym.induction.kg.evaluator import Evaluator, RuleCounts
 from neurosym.induction.kg.paths import PathMiner, Thresholds, backwards, canonical_path, short_paths
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
 from neurosym.induction.kg.store import TripleStore
@@ -83,7 +83,7 @@ def test_known_counts_the_pairs_whose_subject_has_any_fact_of_the_head() -> None
     facts = [("a", "born", "x"), ("b", "born", "x"), ("c", "born", "x"), ("a", "from", "x"), ("b", "from", "y")]
     store = TripleStore.of(facts)
     rule = Rule((Atom("from", (Term("X"), Term("Y"))),), (Atom("born", (Term("X"), Term("Y"))),))
-    assert Evaluator(store).counts(rule) == Counts(support=1, size=3, subjects=2, objects=3)
+    assert Evaluator(store).counts(rule) == RuleCounts(support=1, size=3, subjects=2, objects=3)
 
 
 def test_a_body_that_needs_too_much_work_is_given_up_and_counted() -> None:
