@@ -4,11 +4,15 @@ An entity X fulfils h(X, c) iff it is in the row of c in h's reverse direction (
 body are rows, a rule is a pair of rows, its body size is the length of the body's row and its support the size of the
 intersection. For a head's row all intersections are counted by going through the facts of its members: the work is the sum over
 entities of (degree)², not the number of pairs of rows. A body `b(X, Z)` is a direction instead: the entities that have a row.
+Heads are gone through from the cheapest to the dearest, so that the search may be stopped at any moment.
 
 X differs from both constants, which may be equal; Z differs from X and c.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -16,18 +20,44 @@ from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.kernels import find, find_row
 from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.rules import DOUBT, ConstantRules
+from neurosym.induction.kg.sorting import sort_by_digits
 from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
+
+_AT_ONCE: Final = 5_000_000
+"""Facts that are looked at before others are asked whether there is time."""
 
 
 def constant_rules(store: TripleStore, thresholds: Thresholds) -> ConstantRules:
     """Those above the thresholds."""
+    return joined_constants(list(constant_rules_by_cost(store, thresholds)))
+
+
+def constant_rules_by_cost(store: TripleStore, thresholds: Thresholds) -> Iterator[ConstantRules]:
+    """Those above the thresholds, part by part, the cheapest heads first."""
     csr = store.csr
     only = only_targets(csr)
     domains, last = np.zeros(store.directions, dtype=np.int64), np.zeros(len(csr.source), dtype=np.int32)
     domain_sizes(csr, only, domains, last)
-    table = _count(csr, only, domains, last, thresholds.support, thresholds.smoothed).reshape(-1, 4)
-    table = table[np.lexsort((table[:, 1], table[:, 0]))]
-    return ConstantRules(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+    count, touched = np.zeros((2, len(csr.source)), dtype=np.int32)
+    heads = np.flatnonzero(np.diff(csr.start) >= thresholds.support).astype(np.int32)
+    costs, heads = sort_by_digits(_costs(csr, heads), heads)
+    total = np.cumsum(costs)
+    first = 0
+    while first < len(heads):
+        done = total[first - 1] if first else 0
+        end = max(first + 1, int(np.searchsorted(total, done + _AT_ONCE)))
+        table = _count(
+            csr, only, domains, last, thresholds.support, thresholds.smoothed, heads[first:end], count, touched
+        ).reshape(-1, 4)
+        yield ConstantRules(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+        first = end
+
+
+def joined_constants(parts: Sequence[ConstantRules]) -> ConstantRules:
+    """Rules of several parts, by head and body."""
+    columns = [np.concatenate([part[i] for part in parts] or [np.zeros(0, np.int32)]) for i in range(4)]
+    order = np.lexsort((columns[1], columns[0]))
+    return ConstantRules(*(column[order] for column in columns))
 
 
 @compiled
@@ -79,16 +109,36 @@ def _not_free(csr: Csr, only: Int32, last: Int32, d: int, c: int) -> int:
 
 
 @compiled
-def _count(csr: Csr, only: Int32, domains: Int64, last: Int32, least: int, smoothed: float) -> Int32:
+def _costs(csr: Csr, heads: Int32) -> Int64:
+    """How many facts the members of each row have, all together."""
+    degree = np.zeros(len(csr.entity_start) - 1, dtype=np.int64)
+    for g in range(len(csr.source)):
+        degree[csr.source[g]] += csr.start[g + 1] - csr.start[g]
+    costs = np.zeros(len(heads), dtype=np.int64)
+    for i in range(len(heads)):
+        for e in range(csr.start[heads[i]], csr.start[heads[i] + 1]):
+            costs[i] += degree[csr.target[e]]
+    return costs
+
+
+@compiled
+def _count(
+    csr: Csr,
+    only: Int32,
+    domains: Int64,
+    last: Int32,
+    least: int,
+    smoothed: float,
+    heads: Int32,
+    count: Int32,
+    touched: Int32,
+) -> Int32:
+    """Rows of (head, body, support, body size). `count` must be zero, and is afterwards."""
     found = np.empty(4 * 65536, dtype=np.int32)
     n = 0
-    count = np.zeros(len(csr.source), dtype=np.int32)
-    touched = np.empty(len(csr.source), dtype=np.int32)
     of_direction = np.zeros(len(domains), dtype=np.int32)
-    for head in range(len(csr.source)):
+    for head in heads:
         low, high = csr.start[head], csr.start[head + 1]
-        if high - low < least:
-            continue
         c = csr.source[head]
         m = 0
         of_direction[:] = 0
@@ -131,4 +181,4 @@ def _count(csr: Csr, only: Int32, domains: Int64, last: Int32, least: int, smoot
                 found = more
             found[n], found[n + 1], found[n + 2], found[n + 3] = head, g, held, size
             n += 4
-    return found[:n]
+    return found[:n].copy()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from neurosym.errors import InductionError, Problem
@@ -56,7 +57,7 @@ def gather(source: str, lines: Iterable[tuple[int, Found]], strict: bool, expect
     weights: list[float] = []
     problems: list[Problem] = []
     wrong = literals = 0
-    try:
+    with readable(source):
         for number, found in lines:
             if isinstance(found, tuple):
                 facts.append(found[0])
@@ -67,8 +68,28 @@ def gather(source: str, lines: Iterable[tuple[int, Found]], strict: bool, expect
                 wrong += 1
                 if len(problems) < SHOWN:
                     problems.append(Problem(found, file=source, line=number))
+    judge(source, len(facts), wrong, problems, literals, strict, expected)
+    return Triples(facts, weights, wrong, literals)
+
+
+@contextmanager
+def readable(source: str) -> Iterator[None]:
+    """Tell of a file that cannot be read by its name."""
+    try:
+        yield
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InductionError(f"{source} cannot be read: {error}") from error
+
+
+def judge(
+    source: str, facts: int, wrong: int, problems: list[Problem], literals: int, strict: bool, expected: str
+) -> None:
+    """Refuse what was found in a file, or warn of what is left out; see `gather`.
+
+    Args:
+        facts, wrong, literals: how many lines are facts, are none, and lead to literals that nobody wants.
+        problems: the first of those that are none.
+    """
     if wrong and strict:
         more = [Problem(f"… and {wrong - SHOWN} more such lines")] if wrong > SHOWN else []
         raise InductionError(problems + more)
@@ -81,7 +102,6 @@ def gather(source: str, lines: Iterable[tuple[int, Found]], strict: bool, expect
         log.warning(
             "%s: %d lines are no facts and were left out, the first is line %d", source, wrong, problems[0].line
         )
-    return Triples(facts, weights, wrong, literals)
 
 
 def weighted(fact: Triple, weight: float) -> Found:

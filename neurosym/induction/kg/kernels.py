@@ -10,12 +10,14 @@ Work is bounded by facts looked at; a body that needs more is given up and says 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from neurosym.induction.kg.compiled import compiled, inlined
 from neurosym.induction.kg.store import Csr, Int32, Int64
+
+_NO_LIMIT: Final = 1 << 62
 
 
 @inlined
@@ -194,12 +196,20 @@ def count_facts(csr: Csr, x: int, ys: Int32, mark: Int64, turn: int, support: In
 
 @compiled
 def count_path(
-    csr: Csr, path: Int32, xs: Int32, space: Space, cap: int, support: Int64, subjects: Int64, times: Int32
+    csr: Csr,
+    path: Int32,
+    xs: Int32,
+    space: Space,
+    cap: int,
+    support: Int64,
+    subjects: Int64,
+    times: Int32,
+    most: int = _NO_LIMIT,
 ) -> tuple[int, int]:
     """Of the x of `xs` add up the pairs (x, y) that a path holds for: (pairs, facts looked at, −1 if these would exceed `cap`).
 
     To `support[d]` the number of these with d(x, y) is added, to `subjects[d]` that of those whose x has any fact of d: for all
-    directions d at once. To `times[y]` how often y was found; it may be empty.
+    directions d at once. To `times[y]` how often y was found; it may be empty. More pairs than `most` are not looked for.
     """
     size, spent = 0, 0
     for x in xs:
@@ -208,6 +218,8 @@ def count_path(
             return size, -1
         spent += work + n
         size += n
+        if size > most:
+            return size, spent
         if n == 0:
             continue
         if len(times):
@@ -218,15 +230,78 @@ def count_path(
 
 
 @compiled
-def pair_supports(
-    adjacent_start: Int64, adjacent: Int32, direction: Int32, source: Int32, target: Int32, table: Int32, seen: Int32
-) -> None:
-    """Of the facts (x, y) of a head, add up for how many of them each body d₁(X, Z), d₂(Z, Y) holds: `table[d₁, d₂]`.
+def neighbours(csr: Csr) -> tuple[Int64, Int32, Int32]:
+    """Each entity's neighbours, ascending, with the direction that leads there: (start, neighbour, direction).
 
-    `adjacent` has the neighbours of each entity, ascending, and `direction` how they are reached. `seen`, of the same shape as
-    the table, must not hold numbers of the facts yet to be looked at.
+    Those of y are gone through by z, in whose rows y is found.
     """
+    entities = len(csr.entity_start) - 1
+    start = np.zeros(entities + 1, dtype=np.int64)
+    for g in range(len(csr.source)):
+        start[csr.source[g] + 1] += csr.start[g + 1] - csr.start[g]
+    for x in range(entities):
+        start[x + 1] += start[x]
+    place = start.copy()
+    adjacent, direction = np.empty(len(csr.target), dtype=np.int32), np.empty(len(csr.target), dtype=np.int32)
+    for z in range(entities):
+        for i in range(csr.entity_start[z], csr.entity_start[z + 1]):
+            g = csr.row_of[i]
+            for e in range(csr.start[g], csr.start[g + 1]):
+                y = csr.target[e]
+                adjacent[place[y]] = z
+                direction[place[y]] = csr.direction_of[g] ^ 1
+                place[y] += 1
+    return start, adjacent, direction
+
+
+@compiled
+def lesser_degrees(around: Int64, source: Int32, target: Int32) -> Int64:
+    """Of facts the lesser number of facts that one of its ends has, added up from the first on."""
+    total = np.zeros(len(source) + 1, dtype=np.int64)
     for i in range(len(source)):
+        x, y = source[i], target[i]
+        total[i + 1] = total[i] + min(around[x + 1] - around[x], around[y + 1] - around[y])
+    return total
+
+
+@inlined
+def _from(values: Int32, low: int, end: int, value: int) -> int:
+    """The first place after `low` whose value is not below one, or the end; near ones are found sooner."""
+    step = 1
+    while low + step < end and values[low + step] < value:
+        low += step
+        step *= 2
+    high = min(low + step, end)
+    low += 1
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def pair_supports(
+    adjacent_start: Int64,
+    adjacent: Int32,
+    direction: Int32,
+    source: Int32,
+    target: Int32,
+    first: int,
+    last: int,
+    table: Int32,
+    seen: Int32,
+) -> None:
+    """Of the facts (x, y) of a head from `first` to `last`, add up for how many of them each body d₁(X, Z), d₂(Z, Y) holds:
+    `table[d₁, d₂]`.
+
+    `adjacent` has the neighbours of each entity, ascending, and `direction` how they are reached. Of two entities the one with
+    fewer neighbours says how long it takes. `seen`, of the same shape as the table, must not hold numbers of the facts yet to
+    be looked at.
+    """
+    for i in range(first, last):
         x, y = source[i], target[i]
         if x == y:
             continue
@@ -235,9 +310,9 @@ def pair_supports(
         while a < a_end and b < b_end:
             u, v = adjacent[a], adjacent[b]
             if u < v:
-                a += 1
+                a = _from(adjacent, a, a_end, v)
             elif v < u:
-                b += 1
+                b = _from(adjacent, b, b_end, u)
             else:
                 a_next, b_next = a, b
                 while a_next < a_end and adjacent[a_next] == u:

@@ -3,24 +3,41 @@
 For two atoms it is not asked which of the (2 · relations)² paths are worth measuring: for each fact (x, y) of a head the
 neighbours that x and y share are gone through, which gives the support of all paths for this head at once, and only paths with
 enough of it for some head are measured. A path read backwards is the same body with X and Y exchanged, so one of the two is.
+
+The support for a head says how many pairs the body may have at most, or the rule is below the thresholds: one that has more is
+left where this is seen. Heads are gone through from the cheapest to the dearest, so that the search may be stopped at any
+moment and what it found is exact.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from neurosym.induction.kg.kernels import Space, count_path, pair_supports, space_for
+from neurosym.induction.kg.kernels import (
+    Space,
+    count_path,
+    lesser_degrees,
+    neighbours,
+    pair_supports,
+    space_for,
+)
 from neurosym.induction.kg.rules import DOUBT, PathRules
 from neurosym.induction.kg.store import Int32, Int64, TripleStore
 
 Path = tuple[int, ...]
+_NO_PATHS: Final = PathRules(*(np.zeros(shape, np.int32) for shape in (0, (0, 1), 0, 0)))
 WORK: Final = 200_000_000
 """Facts that may be looked at to measure one body: a second or so."""
+NO_LIMIT: Final = 1 << 62
+_TOGETHER: Final = 16
+"""Paths that a worker measures before others are asked whether there is time."""
+_AT_ONCE: Final = 5_000_000
+"""Neighbours that are looked at before others are asked."""
 
 
 class Thresholds(NamedTuple):
@@ -32,6 +49,10 @@ class Thresholds(NamedTuple):
     def least(self, size: int) -> int:
         """The support that a rule of a body of some size must have."""
         return max(self.support, math.ceil(self.smoothed * (max(size, 0) + DOUBT) - 1e-9))
+
+    def most(self, support: int) -> int:
+        """A bound of the size of the bodies for which some support is enough."""
+        return math.floor(support / self.smoothed) if self.smoothed else NO_LIMIT
 
 
 def backwards(path: Path) -> Path:
@@ -49,11 +70,12 @@ def canonical_path(path: Path) -> Path:
 
 
 class Found(NamedTuple):
-    """What one worker found: rows of a table of rules, how many paths it measured and gave up."""
+    """What one worker found: rows of a table of rules, how many paths it measured and gave up, which have too many pairs."""
 
     rows: list[tuple[int, ...]]
     measured: int
     given_up: int
+    too_wide: list[Path]
 
 
 class PathMiner:
@@ -62,80 +84,150 @@ class PathMiner:
     def __init__(self, store: TripleStore, thresholds: Thresholds, cap: int = WORK, workers: int = 1) -> None:
         self.store, self.thresholds, self.cap, self.workers = store, thresholds, cap, workers
         self.measured = self.too_expensive = 0
+        self.too_wide: list[Path] = []
         self._spaces = [space_for(len(store.entities)) for _ in range(workers)]
 
-    def rules(self, paths: Sequence[Path]) -> PathRules:
-        """The rules above the thresholds with one of these canonical paths for a body, by head and path."""
+    def rules(self, paths: Sequence[Path], most: Sequence[int] = ()) -> PathRules:
+        """The rules above the thresholds with one of these canonical paths for a body, by head and path.
+
+        Args:
+            most: how many pairs each path may have; `too_wide` are then those that have more.
+        """
         longest = max((len(p) for p in paths), default=1)
+        limits = most or [NO_LIMIT] * len(paths)
 
         def lane(i: int) -> Found:
-            found: list[tuple[int, ...]] = []
-            measured = given_up = 0
-            for path in paths[i :: self.workers]:
-                rows = self._of_path(path, longest, self._spaces[i])
-                found += rows or []
-                measured, given_up = measured + 1, given_up + (rows is None)
-            return Found(found, measured, given_up)
+            found = Found([], 0, 0, [])
+            for path, limit in zip(paths[i :: self.workers], limits[i :: self.workers], strict=True):
+                rows, size = self._of_path(path, longest, limit, self._spaces[i])
+                found.rows.extend(rows or [])
+                if size > limit:
+                    found.too_wide.append(path)
+                found = found._replace(measured=found.measured + 1, given_up=found.given_up + (rows is None))
+            return found
 
-        with ThreadPoolExecutor(self.workers) as pool:
-            lots = list(pool.map(lane, range(self.workers)))
+        lots = self._in_lanes(lane)
         self.measured += sum(lot.measured for lot in lots)
         self.too_expensive += sum(lot.given_up for lot in lots)
+        self.too_wide = [path for lot in lots for path in lot.too_wide]
         rows = sorted(row for lot in lots for row in lot.rows)
         table = np.array(rows, dtype=np.int32).reshape(len(rows), longest + 3)  # also of no rows
         parts = table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1]
         return PathRules(*(np.ascontiguousarray(part) for part in parts))
 
-    def _of_path(self, path: Path, longest: int, space: Space) -> list[tuple[int, ...]] | None:
-        """The rules with this body; None if it is too expensive."""
+    def rules_of_one_atom(self) -> Iterator[PathRules]:
+        """All rules whose body is one atom, part by part, the relations with the fewest facts first; parts may be empty."""
+        csr = self.store.csr
+        facts = np.diff(csr.start[csr.first_row])[::2]
+        for relation in np.argsort(facts, kind="stable").tolist():
+            yield self.rules([(2 * relation,)])
+
+    def rules_of_two_atoms(self) -> Iterator[PathRules]:
+        """All rules whose body is a path of two atoms, part by part, the cheapest heads first; parts may be empty."""
+        supports, looked_at = PairSupports(self.store), dict[Path, int]()
+        for relation in np.argsort(supports.costs, kind="stable").tolist():
+            for _ in supports.of(relation):
+                yield _NO_PATHS
+            limits: dict[Path, int] = {}
+            for path, support in supports.paths(self.thresholds.support):
+                limits[path] = max(limits.get(path, 0), self.thresholds.most(support))
+            new = [(p, limit) for p, limit in sorted(limits.items()) if looked_at.get(p, -1) < limit]
+            for k in range(0, len(new), _TOGETHER * self.workers):
+                paths, most = zip(*new[k : k + _TOGETHER * self.workers], strict=True)
+                found = self.rules(paths, most)
+                looked_at |= dict.fromkeys(paths, NO_LIMIT)
+                looked_at |= {path: limits[path] for path in self.too_wide}
+                yield found
+
+    def known(self, rules: PathRules) -> Int64:
+        """Of how many of the pairs of each rule's body X has some fact of the head's relation."""
+        csr, space = self.store.csr, self._spaces[0]
+        counted: dict[Path, Int64] = {}
+        for path in {tuple(int(d) for d in row if d >= 0) for row in rules.path}:
+            support, subjects = np.zeros((2, self.store.directions), dtype=np.int64)
+            steps, nothing = np.array(path, dtype=np.int32), np.zeros(0, np.int32)
+            count_path(csr, steps, self.store.sources(path[0]), space, NO_LIMIT, support, subjects, nothing)
+            counted[path] = subjects
+        rows = zip(rules.head.tolist(), rules.path.tolist(), strict=True)
+        known = [counted[tuple(d for d in path if d >= 0)][2 * head] for head, path in rows]
+        return np.array(known, dtype=np.int64)
+
+    def _in_lanes(self, lane: Callable[[int], Found]) -> list[Found]:
+        if self.workers == 1:
+            return [lane(0)]
+        with ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(lane, range(self.workers)))
+
+    def _of_path(self, path: Path, longest: int, most: int, space: Space) -> tuple[list[tuple[int, ...]] | None, int]:
+        """The rules with this body, None if it is too expensive; and its size, or one above `most`."""
         support, subjects = np.zeros((2, self.store.directions), dtype=np.int64)
         xs, steps = self.store.sources(path[0]), np.array(path, dtype=np.int32)
-        size, work = count_path(self.store.csr, steps, xs, space, self.cap, support, subjects, np.zeros(0, np.int32))
-        if work < 0:
-            return None
+        nothing = np.zeros(0, np.int32)
+        size, work = count_path(self.store.csr, steps, xs, space, self.cap, support, subjects, nothing, most)
+        if work < 0 or size > most:
+            return (None if work < 0 else []), size
         heads = np.flatnonzero(support >= self.thresholds.least(size)).tolist()
         if path == backwards(path):
             heads = [h for h in heads if not h & 1]  # the others say the same
         padding = [-1] * (longest - len(path))
-        return [
+        rows = [
             (h >> 1, *(backwards(path) if h & 1 else path), *padding, int(support[h]), int(size))
             for h in heads
             if path != (h,)
         ]
+        return rows, size
+
+
+class PairSupports:
+    """For how many facts of a relation each path of two atoms holds.
+
+    Needs two tables of (2 · relations)² numbers.
+
+    Attributes:
+        table: by the directions of both atoms, of the facts that were looked at last.
+        costs: of each relation, how many neighbours have to be looked at, or so.
+    """
+
+    def __init__(self, store: TripleStore) -> None:
+        self.store = store
+        self.around = neighbours(store.csr)
+        self.table, self._seen = np.zeros((2, store.directions, store.directions), dtype=np.int32)
+        self.costs = np.array([self._facts(r)[2][-1] for r in range(len(store.relations))])
+
+    def of(self, relation: int) -> Iterator[None]:
+        """Look at the facts of a relation; the table is right when that has come to its end."""
+        source, target, cost = self._facts(relation)
+        self.table[:] = 0
+        self._seen[:] = -1
+        first = 0
+        while first < len(source):
+            last = max(first + 1, int(np.searchsorted(cost, cost[first] + _AT_ONCE)))
+            pair_supports(*self.around, source, target, first, min(last, len(source)), self.table, self._seen)
+            first = last
+            yield
+
+    def paths(self, least: int) -> Iterator[tuple[Path, int]]:
+        """The canonical paths with enough support, and how much that is."""
+        for a, b in np.argwhere(self.table >= max(1, least)).tolist():
+            yield canonical_path((a, b)), int(self.table[a, b])
+
+    def _facts(self, relation: int) -> tuple[Int32, Int32, Int64]:
+        """(subjects, objects, what it costs to look at those before each)."""
+        csr = self.store.csr
+        low, high = csr.first_row[2 * relation : 2 * relation + 2]
+        source = np.repeat(csr.source[low:high], np.diff(csr.start[low : high + 1]))
+        target = csr.target[csr.start[low] : csr.start[high]]
+        return source, target, lesser_degrees(self.around[0], source, target)
 
 
 def short_paths(store: TripleStore, longest: int, least: int) -> list[Path]:
-    """The canonical paths of one atom, and of two where the support is at least `least` for some head; in order.
-
-    Needs three tables of (2 · relations)² numbers.
-    """
-    found: list[Path] = [(d,) for d in range(0, store.directions, 2)]
+    """The canonical paths of one atom, and of two where the support is at least `least` for some head; in order."""
+    ones: list[Path] = [(d,) for d in range(0, store.directions, 2)]
     if longest < 2:
-        return found
-    start, adjacent, direction = neighbours(store)
-    shape = (store.directions, store.directions)
-    best, table = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
-    seen = np.empty(shape, dtype=np.int32)
-    csr = store.csr
-    for d in range(0, store.directions, 2):
-        rows = slice(csr.first_row[d], csr.first_row[d + 1])
-        low, high = csr.start[csr.first_row[d]], csr.start[csr.first_row[d + 1]]
-        source = np.repeat(csr.source[rows], np.diff(csr.start[csr.first_row[d] : csr.first_row[d + 1] + 1]))
-        table[:] = 0
-        seen[:] = -1
-        pair_supports(start, adjacent, direction, source, csr.target[low:high], table, seen)
-        np.maximum(best, table, out=best)
-    # the support of a path for a head is that of the path backwards for the head backwards
-    best = np.maximum(best, best.T[np.arange(len(best)) ^ 1][:, np.arange(len(best)) ^ 1])
-    pairs = np.argwhere(best >= max(1, least)).tolist()
-    return found + [(a, b) for a, b in pairs if (a, b) <= (b ^ 1, a ^ 1)]
-
-
-def neighbours(store: TripleStore) -> tuple[Int64, Int32, Int32]:
-    """Each entity's neighbours, ascending, with the direction that leads there: (start, neighbour, direction)."""
-    csr = store.csr
-    rows = np.repeat(np.arange(len(csr.source)), np.diff(csr.start))
-    source, direction = csr.source[rows], csr.direction_of[rows]
-    order = np.lexsort((direction, csr.target, source))
-    start = np.searchsorted(source[order], np.arange(len(store.entities) + 1)).astype(np.int64)
-    return start, csr.target[order], direction[order]
+        return ones
+    supports, twos = PairSupports(store), set[Path]()
+    for relation in range(len(store.relations)):
+        for _ in supports.of(relation):
+            pass
+        twos |= {path for path, _ in supports.paths(least)}
+    return ones + sorted(twos)

@@ -11,7 +11,6 @@ with their numbers; or, if asked for, they are left out and counted.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 
 from neurosym.errors import InductionError, Problem, short_path
 from neurosym.induction.kg.facts import Found, Triple, Triples, gather, weighted
+from neurosym.induction.kg.lines import opened, read_lines
 from neurosym.induction.kg.names import Names
 from neurosym.induction.kg.rdf import SYNTAXES, read_rdf
 from neurosym.induction.kg.store import Int64, TripleStore
@@ -27,6 +27,7 @@ from neurosym.induction.kg.tables import read_parquet
 
 _TEXT: Final = (".tsv", ".txt")
 _PARQUET: Final = ".parquet"
+_EXPECTED: Final = "a fact is subject, relation and object between tabs"
 
 
 class Splits(NamedTuple):
@@ -52,7 +53,7 @@ def read_graph(path: str | Path, strict: bool = True, literals: bool = False, fu
     path = Path(path)
     if path.is_dir():
         return _facts_of(TripleStore.open(path))
-    suffix = Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
+    suffix = _suffix(path)
     if suffix in _TEXT:
         return read_triples(path, strict)
     if suffix in SYNTAXES:
@@ -75,7 +76,21 @@ def read_triples(file: str | Path, strict: bool = True) -> Triples:
     """
     file = Path(file)
     found = ((number, _fact(line)) for number, line in enumerate(_lines(file), 1) if line)
-    return gather(short_path(file), found, strict, "a fact is subject, relation and object between tabs")
+    return gather(short_path(file), found, strict, _EXPECTED)
+
+
+def read_store(path: str | Path, strict: bool = True, literals: bool = False, full_iris: bool = False) -> TripleStore:
+    """`read_graph(…).store()`; of facts between tabs by the million, and of the folder of a store without reading it.
+
+    Raises:
+        InductionError: see `read_graph`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return TripleStore.open(path)
+    if _suffix(path) in _TEXT:
+        return read_lines(path, _fact, strict, _EXPECTED)
+    return read_graph(path, strict, literals, full_iris).store()
 
 
 def read_splits(train: str | Path, valid: str | Path, test: str | Path, strict: bool = True) -> Splits:
@@ -112,8 +127,13 @@ def _facts_of(store: TripleStore) -> Triples:
     return Triples(facts, store.weight[forward].tolist(), 0)
 
 
+def _suffix(path: Path) -> str:
+    """That of what is packed, if it is packed."""
+    return Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
+
+
 def _lines(file: Path) -> Iterator[str]:
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+    with opened(file) as lines:
         for line in lines:
             yield line.decode().rstrip("\r\n")
 

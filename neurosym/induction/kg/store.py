@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from neurosym.errors import InductionError, Problem, did_you_mean
 from neurosym.induction.kg.names import Names
+from neurosym.induction.kg.sorting import ordered_by, reverses, rows_of, sort_by_digits
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -37,6 +38,8 @@ Float32 = NDArray[np.float32]
 _VERSION: Final = 1
 _FOUND_FAST: Final = 64
 """A direction with a row for at least one in so many entities has a table from entity to row; others are searched."""
+_MOST_PLACES: Final = 1 << 28
+"""All tables together: 1 GB."""
 
 
 class Csr(NamedTuple):
@@ -89,9 +92,9 @@ class TripleStore:
         cls,
         entities: Names,
         relations: Names,
-        subject: Int64,
-        relation: Int64,
-        target: Int64,
+        subject: Int32 | Int64,
+        relation: Int32 | Int64,
+        target: Int32 | Int64,
         weight: Float32 | None = None,
     ) -> Self:
         """From columns of numbers."""
@@ -101,19 +104,15 @@ class TripleStore:
             wrong = int(np.flatnonzero(~((weight > 0) & (weight <= 1)))[0])
             raise InductionError(f"fact {wrong + 1} has weight {weight[wrong]:g}, but a weight lies in (0, 1]")
         count = len(entities)
-        # (direction, source, target) as one number, which sorts faster than three
-        forwards = (2 * relation * count + subject) * count + target
-        backwards = ((2 * relation + 1) * count + target) * count + subject
-        key = np.concatenate([forwards, backwards])
-        del forwards, backwards
-        if weight is None:
-            key = np.unique(key)
-        else:
-            order = np.lexsort((-np.tile(weight, 2), key))
-            first = np.flatnonzero(np.diff(key[order], prepend=-1))
-            weight = np.tile(weight, 2)[order][first]
-            key = key[order][first]
+        if weight is not None and bool((weight == 1).all()):
+            weight = None
+        carried = np.zeros(0, np.float32) if weight is None else np.tile(weight, 2)
+        key, carried = sort_by_digits(_keys(subject, relation, target, count), carried)
+        new = np.append(True, key[1:] != key[:-1])
+        if weight is not None:
+            weight = np.maximum.reduceat(carried, np.flatnonzero(new))
             weight = None if bool((weight == 1).all()) else weight
+        key = key if new.all() else key[new]
         return cls(entities, relations, _rows(key, count, len(relations)), weight)
 
     def __len__(self) -> int:
@@ -228,25 +227,38 @@ class TripleStore:
         return cls(names, relations, csr, weight)
 
 
+def _keys(subject: Int32 | Int64, relation: Int32 | Int64, target: Int32 | Int64, count: int) -> Int64:
+    """(direction, source, target) of all facts both ways as one number, which sorts faster than three."""
+    n = len(subject)
+    key = np.empty(2 * n, dtype=np.int64)
+    for half, source, reached in ((key[:n], subject, target), (key[n:], target, subject)):
+        np.multiply(relation, 2, out=half, dtype=np.int64)
+        half += reached is subject
+        half *= count
+        half += source
+        half *= count
+        half += reached
+    return key
+
+
 def _rows(key: Int64, count: int, relations: int) -> Csr:
     """The rows of sorted (direction, source, target) numbers."""
-    target = (key % count).astype(np.int32)
-    of_row = key // count
-    firsts = np.flatnonzero(np.diff(of_row, prepend=-1))
-    start = np.append(firsts, len(key)).astype(np.int64)
-    rows = of_row[firsts]
-    source, direction = (rows % count).astype(np.int32), (rows // count).astype(np.int32)
+    target, start, source, direction = rows_of(key, count)
     first_row = np.searchsorted(direction, np.arange(2 * relations + 1)).astype(np.int64)
-    order = np.argsort(source, kind="stable")
-    entity_start = np.searchsorted(source[order], np.arange(count + 1)).astype(np.int64)
-    # the reverse of a fact of row (d, x) with target y lies in row (d ^ 1, y)
-    direction_of_fact = np.repeat(direction, np.diff(start)).astype(np.int64)
-    back = np.searchsorted(rows, (direction_of_fact ^ 1) * count + target).astype(np.int32)
-    fast = np.flatnonzero(np.diff(first_row) * _FOUND_FAST >= count)
+    entity_start, order = ordered_by(source, count)
+    back = reverses(target, start, source, first_row, count)
+    fast = _with_table(np.diff(first_row), count)
     table = np.full(2 * relations, -1, dtype=np.int32)
     table[fast] = np.arange(len(fast))
     place = np.full((max(1, len(fast)), count), -1, dtype=np.int32)
     for i, d in enumerate(fast):
         low, high = first_row[d : d + 2]
         place[i, source[low:high]] = np.arange(low, high)
-    return Csr(target, start, source, first_row, entity_start, order.astype(np.int32), direction, back, table, place)
+    return Csr(target, start, source, first_row, entity_start, order, direction, back, table, place)
+
+
+def _with_table(rows: Int64, count: int) -> Int64:
+    """The directions with rows enough for a table, ascending; those with the most where there is no room for all."""
+    fast = np.flatnonzero(rows * _FOUND_FAST >= count)
+    most = max(1, _MOST_PLACES // count)
+    return np.sort(fast[np.argsort(-rows[fast], kind="stable")][:most])

@@ -1,11 +1,13 @@
-"""Bodies of any shape evaluated a second time: all assignments, one by one; and as a program for clingo."""
+"""Rules with bodies of any shape, drawn; and evaluated a second time: all assignments, one by one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 from hypothesis import strategies as st
 
+from neurosym.induction.kg.store import TripleStore
 from neurosym.logic import Atom, Comparison, Negation, Rule, Term
 
 Triple = tuple[str, str, str]
@@ -61,13 +63,20 @@ def _holds(part: Atom | Negation | Comparison, theta: dict[str, str], facts: set
     return any(s in (None, a) and o in (None, b) and r == part.predicate for a, r, b in facts)
 
 
-def rules(entities: str, relations: str, conditions: bool = True) -> st.SearchStrategy[Rule]:
-    """Connected rules of up to four literals: trees, cycles, loops, constants, negation, comparison, existential heads."""
+def names_known(store: TripleStore, rule: Rule) -> bool:
+    """Whether the graph has the entities and relations that the rule names."""
+    names = {t.name for atom in rule.atoms for t in atom.args if not t.is_variable}
+    known = all(store.entities.number(n) >= 0 for n in names)
+    return known and all(store.relations.number(a.predicate) >= 0 for a in rule.atoms)
+
+
+def rules(entities: Sequence[str], relations: str, atoms: int = 3, conditions: int = 1) -> st.SearchStrategy[Rule]:
+    """Connected rules of so many literals: trees, cycles, loops, constants, negation, comparison, existential heads."""
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Rule:
         variables, body = ["X"], []
-        for i in range(draw(st.integers(1, 3))):
+        for i in range(draw(st.integers(1, atoms))):
             u = draw(st.sampled_from(variables))
             new = f"Z{i}"
             other = draw(st.sampled_from([*variables, new, new, new, *entities[:2]]))
@@ -75,7 +84,7 @@ def rules(entities: str, relations: str, conditions: bool = True) -> st.SearchSt
                 variables.append(new)
             body.append(_atom(draw, relations, u, other))
         rest: list[Negation | Comparison] = []
-        if conditions and draw(st.booleans()):
+        for _ in range(draw(st.integers(0, conditions))):
             u, v = draw(st.sampled_from(variables)), draw(st.sampled_from([*variables, "_", *entities[:2]]))
             kind = draw(st.sampled_from(["not", "not", "\\=", "<"]))
             if kind == "not":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations, product
 
 from hypothesis import strategies as st
@@ -14,10 +15,12 @@ ENTITIES = "abcde"
 RELATIONS = "pq"
 
 
-def graphs(entities: str = ENTITIES, relations: str = RELATIONS) -> st.SearchStrategy[list[Triple]]:
+def graphs(
+    entities: Sequence[str] = ENTITIES, relations: str = RELATIONS, most: int = 14
+) -> st.SearchStrategy[list[Triple]]:
     """Small graphs, self-loops included."""
     names = st.sampled_from(entities)
-    return st.lists(st.tuples(names, st.sampled_from(relations), names), min_size=1, max_size=14)
+    return st.lists(st.tuples(names, st.sampled_from(relations), names), min_size=1, max_size=most)
 
 
 def bindings(rule: Rule, facts: set[Triple]) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:

@@ -1,4 +1,4 @@
-"""The general evaluation against all assignments one by one, against clingo, and against the specialised loops."""
+"""The general evaluation against all assignments one by one, and the best literal against all literals."""
 
 from __future__ import annotations
 
@@ -29,17 +29,11 @@ NO_PATHS = PathRules(np.zeros(0, np.int32), np.zeros((0, 1), np.int32), *np.zero
 NO_CONSTANTS = ConstantRules(*np.zeros((4, 0), np.int32))
 
 
-def names_known(store: TripleStore, rule: Rule) -> bool:
-    names = {t.name for atom in rule.atoms for t in atom.args if not t.is_variable}
-    known = all(store.entities.number(n) >= 0 for n in names)
-    return known and all(store.relations.number(a.predicate) >= 0 for a in rule.atoms)
-
-
 @settings(max_examples=400, deadline=None)
 @given(graphs(DIGITS, "pq"), plain_bodies.rules(DIGITS, "pq"), st.booleans())
 def test_every_rule_is_measured_as_by_all_assignments(triples: list[Triple], rule: Rule, distinct: bool) -> None:
     store = TripleStore.of(triples)
-    assume(names_known(store, rule))
+    assume(plain_bodies.names_known(store, rule))
     rule = replace(rule, distinct=distinct)
     found = Evaluator(store, distinct).counts(rule)
     assert tuple(found) == plain_bodies.counts(rule, set(triples), distinct), str(rule)
@@ -51,7 +45,9 @@ def test_rules_of_any_shape_are_found_for_all_heads_and_say_what_all_assignments
     triples: list[Triple], drawn: list[Rule], distinct: bool
 ) -> None:
     facts, store = set(triples), TripleStore.of(triples)
-    bodies = [numbered(store, replace(rule, distinct=distinct))[1] for rule in drawn if names_known(store, rule)]
+    bodies = [
+        numbered(store, replace(rule, distinct=distinct))[1] for rule in drawn if plain_bodies.names_known(store, rule)
+    ]
     least = [canonical_pair(body)[0] if is_pair(body) else canonical(body) for body in bodies]
     evaluator, kept = Evaluator(store, distinct), []
     for body in sorted(set(least)):

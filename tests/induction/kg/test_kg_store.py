@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from plain_rules import Triple, graphs
 
 from neurosym.errors import InductionError
+from neurosym.induction.kg import store as kg_store
+from neurosym.induction.kg.kernels import find_row
 from neurosym.induction.kg.names import Names
 from neurosym.induction.kg.store import Csr, TripleStore
 
@@ -104,3 +106,17 @@ def test_names_are_found_by_number_and_numbers_by_name(names: set[str]) -> None:
     assert list(found) == sorted(names, key=str.encode)
     assert all(found.number(name) == i for i, name in enumerate(found))
     assert found.number("".join(names) + "x") == -1
+
+
+def test_without_room_for_tables_the_largest_directions_have_one_and_rows_are_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = [(f"e{a}", r, f"e{b}") for a in range(20) for r, b in (("p", a + 1), ("q", 0), ("r", a % 3))][:-1]
+    whole = TripleStore.of(facts)
+    monkeypatch.setattr(kg_store, "_MOST_PLACES", 2 * len(whole.entities))
+    found = TripleStore.of(facts)
+    assert (whole.csr.table >= 0).all()
+    assert np.flatnonzero(found.csr.table >= 0).tolist() == [0, 1]
+    for d in range(found.directions):
+        for x in range(len(found.entities)):
+            assert find_row(found.csr, d, x) == find_row(whole.csr, d, x) == whole.row(d, x)
