@@ -33,13 +33,15 @@ def induce_graph(
     strict: bool,
     top: int | None,
     as_json: bool,
+    how: Mapping[str, Any],
 ) -> None:
     """Learn rules from a graph, with the classes of an ontology if there is one, write them, and show the best.
 
-    `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`.
+    `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`, `how` the folder, whether to resume, and
+    the scheduler of `RuleLearner.fit`.
     """
-    from neurosym.induction.kg.evolution import EvolutionConfig
     from neurosym.induction.kg.files import rules_of, write_rule_set
+    from neurosym.induction.kg.island import EvolutionConfig
     from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
     from neurosym.induction.kg.reading import read_graph
 
@@ -62,7 +64,7 @@ def induce_graph(
             note = f"generation {state.generation}: {state.rules} rules"
             advance(int(min(state.seconds, config.budget or 0)), int(config.budget or 0), note)
 
-        learner = RuleLearner(config).fit(store, told)
+        learner = RuleLearner(config).fit(store, told, **how)
     left_out = write_rule_set(out, store, learner.rules, f"learned from {graph.name}, {len(store)} facts", top)
     best = rules_of(store, learner.rules, _LISTED)
     written = min(len(learner.rules), top or len(learner.rules)) - left_out

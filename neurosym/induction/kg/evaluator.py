@@ -34,7 +34,7 @@ from neurosym.induction.kg.engine import (
     solve,
     tally_for,
 )
-from neurosym.induction.kg.kernels import count_path, space_for
+from neurosym.induction.kg.kernels import ANY, count_path, space_for
 from neurosym.induction.kg.orders import Order, domain, order_of, values_of
 from neurosym.induction.kg.store import Int32, Int64, TripleStore
 from neurosym.logic import Rule
@@ -205,7 +205,9 @@ class Evaluator:
         size = work = 0
         if path is not None:
             xs, steps = self.store.sources(path[0]), np.array(path, dtype=np.int32)
-            size, work = count_path(csr, steps, xs, self._space, self.cap, sums.support, sums.subjects, self._times)
+            size, work = count_path(
+                csr, steps, xs, self._space, self.cap, ANY, sums.support, sums.subjects, self._times
+            )
         elif (order := self.order(body)) is not None:
             xs = domain(self.store, body)
             size, work = count_pairs(csr, order, xs, self.room, self.cap, sums, self._times)

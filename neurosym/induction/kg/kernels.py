@@ -10,12 +10,14 @@ Work is bounded by facts looked at; a body that needs more is given up and says 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from neurosym.induction.kg.compiled import compiled, inlined
 from neurosym.induction.kg.store import Csr, Int32, Int64
+
+ANY: Final = np.iinfo(np.int64).max
 
 
 @inlined
@@ -194,15 +196,27 @@ def count_facts(csr: Csr, x: int, ys: Int32, mark: Int64, turn: int, support: In
 
 @compiled
 def count_path(
-    csr: Csr, path: Int32, xs: Int32, space: Space, cap: int, support: Int64, subjects: Int64, times: Int32
+    csr: Csr,
+    path: Int32,
+    xs: Int32,
+    space: Space,
+    cap: int,
+    largest: int,
+    support: Int64,
+    subjects: Int64,
+    times: Int32,
 ) -> tuple[int, int]:
     """Of the x of `xs` add up the pairs (x, y) that a path holds for: (pairs, facts looked at, −1 if these would exceed `cap`).
+
+    Not all are looked at if there are more than `largest` pairs.
 
     To `support[d]` the number of these with d(x, y) is added, to `subjects[d]` that of those whose x has any fact of d: for all
     directions d at once. To `times[y]` how often y was found; it may be empty.
     """
     size, spent = 0, 0
     for x in xs:
+        if size > largest:
+            break
         n, work = reach(csr, path, x, space, cap - spent)
         if work < 0:
             return size, -1

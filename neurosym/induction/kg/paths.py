@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from neurosym.induction.kg.kernels import Space, count_path, pair_supports, space_for
+from neurosym.induction.kg.kernels import ANY, Space, count_path, pair_supports, space_for
 from neurosym.induction.kg.rules import DOUBT, PathRules
 from neurosym.induction.kg.store import Int32, Int64, TripleStore
 
@@ -64,15 +64,19 @@ class PathMiner:
         self.measured = self.too_expensive = 0
         self._spaces = [space_for(len(store.entities)) for _ in range(workers)]
 
-    def rules(self, paths: Sequence[Path]) -> PathRules:
-        """The rules above the thresholds with one of these canonical paths for a body, by head and path."""
+    def rules(self, paths: Sequence[Path], largest: Sequence[int] = ()) -> PathRules:
+        """The rules above the thresholds with one of these canonical paths for a body, by head and path.
+
+        Args:
+            largest: of each path, the pairs it may hold for; none of its rules are looked for if it has more.
+        """
         longest = max((len(p) for p in paths), default=1)
 
         def lane(i: int) -> Found:
             found: list[tuple[int, ...]] = []
             measured = given_up = 0
-            for path in paths[i :: self.workers]:
-                rows = self._of_path(path, longest, self._spaces[i])
+            for n in range(i, len(paths), self.workers):
+                rows = self._of_path(paths[n], longest, self._spaces[i], largest[n] if largest else ANY)
                 found += rows or []
                 measured, given_up = measured + 1, given_up + (rows is None)
             return Found(found, measured, given_up)
@@ -82,17 +86,18 @@ class PathMiner:
         self.measured += sum(lot.measured for lot in lots)
         self.too_expensive += sum(lot.given_up for lot in lots)
         rows = sorted(row for lot in lots for row in lot.rows)
-        table = np.array(rows, dtype=np.int32).reshape(len(rows), longest + 3)  # also of no rows
-        parts = table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1]
-        return PathRules(*(np.ascontiguousarray(part) for part in parts))
+        return _columns(np.array(rows, dtype=np.int32).reshape(len(rows), longest + 3))  # also of no rows
 
-    def _of_path(self, path: Path, longest: int, space: Space) -> list[tuple[int, ...]] | None:
+    def _of_path(self, path: Path, longest: int, space: Space, largest: int) -> list[tuple[int, ...]] | None:
         """The rules with this body; None if it is too expensive."""
         support, subjects = np.zeros((2, self.store.directions), dtype=np.int64)
         xs, steps = self.store.sources(path[0]), np.array(path, dtype=np.int32)
-        size, work = count_path(self.store.csr, steps, xs, space, self.cap, support, subjects, np.zeros(0, np.int32))
+        nowhere = np.zeros(0, np.int32)
+        size, work = count_path(self.store.csr, steps, xs, space, self.cap, largest, support, subjects, nowhere)
         if work < 0:
             return None
+        if size > largest:
+            return []
         heads = np.flatnonzero(support >= self.thresholds.least(size)).tolist()
         if path == backwards(path):
             heads = [h for h in heads if not h & 1]  # the others say the same
@@ -102,6 +107,31 @@ class PathMiner:
             for h in heads
             if path != (h,)
         ]
+
+
+def joined(lots: Sequence[PathRules]) -> PathRules:
+    """The rules of several tables, by head and path; no two may have the same rule."""
+    width = max(lot.path.shape[1] for lot in lots)
+    rows = []
+    for lot in lots:
+        padding = np.full((len(lot.head), width - lot.path.shape[1]), -1, dtype=np.int32)
+        rows.append(np.column_stack([lot.head, lot.path, padding, lot.support, lot.size]))
+    table = np.concatenate(rows)
+    table = table[np.lexsort(table[:, : width + 1].T[::-1])]
+    return _columns(table)
+
+
+def path_rules(rows: Sequence[tuple[int, Path, int, int]]) -> PathRules:
+    """Rows of (head, path, support, body size), the paths of any length, as columns."""
+    width = max((len(path) for _, path, _, _ in rows), default=1)
+    table = [(h, *path, *[-1] * (width - len(path)), support, size) for h, path, support, size in rows]
+    return _columns(np.array(table, dtype=np.int32).reshape(len(rows), width + 3))
+
+
+def _columns(table: Int32) -> PathRules:
+    """Rows of (head, path, support, body size) as columns."""
+    parts = table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1]
+    return PathRules(*(np.ascontiguousarray(part) for part in parts))
 
 
 def short_paths(store: TripleStore, longest: int, least: int) -> list[Path]:

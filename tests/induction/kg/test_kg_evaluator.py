@@ -15,7 +15,7 @@ from neurosym.induction.kg.archive import pair_rows, set_rows
 from neurosym.induction.kg.assembly import columns
 from neurosym.induction.kg.bodies import Literal, canonical, canonical_pair, constant, is_pair, numbered
 from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.evolution import Kept
+from neurosym.induction.kg.island import Kept
 from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.refinement import Refiner
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
