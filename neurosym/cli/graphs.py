@@ -88,7 +88,7 @@ def complete(
     valid: Annotated[Path | None, typer.Option(help="Facts by which the aggregation is chosen.")] = None,
     test: Annotated[Path | None, typer.Option(help="Facts that are asked for, in both directions.")] = None,
     aggregation: Annotated[
-        str, typer.Option(help="max, max-plus, noisy-or, grouped; or auto: what is best on --valid.")
+        str, typer.Option(help="max, max-plus, noisy-or, grouped, learned; or auto: what is best on --valid, but learned.")
     ] = "auto",
     measure: Annotated[bool, typer.Option("--measure", help="Count support and body size on --train anew.")] = False,
     subject: Annotated[str | None, typer.Option(help="Ask one question: what is RELATION of SUBJECT?")] = None,
@@ -150,16 +150,19 @@ def _ranked(
     from neurosym.induction.kg.completion import best_aggregation, rank_answers
     from neurosym.induction.kg.files import read_rule_set
     from neurosym.induction.kg.reading import read_splits
+    from neurosym.induction.kg.weights import learned_aggregation
 
-    if method == "auto" and valid is None:
+    if method in ("auto", "learned") and valid is None:
         raise InductionError(
-            "the aggregation is chosen by --valid FILE; without one name it, as --aggregation noisy-or"
+            f"the aggregation `{method}` needs --valid FILE; without one name another, as --aggregation noisy-or"
         )
     splits = read_splits(train, valid or test, test)
     columns = read_rule_set(rules, splits.train, measure)
     applied = arrange(splits.train, columns)
     if method == "auto":
         method, how = best_aggregation(splits.train, columns, applied, splits.valid, splits.known, workers)
+    elif method == "learned":
+        how = learned_aggregation(splits.train, columns, applied, splits.valid, splits.known, workers=workers)
     else:
         how = aggregation(splits.train, columns, method)
     found = rank_answers(splits.train, applied, how, splits.test, splits.known, workers)
