@@ -38,7 +38,7 @@ from neurosym.induction.kg.bodies import (
     variables_of,
 )
 from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.growth import CHANGES, SEEDS, Fact, Growth
+from neurosym.induction.kg.growth import CHANGES, REFINE, SEEDS, Fact, Growth
 from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.rules import DOUBT
 from neurosym.induction.kg.store import TripleStore
@@ -93,10 +93,11 @@ class Kept:
 
 @dataclass(slots=True)
 class Niche:
-    """The parents of one direction, and what its bodies were worth lately."""
+    """The parents of one direction, which of all that it had were refined, and what its bodies were worth lately."""
 
     parents: list[Kept] = field(default_factory=list)
     worth: float = 1.0
+    refined: frozenset[tuple[Body, int]] = frozenset()
 
 
 @dataclass(slots=True)
@@ -156,7 +157,7 @@ class Island:
         self.rng = np.random.default_rng((config.seed, number))
         self.evaluator = Evaluator(store, cap=config.cap)
         self.growth = Growth(self.evaluator, config.most, self.rng)
-        self.worth = dict.fromkeys((*SEEDS, *CHANGES), 1.0)
+        self.worth = dict.fromkeys((*SEEDS, REFINE, *CHANGES), 1.0)
         self.niches = [Niche() for _ in range(store.directions)]
         self.seen: set[Body] = set()
         self._new: set[Body] = set()
@@ -185,8 +186,8 @@ class Island:
         drawn = self.rng.choice(len(self.niches), self.config.brood, p=_shares(facts * worth))
         found: list[Kept] = []
         for direction in drawn.tolist():
-            kind, body = self._child(direction)
-            kept = [] if body is None else self._measured(body)
+            kind, bodies = self._children(direction)
+            kept = [rule for body in bodies for rule in self._measured(body)]
             found += kept
             value = math.log1p(sum(rule.news for rule in kept))
             self.niches[direction].worth = learned(self.niches[direction].worth, value)
@@ -209,26 +210,44 @@ class Island:
     def niche_of(self, rule: Kept) -> int:
         return rule.head if is_pair(rule.body) else int(self.store.csr.direction_of[rule.head]) ^ 1
 
-    def _child(self, direction: int) -> tuple[str, Body | None]:
-        """A body that was not measured before, if there is one, and what made it."""
-        parents = self.niches[direction].parents
-        kinds = [*SEEDS, *CHANGES] if parents else list(SEEDS)
+    def _children(self, direction: int) -> tuple[str, list[Body]]:
+        """Bodies that were not measured before, and what made them."""
+        niche = self.niches[direction]
+        kinds = [*SEEDS, REFINE, *CHANGES] if niche.parents else list(SEEDS)
         kind = kinds[int(self.rng.choice(len(kinds), p=_shares(np.array([self.worth[k] for k in kinds]))))]
+        bodies: Sequence[Body | None]
         if kind in SEEDS:
-            body = self.growth.seed(kind, self._fact(direction))
+            bodies = [self.growth.seed(kind, self._fact(direction))]
+        elif kind == REFINE:
+            bodies = self._refined(niche, direction)
         else:
-            one, other = (parents[int(self.rng.integers(len(parents)))] for _ in range(2))
-            c = -1 if is_pair(one.body) else int(self.store.csr.source[one.head])
-            fact = self.growth.example(one.body, direction, c)
-            body = None if fact is None else self.growth.change(kind, one.body, fact, other.body)
-        if body is not None:
-            body = canonical_pair(body)[0] if is_pair(body) else canonical(body)
-            if body in self.seen or is_short(body):
-                body = None
-            else:
-                self.seen.add(body)
-                self._new.add(body)
-        return kind, body
+            bodies = [self._changed(kind, niche, direction)]
+        new = []
+        for body in bodies:
+            least = None if body is None else canonical_pair(body)[0] if is_pair(body) else canonical(body)
+            if least is not None and least not in self.seen and not is_short(least):
+                self.seen.add(least)
+                self._new.add(least)
+                new.append(least)
+        return kind, new
+
+    def _changed(self, kind: str, niche: Niche, direction: int) -> Body | None:
+        one, other = (niche.parents[int(self.rng.integers(len(niche.parents)))] for _ in range(2))
+        fact = self.growth.example(one.body, direction, self._constant(one))
+        return None if fact is None else self.growth.change(kind, one.body, fact, other.body)
+
+    def _refined(self, niche: Niche, direction: int) -> Sequence[Body]:
+        """The best refinements of the parent with the most support of those that were not refined before."""
+        left = [rule for rule in niche.parents if (rule.body, rule.head) not in niche.refined]
+        if not left:
+            return []
+        rule = max(left, key=lambda rule: rule.support)
+        niche.refined |= {(rule.body, rule.head)}
+        return self.growth.refined(rule.body, direction, self._constant(rule))
+
+    def _constant(self, rule: Kept) -> int:
+        """The constant of its head, −1 of pairs."""
+        return -1 if is_pair(rule.body) else int(self.store.csr.source[rule.head])
 
     def _fact(self, direction: int) -> Fact:
         csr = self.store.csr

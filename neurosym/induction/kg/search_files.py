@@ -54,6 +54,11 @@ def write_search(folder: Path, search: Search) -> None:
         arrays |= _rules(f"parents{i}", [rule for niche in niches for rule in niche.parents])
         arrays[f"niche{i}"] = np.array([[d, len(n.parents)] for d, n in zip(directions, niches, strict=True)], np.int64)
         arrays[f"niche_worth{i}"] = np.array([niche.worth for niche in niches])
+        refined = [
+            (body, head, d) for d, niche in zip(directions, niches, strict=True) for body, head in sorted(niche.refined)
+        ]
+        arrays |= _bodies(f"refined{i}", [body for body, _, _ in refined])
+        arrays[f"refined_at{i}"] = np.array([(head, d) for _, head, d in refined], np.int64).reshape(-1, 2)
         header["islands"].append({"chances": state.chances, "worth": state.worth})
     _write(folder / SEARCH, arrays, header)
 
@@ -93,6 +98,8 @@ def read_search(folder: Path) -> Search | None:
         for (d, count), worth in zip(arrays[f"niche{i}"].tolist(), arrays[f"niche_worth{i}"].tolist(), strict=True):
             niches[d] = Niche(parents[first : first + count], worth)
             first += count
+        for body, (head, d) in zip(_bodies_of(f"refined{i}", arrays), arrays[f"refined_at{i}"].tolist(), strict=True):
+            niches[d].refined |= {(body, head)}
         states.append(IslandState(told["chances"], told["worth"], niches, set(_bodies_of(f"seen{i}", arrays))))
         sent.append(_rules_of(f"sent{i}", arrays))
     return Search(header["generation"], found, states, sent)
