@@ -20,8 +20,8 @@ from harness import Figure, data_folder, figure, record
 from neurosym.induction.kg.aggregation import METHODS, aggregation
 from neurosym.induction.kg.applied import arrange
 from neurosym.induction.kg.completion import best_aggregation, rank_answers
-from neurosym.induction.kg.evolution import EvolutionConfig
 from neurosym.induction.kg.files import read_rule_set
+from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.reading import Splits, read_splits
 from neurosym.induction.kg.rules import RuleColumns

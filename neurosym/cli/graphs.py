@@ -33,13 +33,15 @@ def induce_graph(
     strict: bool,
     top: int | None,
     as_json: bool,
+    how: Mapping[str, Any],
 ) -> None:
     """Learn rules from a graph, with the classes of an ontology if there is one, write them, and show the best.
 
-    `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`.
+    `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`, `how` the folder, whether to resume, and
+    the scheduler of `RuleLearner.fit`.
     """
-    from neurosym.induction.kg.evolution import EvolutionConfig
     from neurosym.induction.kg.files import rules_of, write_rule_set
+    from neurosym.induction.kg.island import EvolutionConfig
     from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
     from neurosym.induction.kg.reading import read_graph
 
@@ -62,7 +64,7 @@ def induce_graph(
             note = f"generation {state.generation}: {state.rules} rules"
             advance(int(min(state.seconds, config.budget or 0)), int(config.budget or 0), note)
 
-        learner = RuleLearner(config).fit(store, told)
+        learner = RuleLearner(config).fit(store, told, **how)
     left_out = write_rule_set(out, store, learner.rules, f"learned from {graph.name}, {len(store)} facts", top)
     best = rules_of(store, learner.rules, _LISTED)
     written = min(len(learner.rules), top or len(learner.rules)) - left_out
@@ -86,7 +88,8 @@ def complete(
     valid: Annotated[Path | None, typer.Option(help="Facts by which the aggregation is chosen.")] = None,
     test: Annotated[Path | None, typer.Option(help="Facts that are asked for, in both directions.")] = None,
     aggregation: Annotated[
-        str, typer.Option(help="max, max-plus, noisy-or, grouped; or auto: what is best on --valid.")
+        str,
+        typer.Option(help="max, max-plus, noisy-or, grouped, learned; or auto: what is best on --valid, but learned."),
     ] = "auto",
     measure: Annotated[bool, typer.Option("--measure", help="Count support and body size on --train anew.")] = False,
     subject: Annotated[str | None, typer.Option(help="Ask one question: what is RELATION of SUBJECT?")] = None,
@@ -148,16 +151,19 @@ def _ranked(
     from neurosym.induction.kg.completion import best_aggregation, rank_answers
     from neurosym.induction.kg.files import read_rule_set
     from neurosym.induction.kg.reading import read_splits
+    from neurosym.induction.kg.weights import learned_aggregation
 
-    if method == "auto" and valid is None:
+    if method in ("auto", "learned") and valid is None:
         raise InductionError(
-            "the aggregation is chosen by --valid FILE; without one name it, as --aggregation noisy-or"
+            f"the aggregation `{method}` needs --valid FILE; without one name another, as --aggregation noisy-or"
         )
     splits = read_splits(train, valid or test, test)
     columns = read_rule_set(rules, splits.train, measure)
     applied = arrange(splits.train, columns)
     if method == "auto":
         method, how = best_aggregation(splits.train, columns, applied, splits.valid, splits.known, workers)
+    elif method == "learned":
+        how = learned_aggregation(splits.train, columns, applied, splits.valid, splits.known, workers=workers)
     else:
         how = aggregation(splits.train, columns, method)
     found = rank_answers(splits.train, applied, how, splits.test, splits.known, workers)

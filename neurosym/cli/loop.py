@@ -272,7 +272,15 @@ def induce(
         Path | None, typer.Option(help="Of a graph: what is above the classes that it says things are, `x a CLASS`.")
     ] = None,
     strict: Annotated[bool, typer.Option(help="Of a graph: a line that is no fact is an error, else left out.")] = True,
-    workers: Annotated[int, typer.Option(min=1, help="Of a graph: threads.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Of a graph: threads, or local processes.")] = 2,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Of a graph: a Dask scheduler (tcp://HOST:8786), or `local`, instead of threads."),
+    ] = None,
+    search: Annotated[
+        Path | None, typer.Option(help="Of a graph: a folder where the search is written down, to be gone on with.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --search.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -288,7 +296,11 @@ def induce(
         settings = {"targets": tuple(target or ()), "workers": workers} | {
             k: v for k, v in given.items() if v is not None
         }
-        induce_graph(facts_file, ontology, settings, {"most": max_atoms, "seed": seed}, out, strict, top, as_json)
+        if resume and search is None:
+            raise ConfigError("--resume goes on with the search in --search FOLDER: name it")
+        how = {"folder": search, "resume": resume, "scheduler": scheduler}
+        evolution = {"most": max_atoms, "seed": seed}
+        induce_graph(facts_file, ontology, settings, evolution, out, strict, top, as_json, how)
         return
     config = InductionConfig(
         targets=tuple(target or ()),

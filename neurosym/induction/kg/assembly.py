@@ -20,8 +20,8 @@ from neurosym.induction.kg.bodies import (
     swapped,
 )
 from neurosym.induction.kg.evaluator import Evaluator, Members
-from neurosym.induction.kg.evolution import Kept
-from neurosym.induction.kg.paths import backwards
+from neurosym.induction.kg.island import Kept
+from neurosym.induction.kg.paths import backwards, joined_paths, path_rules
 from neurosym.induction.kg.rules import BodyRules, General, PathRules, RuleColumns
 from neurosym.induction.kg.store import Int32, TripleStore
 
@@ -40,6 +40,12 @@ def first_parents(store: TripleStore, rules: RuleColumns, each: int) -> list[Kep
         head, support, size = int(constants.head[i]), int(constants.support[i]), int(constants.size[i])
         found.append(Kept(canonical((literal(d, X, c),)), head, support, size))
     return found
+
+
+def path_bodies(paths: PathRules) -> frozenset[Body]:
+    """The canonical bodies of these rules."""
+    rows = {tuple(int(d) for d in row if d >= 0) for row in paths.path}
+    return frozenset(canonical_pair(chain(row, Y))[0] for row in rows)
 
 
 def _first(niche: Int32, value: np.ndarray, each: int) -> list[int]:
@@ -74,19 +80,7 @@ def columns(evaluator: Evaluator, base: RuleColumns, kept: Sequence[Kept]) -> Ru
         _table(of_pairs),
         evaluator.distinct,
     )
-    return RuleColumns(_with_paths(base.paths, paths), base.constants, general)
-
-
-def _with_paths(base: PathRules, more: Sequence[tuple[int, tuple[int, ...], int, int]]) -> PathRules:
-    width = max([base.path.shape[1], *(len(path) for _, path, _, _ in more)])
-    old = np.full((len(base.head), width), -1, dtype=np.int32)
-    old[:, : base.path.shape[1]] = base.path
-    rows = [(h, *path, *[-1] * (width - len(path)), support, size) for h, path, support, size in more]
-    table = np.array(rows, dtype=np.int32).reshape(len(rows), width + 3)
-    whole = np.concatenate([np.column_stack([base.head, old, base.support, base.size]), table])
-    whole = whole[np.lexsort(whole[:, : width + 1].T[::-1])]
-    parts = whole[:, 0], whole[:, 1:-2], whole[:, -2], whole[:, -1]
-    return PathRules(*(np.ascontiguousarray(part) for part in parts))
+    return RuleColumns(joined_paths([base.paths, path_rules(paths)]), base.constants, general)
 
 
 def _table(rows: Sequence[tuple[int, int, int, int]]) -> BodyRules:

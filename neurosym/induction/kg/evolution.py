@@ -1,313 +1,112 @@
-"""The genetic search for rules of any shape: islands, with a niche for each direction of each relation.
+"""The genetic search for rules of any shape: islands that exchange their best (see `neurosym.induction.kg.island`).
 
-A generation of an island is a number of new bodies (`neurosym.induction.kg.growth`): a niche is drawn, with it a fact to be
-explained, and the body is either grown from the fact alone or from a parent that explains it. A body is measured once, for all
-heads. A rule is *kept* if it is above the thresholds and says more than its generalisations: its confidence exceeds theirs, and
-surely so: its lower bound (Wilson, 95%) exceeds their smoothed confidence. In a niche the best kept bodies are the parents, by
-Pareto fronts of
-
-    the lower bound of the confidence, head coverage, brevity, novelty
-
-where novelty is one less for each rule before it that has the same support and body size. Niches and
-operators are drawn the more often the more the bodies that came of them explained lately, niches also by their facts. After
-every generation each island sends its best bodies to the next one. How many islands there are is a setting, how many threads
-they run in is not: chances belong to islands, and what a body measures does not depend on who asks, so the rules of a number
-of generations are the same on any number of threads.
+After every generation each island sends its best bodies to the next one. How many islands there are is a setting, where they
+run is not: chances belong to islands, and what a body measures does not depend on who asks, so the rules of a number of
+generations are the same on any number of threads, or of machines (`neurosym.induction.kg.cluster`). What the search has found
+and where its islands are is known after every generation, so it can be written down and gone on with
+(`neurosym.induction.kg.search_files`).
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Final
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Protocol, Self
 
-import numpy as np
-
-from neurosym.errors import ConfigError
-from neurosym.induction.kg.archive import Row, pair_rows, set_rows
-from neurosym.induction.kg.bodies import (
-    Body,
-    X,
-    canonical,
-    canonical_pair,
-    freed,
-    is_connected,
-    is_pair,
-    path_of,
-    variables_of,
-)
-from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.growth import CHANGES, SEEDS, Fact, Growth
+from neurosym.induction.kg.bodies import Body
+from neurosym.induction.kg.island import EvolutionConfig, Island, IslandState, Kept, Report
 from neurosym.induction.kg.paths import Thresholds
-from neurosym.induction.kg.rules import DOUBT
 from neurosym.induction.kg.store import TripleStore
-from neurosym.induction.scores import wilson
 
 log = logging.getLogger(__name__)
-_FORGET: Final = 0.98
 _MIGRANTS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class EvolutionConfig:
-    """How rules evolve.
+@dataclass(slots=True)
+class Search:
+    """Where an evolution is: the generations done, the rules found, and of each island its state and the rules sent to it."""
 
-    Attributes:
-        most: literals of a body.
-        islands: populations that exchange their best.
-        brood: new bodies of an island in a generation.
-        niche: bodies of a niche that are parents.
-        cap: facts that may be looked at to measure one body.
-    """
-
-    most: int = 3
-    islands: int = 4
-    brood: int = 16
-    niche: int = 24
-    cap: int = 10_000_000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"most": 1, "islands": 1, "brood": 1, "niche": 1, "cap": 1}
-        problems = [
-            f"{k} is {getattr(self, k)} but must be at least {v}" for k, v in least.items() if getattr(self, k) < v
-        ]
-        if problems:
-            raise ConfigError("; ".join(problems))
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A rule that is kept: its body, canonical, its head (a direction of pairs, a row of a set), support and body size; its
-    support times what its confidence surely exceeds that of its generalisations by."""
-
-    body: Body
-    head: int
-    support: int
-    size: int
-    news: float = 0.0
+    generation: int
+    found: dict[tuple[Body, int], Kept]
+    islands: list[IslandState]
+    sent: list[list[Kept]]
 
     @property
-    def smoothed(self) -> float:
-        return self.support / (self.size + DOUBT)
+    def rules(self) -> list[Kept]:
+        """Each once, in the order of bodies and heads."""
+        return [self.found[key] for key in sorted(self.found)]
+
+    def take(self, reports: Sequence[Report]) -> None:
+        """One generation of all islands more."""
+        for i, (lot, change) in enumerate(reports):
+            self.islands[i].update(change)
+            self.found |= {(rule.body, rule.head): rule for rule in lot}
+            ranked = sorted(lot, key=lambda rule: (-rule.smoothed, rule.body, rule.head))
+            self.sent[(i + 1) % len(reports)] = ranked[:_MIGRANTS]
+        self.generation += 1
 
 
-@dataclass(slots=True)
-class Worth:
-    """What trying something brought lately: a mean that forgets, optimistic at first."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all islands of a search share."""
 
-    mean: float = 1.0
+    store: TripleStore
+    thresholds: Thresholds
+    config: EvolutionConfig
+    targets: frozenset[int] | None = None
 
-    def learn(self, value: float) -> None:
-        self.mean = _FORGET * self.mean + (1 - _FORGET) * max(value, 1e-3)
+    def island(self, number: int) -> Island:
+        return Island(self.store, self.thresholds, self.config, number, self.targets)
 
-
-@dataclass(slots=True)
-class Niche:
-    """The parents of one direction, and what its bodies are worth."""
-
-    parents: list[Kept] = field(default_factory=list)
-    worth: Worth = field(default_factory=Worth)
-
-
-def _shares(weights: np.ndarray) -> np.ndarray:
-    """Weights as chances, none of which dies out but those that are zero."""
-    weights = np.where(weights > 0, weights + 0.05 * weights.mean(), 0.0)
-    shares: np.ndarray = weights / weights.sum()
-    return shares
+    def search(self, start: Sequence[Kept], known: frozenset[Body] = frozenset()) -> Search:
+        """A search that begins with some rules; the bodies `known` need not be measured."""
+        states = [self.island(i).state for i in range(self.config.islands)]
+        for state in states:
+            state.seen |= known
+        return Search(0, {}, states, [list(start) for _ in states])
 
 
-class Island:
-    """One population."""
+class Archipelago(AbstractContextManager["Archipelago"], Protocol):
+    """Where the islands of a search run."""
 
-    def __init__(
-        self,
-        store: TripleStore,
-        thresholds: Thresholds,
-        config: EvolutionConfig,
-        number: int,
-        targets: frozenset[int] | None,
+    def generation(self, search: Search) -> list[Report]:
+        """The next generation of each island of a search."""
+
+
+class Threads(Archipelago):
+    """Islands in threads of this process."""
+
+    def __init__(self, setting: Setting, search: Search, workers: int) -> None:
+        self._islands = [setting.island(i) for i in range(len(search.islands))]
+        for island, state in zip(self._islands, search.islands, strict=True):
+            island.restore(state)
+        self._pool = ThreadPoolExecutor(workers)
+
+    def generation(self, search: Search) -> list[Report]:
+        return list(self._pool.map(Island.generation, self._islands, search.sent))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.store, self.thresholds, self.config = store, thresholds, config
-        self.rng = np.random.default_rng((config.seed, number))
-        self.evaluator = Evaluator(store, cap=config.cap)
-        self.growth = Growth(self.evaluator, config.most, self.rng)
-        self.worth = {kind: Worth() for kind in (*SEEDS, *CHANGES)}
-        self.niches = [Niche() for _ in range(store.directions)]
-        self.seen: set[Body] = set()
-        self.facts = np.diff(store.csr.start[store.csr.first_row])
-        wanted = np.arange(store.directions) >> 1
-        self.wanted = np.isin(wanted, sorted(targets)) if targets is not None else np.ones(len(wanted), dtype=np.bool_)
-
-    def generation(self) -> list[Kept]:
-        """New rules that are kept."""
-        facts, worth = np.sqrt(self.facts) * self.wanted, np.array([niche.worth.mean for niche in self.niches])
-        drawn = self.rng.choice(len(self.niches), self.config.brood, p=_shares(facts * worth))
-        found: list[Kept] = []
-        for direction in drawn.tolist():
-            kind, body = self._child(direction)
-            kept = [] if body is None else self._measured(body)
-            found += kept
-            value = math.log1p(sum(rule.news for rule in kept))
-            self.niches[direction].worth.learn(value)
-            self.worth[kind].learn(value)
-        self.settle(found)
-        return found
-
-    def settle(self, found: Sequence[Kept]) -> None:
-        """Rules join their niches, of which the best stay."""
-        touched: dict[int, list[Kept]] = {}
-        for rule in found:
-            touched.setdefault(self.niche_of(rule), []).append(rule)
-        for direction, new in touched.items():
-            niche = self.niches[direction]
-            parents = list(dict.fromkeys([*niche.parents, *new]))
-            niche.parents = best(parents, int(self.facts[direction]), self.config.niche)
-
-    def niche_of(self, rule: Kept) -> int:
-        return rule.head if is_pair(rule.body) else int(self.store.csr.direction_of[rule.head]) ^ 1
-
-    def _child(self, direction: int) -> tuple[str, Body | None]:
-        """A body that was not measured before, if there is one, and what made it."""
-        parents = self.niches[direction].parents
-        kinds = [*SEEDS, *CHANGES] if parents else list(SEEDS)
-        kind = kinds[int(self.rng.choice(len(kinds), p=_shares(np.array([self.worth[k].mean for k in kinds]))))]
-        if kind in SEEDS:
-            body = self.growth.seed(kind, self._fact(direction))
-        else:
-            one, other = (parents[int(self.rng.integers(len(parents)))] for _ in range(2))
-            c = -1 if is_pair(one.body) else int(self.store.csr.source[one.head])
-            fact = self.growth.example(one.body, direction, c)
-            body = None if fact is None else self.growth.change(kind, one.body, fact, other.body)
-        if body is not None:
-            body = canonical_pair(body)[0] if is_pair(body) else canonical(body)
-            if body in self.seen or is_short(body):
-                body = None
-            else:
-                self.seen.add(body)
-        return kind, body
-
-    def _fact(self, direction: int) -> Fact:
-        csr = self.store.csr
-        low, high = csr.first_row[direction : direction + 2]
-        e = int(self.rng.integers(csr.start[low], csr.start[high]))
-        g = int(np.searchsorted(csr.start[low : high + 1], e, side="right")) - 1 + int(low)
-        return direction, int(csr.source[g]), int(csr.target[e])
-
-    def _measured(self, body: Body) -> list[Kept]:
-        """The rules of a body that say more than their generalisations."""
-        if is_pair(body):
-            pairs = self.evaluator.pairs(body)
-            rows = [] if pairs is None else pair_rows(pairs, self.thresholds)
-        else:
-            members = self.evaluator.members(body)
-            rows = [] if members is None else set_rows(members, self.store, self.thresholds)
-        return self._surprising(body, rows)
-
-    def _surprising(self, body: Body, rows: list[Row]) -> list[Kept]:
-        """The rules of wanted heads that say more than their generalisations."""
-        direction = (lambda head: head) if is_pair(body) else self.store.csr.direction_of.__getitem__
-        rows = [row for row in rows if self.wanted[direction(row[0])]]
-        if not rows:
-            return []
-        heads, support, size = (np.array(column) for column in zip(*rows, strict=True))
-        confidence, bound = support / size, wilson(support / size, size.astype(np.float64))
-        known, plain = np.zeros(len(rows)), np.zeros(len(rows))
-        better = confidence > 0
-        for parent in generalisations(body):
-            if is_pair(parent):
-                least, back = canonical_pair(parent)
-                pairs = self.evaluator.pairs(least)
-                own, whole = (0, 0) if pairs is None else (pairs.support[heads ^ back], pairs.size)
-            else:
-                members = self.evaluator.members(canonical(parent))
-                own, whole = (0, 0) if members is None else (members.supports(heads), len(members.members))
-            known, plain = np.maximum(known, own / (whole + DOUBT)), np.maximum(plain, own / max(1, whole))
-            better = (bound > known) & (confidence > plain)
-            if not bool(better.any()):
-                return []
-        news = support * (bound - known)
-        return [Kept(body, *rows[i], float(news[i])) for i in np.flatnonzero(better).tolist()]
+        self._pool.shutdown()
 
 
-def is_short(body: Body) -> bool:
-    """Whether the rules of a body are among those that are all found before anything evolves."""
-    path = path_of(body)
-    return len(path) <= 2 if path else len(body) == 1 and not is_pair(body) and variables_of(body) != [X, X]
-
-
-def generalisations(body: Body) -> list[Body]:
-    """The bodies with one literal less, and those with a variable for one constant, that still hang together."""
-    found, pair = [], is_pair(body)
-    for k in range(len(body)):
-        rest = body[:k] + body[k + 1 :]
-        if rest and is_pair(rest) == pair and is_connected(rest):
-            found.append(rest)
-    return found + freed(body)
-
-
-def best(rules: Sequence[Kept], facts: int, most: int) -> list[Kept]:
-    """Some of the rules of one niche: by Pareto fronts, in a front by the bound."""
-    if len(rules) <= most:
-        return list(rules)
-    support, size = (np.array([getattr(r, k) for r in rules], dtype=np.float64) for k in ("support", "size"))
-    bound = wilson(support / size, size)
-    same: dict[tuple[int, int], int] = {}
-    novelty = []
-    for i in np.lexsort((np.arange(len(rules)), -bound)):
-        key = (rules[i].support, rules[i].size)
-        same[key] = same.get(key, 0) - 1
-        novelty.append((i, same[key]))
-    last = np.array([n for _, n in sorted(novelty)])
-    values = np.stack([bound, support / facts, -np.array([len(r.body) for r in rules], dtype=np.float64), last], 1)
-    beaten = (values[:, None] <= values[None]).all(2) & (values[:, None] < values[None]).any(2)
-    chosen: list[int] = []
-    left = np.ones(len(rules), dtype=bool)
-    while len(chosen) < most:
-        front = np.flatnonzero(left & ~(beaten & left[None]).any(1))
-        chosen += front[np.argsort(-bound[front], kind="stable")].tolist()
-        left[front] = False
-    return [rules[i] for i in sorted(chosen[:most])]
-
-
-def evolve(
-    store: TripleStore,
-    start: Sequence[Kept],
-    thresholds: Thresholds,
-    config: EvolutionConfig,
-    goes_on: Callable[[int, int], bool],
-    workers: int = 1,
-    targets: frozenset[int] | None = None,
-) -> list[Kept]:
-    """The rules that are kept, each once, in the order of their bodies and heads.
+def evolve(search: Search, archipelago: Archipelago, goes_on: Callable[[Search], bool]) -> None:
+    """Go on with a search; an interrupt (Ctrl-C) ends it as well, after the generations that were done.
 
     Args:
-        start: rules that are known, the first parents.
-        goes_on: asked before each generation, with its number and how many rules were found so far. An interrupt (Ctrl-C)
-            ends the search, too.
-        workers: threads.
-        targets: relations that rules are wanted for; all, if None.
+        goes_on: asked before each generation.
     """
-    islands = [Island(store, thresholds, config, i, targets) for i in range(config.islands)]
-    for island in islands:
-        island.settle(start)
-    found: dict[tuple[Body, int], Kept] = {}
-    number = 0
-    with ThreadPoolExecutor(workers) as pool:
-        while True:
-            try:
-                if not goes_on(number, len(found)):
-                    break
-                lots = list(pool.map(Island.generation, islands))
-            except KeyboardInterrupt:
-                log.warning("interrupted: the rules found in %d generations are kept", number)
-                break
-            for i, lot in enumerate(lots):
-                found |= {(rule.body, rule.head): rule for rule in lot}
-                ranked = sorted(lot, key=lambda rule: (-rule.smoothed, rule.body, rule.head))
-                islands[(i + 1) % len(islands)].settle(ranked[:_MIGRANTS])
-            number += 1
-    return [found[key] for key in sorted(found)]
+    with archipelago:
+        try:
+            while goes_on(search):
+                search.take(archipelago.generation(search))
+        except KeyboardInterrupt:
+            log.warning("interrupted: the rules found in %d generations are kept", search.generation)

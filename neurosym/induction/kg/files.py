@@ -28,7 +28,7 @@ from neurosym.induction.kg.bodies import (
     numbered,
 )
 from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.evolution import Kept, is_short
+from neurosym.induction.kg.island import Kept, is_short
 from neurosym.induction.kg.measures import Counts, fisher, head_coverage, lift, lower_bound
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
 from neurosym.induction.kg.store import Int64, TripleStore

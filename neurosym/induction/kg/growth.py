@@ -4,7 +4,7 @@ Nothing but a crossing is made up: what an operator adds holds for a fact that t
 and holds where the body is wrong), so that little time is spent on bodies without support.
 
     seed        a walk from x to y, or from x to a constant or anywhere, of a fact h(x, y)
-    refine      the literal on X or Y that gains most (`neurosym.induction.kg.refinement`)
+    refine      the literals that gain most (`neurosym.induction.kg.refinement`): once for each parent
     extend      a literal that holds of a variable's entity in one such fact: with a constant, with a new variable, a cycle
     forbid      a negated literal that holds where the body is wrong and not where it is right
     drop        a literal less, if the rest hangs together
@@ -35,7 +35,6 @@ from neurosym.induction.kg.bodies import (
     is_pair,
     literal,
     renamed,
-    swapped,
     variables_of,
 )
 from neurosym.induction.kg.compiled import compiled
@@ -50,7 +49,8 @@ WORK: Final = 200_000
 _TRIES: Final = 4
 _CHOICES: Final = 8
 SEEDS: Final = ("pair", "set", "some")
-CHANGES: Final = ("refine", "extend", "forbid", "drop", "generalise", "specialise", "exchange", "cross")
+REFINE: Final = "refine"
+CHANGES: Final = ("extend", "forbid", "drop", "generalise", "specialise", "exchange", "cross")
 
 
 @compiled
@@ -127,7 +127,6 @@ class Growth:
     def change(self, kind: str, body: Body, fact: Fact, other: Body) -> Body | None:
         """One of the operators on a body that explains the fact; None if it has nothing to do here."""
         operators: dict[str, Callable[[], Body | None]] = {
-            "refine": lambda: self.refined(body, fact),
             "extend": lambda: self.extended(body, fact),
             "forbid": lambda: self.forbidding(body, fact),
             "drop": lambda: self.dropped(body),
@@ -155,17 +154,11 @@ class Growth:
                 return direction, x, self._one_of(right)
         return None
 
-    def refined(self, body: Body, fact: Fact) -> Body | None:
-        """With one of the literals on X or Y that gain most."""
+    def refined(self, body: Body, direction: int, c: int) -> list[Body]:
+        """With one of the literals that gain most, on each of its variables that are looked at."""
         if len(body) >= self.most:
-            return None
-        back = is_pair(body) and self.rng.random() < 0.5
-        turned, direction = (swapped(body), fact[0] ^ 1) if back else (body, fact[0])
-        choices = self.refiner.best(turned, direction, fact[2], _CHOICES)
-        if not choices:
-            return None
-        found = choices[int(self.rng.integers(len(choices)))]
-        return swapped(found) if back else found
+            return []
+        return self.refiner.all(body, direction, c, _CHOICES)
 
     def extended(self, body: Body, fact: Fact) -> Body | None:
         """With one literal more that holds in the fact."""

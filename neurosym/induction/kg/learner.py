@@ -9,31 +9,42 @@ The search can be stopped at any moment: what was found until then is kept.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Self
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
 from neurosym.errors import ConfigError, InductionError
 from neurosym.induction.kg.aggregation import aggregation, nobody
 from neurosym.induction.kg.applied import ROOM, Applied, arrange, workplace_for
-from neurosym.induction.kg.assembly import columns, first_parents
+from neurosym.induction.kg.assembly import columns, first_parents, path_bodies
 from neurosym.induction.kg.bodies import X, constant, numbered
 from neurosym.induction.kg.completion import ask
-from neurosym.induction.kg.constants import constant_rules
 from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.evolution import EvolutionConfig, evolve
-from neurosym.induction.kg.paths import PathMiner, Thresholds, short_paths
-from neurosym.induction.kg.rules import RuleColumns
+from neurosym.induction.kg.evolution import Archipelago, Search, Setting, Threads, evolve
+from neurosym.induction.kg.island import EvolutionConfig, Kept
+from neurosym.induction.kg.longer_paths import mined, promising
+from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
+from neurosym.induction.kg.rules import PathRules, RuleColumns
+from neurosym.induction.kg.search_files import read_base, read_search, write_base, write_search
 from neurosym.induction.kg.selection import chosen_of, needed, of_heads
+from neurosym.induction.kg.short import short_rules
 from neurosym.induction.kg.store import TripleStore
 from neurosym.logic import Rule
 
+log = logging.getLogger(__name__)
 _NEEDED: Final = 5
 _LOOKED_AT: Final = 1_000_000
 _WORK: Final = 1_000_000
+_FOR_PATHS: Final = 0.5
+"""Share of the budget after which no path of three or four atoms is measured any more."""
+_WRITTEN_EVERY: Final = 30.0
+_LEAST_SECONDS: Final = 5.0
+"""For the short rules, whatever the budget: without them there is nothing to begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,8 @@ class LearnerConfig:
     Attributes:
         targets: relations to learn rules for; none means all.
         budget: seconds after which no generation is begun; None for no limit, then `generations` must be given.
-        generations: of the evolution, at most; the same number gives the same rules.
+        generations: of the evolution, at most; the same number gives the same rules, unless the budget ends before.
+        paths: of three atoms and of four that are measured before anything evolves, at most; in the first half of the budget.
         support, smoothed: what a rule must have (`Thresholds`).
         evolution: of rules that are longer than the ones found at once.
         workers: threads.
@@ -53,6 +65,7 @@ class LearnerConfig:
     targets: tuple[str, ...] = ()
     budget: float | None = 60.0
     generations: int | None = None
+    paths: int = 20_000
     support: int = 2
     smoothed: float = 0.01
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
@@ -65,6 +78,8 @@ class LearnerConfig:
         ]
         if self.budget is None and self.generations is None:
             problems.append("give a budget in seconds, or a number of generations, or both")
+        if self.paths < 0:
+            problems.append(f"paths is {self.paths} but must not be negative")
         if self.budget is not None and self.budget < 0:
             problems.append(f"budget is {self.budget} but must not be negative")
         if not 0 <= self.smoothed <= 1:
@@ -96,6 +111,30 @@ class Answer(NamedTuple):
     reasons: tuple[Reason, ...]
 
 
+class _Clock:
+    """Tells how far a search is, and when its time is over."""
+
+    def __init__(self, config: LearnerConfig, told: Callable[[State], None]) -> None:
+        self.config, self.told = config, told
+        self.started = self.written = time.monotonic()
+        self.before = 0
+        self.stopped = False
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def since_written(self) -> float:
+        return time.monotonic() - self.written
+
+    def goes_on(self, found: int, share: float, generation: int = 0) -> bool:
+        """Whether there is time left of a share of the budget."""
+        self.told(State(self.seconds, generation, self.before + found))
+        in_time = self.config.budget is None or self.seconds < share * self.config.budget
+        return in_time and not self.stopped
+
+
 class RuleLearner:
     """Learns rules from a graph, as scikit-learn's estimators do: `fit`, then `rules` and `answers`."""
 
@@ -106,45 +145,117 @@ class RuleLearner:
     def __init__(self, config: LearnerConfig | None = None) -> None:
         self.config = config or LearnerConfig()
 
-    def fit(self, store: TripleStore, told: Callable[[State], None] = lambda _: None) -> Self:
+    def fit(
+        self,
+        store: TripleStore,
+        told: Callable[[State], None] = lambda _: None,
+        folder: Path | None = None,
+        resume: bool = False,
+        scheduler: str | None = None,
+    ) -> Self:
         """Learn from all facts of a store.
 
         Args:
             told: called after each stage and generation.
+            folder: where the search is written down every half a minute, and at its end.
+            resume: go on with the search in the folder; the budget counts anew, `generations` do not.
+            scheduler: where the islands run: the address of a Dask scheduler, "local" for processes of this machine; threads
+                of this process, if None.
 
         Raises:
-            InductionError: a target has no facts.
+            InductionError: a target has no facts; there is no search to go on with, or it is of other facts or settings.
         """
-        config, started = self.config, time.monotonic()
-        targets = frozenset(store.relation(name) for name in config.targets) or None
+        clock = _Clock(self.config, told)
         self.store = store
-        least = Thresholds(config.support, config.smoothed)
-        evolution = config.evolution
-        paths = PathMiner(store, least, workers=config.workers).rules(
-            short_paths(store, min(2, evolution.most), least.support)
-        )
-        base = of_heads(store, RuleColumns(paths, constant_rules(store, least)), targets)
-        told(State(time.monotonic() - started, 0, len(base)))
+        base, search = self._begun(clock, folder if resume else None)
+        if folder is not None and not resume:
+            write_base(folder, store, self._settings(), base)
+        clock.before = len(base)
 
-        def goes_on(generation: int, found: int) -> bool:
-            seconds = time.monotonic() - started
-            told(State(seconds, generation, len(base) + found))
-            late = config.budget is not None and seconds >= config.budget
-            return not late and (config.generations is None or generation < config.generations)
+        def goes_on(search: Search) -> bool:
+            done = self.config.generations is not None and search.generation >= self.config.generations
+            late = not clock.goes_on(len(search.found), 1.0, search.generation) or done
+            if folder is not None and (late or clock.since_written > _WRITTEN_EVERY):
+                write_search(folder, search)
+                clock.written = time.monotonic()
+            return not late
 
-        kept = evolve(
-            store, first_parents(store, base, evolution.niche), least, evolution, goes_on, config.workers, targets
-        )
-        self.rules = columns(Evaluator(store, cap=evolution.cap), base, kept)
-        self.applied = arrange(store, self.rules)
-        if config.select:
-            how = aggregation(store, self.rules, "max-plus", _NEEDED)
-            most = max(1, _LOOKED_AT // store.directions)
-            used = needed(store, self.rules, self.applied, how, most, evolution.seed, config.workers)
-            self.rules = chosen_of(self.rules, used > 0)
-            self.applied = arrange(store, self.rules)
-        told(State(time.monotonic() - started, 0, len(self.rules)))
+        evolve(search, self._archipelago(search, scheduler), goes_on)
+        if folder is not None:
+            write_search(folder, search)
+        self._finish(base, search.rules)
+        clock.told(State(clock.seconds, search.generation, len(self.rules)))
         return self
+
+    def _settings(self) -> dict[str, Any]:
+        """What a search that is gone on with must have had, too."""
+        kept = asdict(self.config)
+        return {k: kept[k] for k in ("targets", "paths", "support", "smoothed", "evolution")}
+
+    def _setting(self) -> Setting:
+        config = self.config
+        targets = frozenset(self.store.relation(name) for name in config.targets) or None
+        return Setting(self.store, Thresholds(config.support, config.smoothed), config.evolution, targets)
+
+    def _begun(self, clock: _Clock, folder: Path | None) -> tuple[RuleColumns, Search]:
+        """The rules that are found at once, and the search that goes on from them; or those in the folder."""
+        setting = self._setting()
+        base = self._base(setting, clock) if folder is None else read_base(folder, self.store, self._settings())
+        search = None if folder is None else read_search(folder)
+        if search is None:
+            first = first_parents(self.store, base, self.config.evolution.niche)
+            search = setting.search(first, path_bodies(base.paths))
+        return base, search
+
+    def _base(self, setting: Setting, clock: _Clock) -> RuleColumns:
+        """The short rules, and as many paths of three and of four atoms as there is time for."""
+        store, config, most = self.store, self.config, self.config.evolution.most
+        until = None if config.budget is None else clock.started + max(_LEAST_SECONDS, config.budget)
+        short = short_rules(store, setting.thresholds, min(2, most), until, config.workers)
+        miner = PathMiner(store, setting.thresholds, workers=config.workers)
+        lots, constants = [short.paths], short.constants
+        clock.before = len(constants.head) + len(lots[0].head)
+        try:
+            for lot in self._longer(miner, clock):
+                lots.append(lot)
+                clock.before += len(lot.head)
+        except KeyboardInterrupt:
+            log.warning("interrupted: the rules found until now are kept")
+            clock.stopped = True
+        paths = joined_paths(lots)
+        return of_heads(store, RuleColumns(paths, constants), setting.targets)
+
+    def _longer(self, miner: PathMiner, clock: _Clock) -> Iterator[PathRules]:
+        """The rules of paths of three and of four atoms, while there is time for them."""
+        config = self.config
+        for length in range(3, min(config.evolution.most, 4) + 1):
+            if not config.paths or not clock.goes_on(0, _FOR_PATHS):
+                return
+            promises = promising(self.store, length, config.support, config.paths, config.evolution.seed)
+            for lot in mined(miner, promises):
+                yield lot
+                if not clock.goes_on(0, _FOR_PATHS):
+                    return
+
+    def _archipelago(self, search: Search, scheduler: str | None) -> Archipelago:
+        if scheduler is None:
+            return Threads(self._setting(), search, self.config.workers)
+        from neurosym.induction.kg.cluster import Cluster
+
+        return Cluster(self._setting(), search, scheduler, self.config.workers)
+
+    def _finish(self, base: RuleColumns, evolved: Sequence[Kept]) -> None:
+        """All rules in columns; those that known facts need, if only these are wanted."""
+        config, store = self.config, self.store
+        self.rules = columns(Evaluator(store, cap=config.evolution.cap), base, evolved)
+        self.applied = arrange(store, self.rules)
+        if not config.select:
+            return
+        how = aggregation(store, self.rules, "max-plus", _NEEDED)
+        most = max(1, _LOOKED_AT // store.directions)
+        used = needed(store, self.rules, self.applied, how, most, config.evolution.seed, config.workers)
+        self.rules = chosen_of(self.rules, used > 0)
+        self.applied = arrange(store, self.rules)
 
     def answers(
         self, subject: str, relation: str, inverse: bool = False, most: int = 10, method: str = "noisy-or"

@@ -30,6 +30,9 @@ class Names:
         np.cumsum([len(c) for c in coded], out=start[1:])
         return cls(np.frombuffer(b"".join(coded), dtype=np.uint8), start)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        return type(self), (self.text, self.start)
+
     def __len__(self) -> int:
         return len(self.start) - 1
 

@@ -111,9 +111,7 @@ class PathMiner:
         self.too_expensive += sum(lot.given_up for lot in lots)
         self.too_wide = [path for lot in lots for path in lot.too_wide]
         rows = sorted(row for lot in lots for row in lot.rows)
-        table = np.array(rows, dtype=np.int32).reshape(len(rows), longest + 3)  # also of no rows
-        parts = table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1]
-        return PathRules(*(np.ascontiguousarray(part) for part in parts))
+        return _columns(np.array(rows, dtype=np.int32).reshape(len(rows), longest + 3))  # also of no rows
 
     def rules_of_one_atom(self) -> Iterator[PathRules]:
         """All rules whose body is one atom, part by part, the relations with the fewest facts first; parts may be empty."""
@@ -218,6 +216,30 @@ class PairSupports:
         source = np.repeat(csr.source[low:high], np.diff(csr.start[low : high + 1]))
         target = csr.target[csr.start[low] : csr.start[high]]
         return source, target, lesser_degrees(self.around[0], source, target)
+
+
+def joined_paths(parts: Sequence[PathRules]) -> PathRules:
+    """Rules of several parts, by head and path; no two parts may have the same rule."""
+    width = max((part.path.shape[1] for part in parts), default=1)
+    rows = [np.zeros((0, width + 3), dtype=np.int32)]
+    for part in parts:
+        padding = np.full((len(part.head), width - part.path.shape[1]), -1, dtype=np.int32)
+        rows.append(np.column_stack([part.head, part.path, padding, part.support, part.size]))
+    table = np.concatenate(rows)
+    return _columns(table[np.lexsort(table[:, : width + 1].T[::-1])])
+
+
+def path_rules(rows: Sequence[tuple[int, Path, int, int]]) -> PathRules:
+    """Rows of (head, path, support, body size), the paths of any length, as columns."""
+    width = max((len(path) for _, path, _, _ in rows), default=1)
+    table = [(h, *path, *[-1] * (width - len(path)), support, size) for h, path, support, size in rows]
+    return _columns(np.array(table, dtype=np.int32).reshape(len(rows), width + 3))
+
+
+def _columns(table: Int32) -> PathRules:
+    """Rows of (head, path, support, body size) as columns."""
+    parts = table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1]
+    return PathRules(*(np.ascontiguousarray(part) for part in parts))
 
 
 def short_paths(store: TripleStore, longest: int, least: int) -> list[Path]:

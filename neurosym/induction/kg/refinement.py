@@ -1,9 +1,10 @@
-"""The best literal to add to a body, found at once: all properties of X are counted in one pass over the body.
+"""The best literals to add to a body, found at once: all properties of a variable are counted in one pass over the body.
 
-A property is a row, "has a d-fact with c". Of each property g of an X the pass adds up the bindings of the body and those for
-which the head holds: these are body size and support of the body with g, and the rest those of the body with g forbidden. So
-all one-literal refinements on X cost one evaluation; for those on Y the pairs are read backwards. (Distinctness from c is not
-looked at here: what is chosen is measured like any other body.)
+A property is a row, "has a d-fact with c", or a direction, "has a d-fact". Of each property of an X the pass adds up the
+bindings of the body and those for which the head holds: these are body size and support of the body with the property, and the
+rest those of the body with it forbidden. So all one-literal refinements on X cost one evaluation; for those on Y the pairs are
+read backwards. For those on the entity half-way of a path of two atoms the pairs are counted once for each way between them,
+which is a little too often. (Distinctness from c is not looked at here: what is chosen is measured like any other body.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,19 @@ from typing import Final
 
 import numpy as np
 
-from neurosym.induction.kg.bodies import Body, Literal, X, constant, is_pair, literal
+from neurosym.induction.kg.bodies import (
+    Body,
+    Literal,
+    X,
+    Y,
+    chain,
+    constant,
+    is_pair,
+    literal,
+    path_of,
+    swapped,
+    variables_of,
+)
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.engine import Room, solve
 from neurosym.induction.kg.evaluator import Evaluator
@@ -25,11 +38,22 @@ _CAP: Final = 2_000_000
 
 
 class Refiner:
-    """Counts the properties of X on one store; for one thread."""
+    """Counts the properties of a body's variables on one store; for one thread."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator, self.store = evaluator, evaluator.store
-        self._size, self._held = np.zeros((2, len(self.store.csr.source)), dtype=np.int64)
+        self._rows = np.zeros((2, len(self.store.csr.source)), dtype=np.int64)
+        self._directions = np.zeros((2, self.store.directions), dtype=np.int64)
+
+    def all(self, body: Body, direction: int, c: int, most: int) -> list[Body]:
+        """The body with one literal more, on X, on Y or on the entity half-way: of each `most`, see `best`."""
+        found = self.best(body, direction, c, most)
+        if is_pair(body):
+            found += [swapped(other) for other in self.best(swapped(body), direction ^ 1, c, most)]
+        path = path_of(body)
+        if path is not None and len(path) == 2:
+            found += self._half_way(path, direction, most)
+        return found
 
     def best(self, body: Body, direction: int, c: int, most: int) -> list[Body]:
         """The body with one literal on X more, those by which most is gained for the head first.
@@ -46,34 +70,60 @@ class Refiner:
         xs, csr = domain(self.store, body), self.store.csr
         head = -1 if is_pair(body) else self.store.row(direction ^ 1, c)
         size, held, work = count_properties(
-            csr, order, xs, direction, head, self.evaluator.room, _CAP, self._size, self._held
+            csr, order, xs, direction, head, self.evaluator.room, _CAP, *self._rows, *self._directions
         )
-        rows = np.flatnonzero(self._size)
-        sizes, supports = self._size[rows], self._held[rows]
-        self._size[rows] = self._held[rows] = 0
-        if work < 0 or held == 0:
-            return []
-        both = [(rows, supports, sizes, False), (rows, held - supports, size - sizes, True)]
-        found: list[tuple[float, int, bool]] = []
-        for g, support, whole, negated in both:
-            confidence = support / np.maximum(whole, 1)
-            gain = support * (wilson(confidence, whole.astype(np.float64)) - held / size)
-            first = np.argsort(-gain, kind="stable")[:most]
-            found += [(float(gain[i]), int(g[i]), negated) for i in first if gain[i] > 0 and g[i] != head]
-        found.sort(key=lambda one: (-one[0], one[1], one[2]))
-        return [(*body, self._literal(g, negated)) for _, g, negated in found[:most]]
+        return self._chosen(body, X, size, held, work, head, most)
 
-    def _literal(self, g: int, negated: bool) -> Literal:
-        """X is in row g."""
+    def _half_way(self, path: tuple[int, ...], direction: int, most: int) -> list[Body]:
+        body = chain(path, Y)
+        size, held, work = count_half_way(
+            self.store.csr, *path, direction, self.evaluator.room, _CAP, *self._rows, *self._directions
+        )
+        return self._chosen(body, variables_of(body)[-1], size, held, work, -1, most)
+
+    def _chosen(self, body: Body, v: int, size: int, held: int, work: int, head: int, most: int) -> list[Body]:
+        """The body with the best literals on v, by what was added up, which is wiped."""
+        found: list[tuple[float, int, bool, int]] = []
+        for kind, table in enumerate((self._rows, self._directions)):
+            there = np.flatnonzero(table[0])
+            sizes, supports = table[0, there], table[1, there]
+            table[:, there] = 0
+            if work < 0 or held == 0:
+                continue
+            both = [(supports, sizes, False), (held - supports, size - sizes, True)]
+            for support, whole, negated in both:
+                confidence = support / np.maximum(whole, 1)
+                gain = support * (wilson(confidence, whole.astype(np.float64)) - held / size)
+                first = np.argsort(-gain, kind="stable")[:most]
+                wanted = [i for i in first if gain[i] > 0 and (kind == 1 or there[i] != head)]
+                found += [(float(gain[i]), int(there[i]), negated, kind) for i in wanted]
+        found.sort(key=lambda one: (-one[0], one[3], one[1], one[2]))
+        return [(*body, self._literal(body, v, g, negated, kind)) for _, g, negated, kind in found[:most]]
+
+    def _literal(self, body: Body, v: int, g: int, negated: bool, kind: int) -> Literal:
+        """v is in row g, or has a fact of direction g."""
         csr = self.store.csr
-        return literal(int(csr.direction_of[g]), constant(int(csr.source[g])), X, negated)
+        if kind == 0:
+            return literal(int(csr.direction_of[g]), constant(int(csr.source[g])), v, negated)
+        return literal(g, v, max(variables_of(body)[-1], Y) + 1, negated)
 
 
 @compiled
 def count_properties(
-    csr: Csr, order: Order, xs: Int32, d: int, head: int, room: Room, cap: int, size: Int64, held: Int64
+    csr: Csr,
+    order: Order,
+    xs: Int32,
+    d: int,
+    head: int,
+    room: Room,
+    cap: int,
+    size: Int64,
+    held: Int64,
+    any_size: Int64,
+    any_held: Int64,
 ) -> tuple[int, int, int]:
-    """To `size` and `held`, by row, add the bindings of the body whose X is in the row, and those for which the head holds.
+    """By row, to `size` and `held`, and by direction, to the others, add the bindings of the body whose X has the property, and
+    those for which the head holds.
 
     The head is d(X, Y), or that X is in the row `head` if it is not −1. Returns how many bindings there are, for how many the
     head holds, and the facts looked at, −1 if these would exceed `cap`.
@@ -96,9 +146,64 @@ def count_properties(
                     hits += room.mark[csr.target[e]] == room.turn[0]
         whole += n
         right += hits
-        for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
-            r = csr.row_of[i]
-            for f in range(csr.start[r], csr.start[r + 1]):
-                size[csr.back[f]] += n
-                held[csr.back[f]] += hits
+        add_properties(csr, x, n, hits, size, held, any_size, any_held)
     return whole, right, work
+
+
+@compiled
+def count_half_way(
+    csr: Csr,
+    there: int,
+    on: int,
+    d: int,
+    room: Room,
+    cap: int,
+    size: Int64,
+    held: Int64,
+    any_size: Int64,
+    any_held: Int64,
+) -> tuple[int, int, int]:
+    """`count_properties` of Z in there(X, Z), on(Z, Y) for the head d(X, Y): ways from X to Y are counted."""
+    whole, right, work = 0, 0, 0
+    for g in range(csr.first_row[on], csr.first_row[on + 1]):
+        z = csr.source[g]
+        r = find_row(csr, there ^ 1, z)
+        if r < 0:
+            continue
+        work += (csr.start[r + 1] - csr.start[r]) * (csr.start[g + 1] - csr.start[g])
+        if work > cap:
+            return whole, right, -1
+        n, hits = 0, 0
+        for e in range(csr.start[r], csr.start[r + 1]):
+            x = csr.target[e]
+            if x == z:
+                continue
+            room.turn[0] += 1
+            h = find_row(csr, d, x)
+            if h >= 0:
+                for f in range(csr.start[h], csr.start[h + 1]):
+                    room.mark[csr.target[f]] = room.turn[0]
+            for f in range(csr.start[g], csr.start[g + 1]):
+                y = csr.target[f]
+                if y != x and y != z:
+                    n += 1
+                    hits += room.mark[y] == room.turn[0]
+        if n > 0:
+            whole += n
+            right += hits
+            add_properties(csr, z, n, hits, size, held, any_size, any_held)
+    return whole, right, work
+
+
+@compiled
+def add_properties(
+    csr: Csr, x: int, n: int, hits: int, size: Int64, held: Int64, any_size: Int64, any_held: Int64
+) -> None:
+    """To all properties of x add n bindings, and the hits among them."""
+    for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
+        r = csr.row_of[i]
+        any_size[csr.direction_of[r]] += n
+        any_held[csr.direction_of[r]] += hits
+        for f in range(csr.start[r], csr.start[r + 1]):
+            size[csr.back[f]] += n
+            held[csr.back[f]] += hits

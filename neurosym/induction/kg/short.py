@@ -8,13 +8,11 @@ over, what was found is kept: each rule has been measured on all facts.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from neurosym.induction.kg.constants import constant_rules_by_cost, joined_constants
-from neurosym.induction.kg.paths import PathMiner, Thresholds
+from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
 from neurosym.induction.kg.rules import ConstantRules, PathRules
 from neurosym.induction.kg.store import TripleStore
 
@@ -77,18 +75,3 @@ def short_rules_by_cost(
             del seconds[lane]
         else:
             yield part
-
-
-def joined_paths(parts: Sequence[PathRules]) -> PathRules:
-    """Rules of several parts, by head and path."""
-    width = max((part.path.shape[1] for part in parts), default=1)
-    table = np.concatenate(
-        [
-            np.column_stack([part.head, part.path, *[none] * (width - part.path.shape[1]), part.support, part.size])
-            for part in parts
-            for none in [np.full(len(part.head), -1, dtype=np.int32)]
-        ]
-        or [np.zeros((0, width + 3), dtype=np.int32)]
-    )
-    table = table[np.lexsort(table[:, : width + 1].T[::-1])]
-    return PathRules(*(np.ascontiguousarray(c) for c in (table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1])))

@@ -18,7 +18,7 @@ and if none is better than the start, the start it is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -26,10 +26,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from neurosym.errors import ConfigError
-from neurosym.induction.kg.aggregation import Aggregation, Standing, nobody
+from neurosym.induction.kg.aggregation import Aggregation, Standing, aggregation, nobody
 from neurosym.induction.kg.applied import ROOM, Applied, Workplace, workplace_for
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.completion import ask, drawn, questions, right_answers
+from neurosym.induction.kg.completion import ask, drawn, questions, rank_answers, right_answers
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.store import Csr, Float32, Int32, Int64, TripleStore
 
@@ -105,6 +105,25 @@ def learn_weights(
         if judge is None or value > best_value:
             best, best_value = found, value
     return best
+
+
+def learned_aggregation(
+    store: TripleStore,
+    rules: RuleColumns,
+    applied: Applied,
+    valid: Sequence[Int64],
+    known: TripleStore,
+    least: int = 2,
+    config: WeightConfig | None = None,
+    workers: int = 1,
+) -> Aggregation:
+    """The noisy-or with learned weights, of the epoch under which the answers of held-back facts stand best by MRR."""
+
+    def judge(how: Aggregation) -> float:
+        return rank_answers(store, applied, how, valid, known, workers).mrr
+
+    start = aggregation(store, rules, "noisy-or")
+    return learn_weights(store, rules, applied, start, least, config or WeightConfig(), judge, workers)
 
 
 def _lessons(

@@ -13,8 +13,8 @@ import pytest
 from plain_rules import Triple
 
 from neurosym.induction.kg.covering import covering, fact_bits
-from neurosym.induction.kg.evolution import EvolutionConfig
 from neurosym.induction.kg.files import columns_of
+from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.store import TripleStore
 from neurosym.knowledge.rules import parse_rules

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import plain_bodies
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from plain_rules import Triple, graphs
@@ -13,9 +14,17 @@ from plain_rules import Triple, graphs
 from neurosym.induction.kg.applied import answers, arrange, workplace_for
 from neurosym.induction.kg.archive import pair_rows, set_rows
 from neurosym.induction.kg.assembly import columns
-from neurosym.induction.kg.bodies import Literal, canonical, canonical_pair, constant, is_pair, numbered
+from neurosym.induction.kg.bodies import (
+    Literal,
+    canonical,
+    canonical_pair,
+    chain,
+    constant,
+    is_pair,
+    numbered,
+)
 from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.evolution import Kept
+from neurosym.induction.kg.island import Kept
 from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.refinement import Refiner
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
@@ -116,3 +125,20 @@ def test_the_literal_that_gains_most_is_the_best_of_all_literals_measured_one_by
     own = [p for p in found if constant(min(p.a, p.b)) in apart]
     assert len(right) > 2
     assert [round(gain(p), 9) for p in own] == [round(gain(p), 9) for p in right]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_entity_half_way_must_be_or_must_not_have_is_found_at_once(kept: bool) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (set(map(tuple, rng.integers(40, size=(90, 2)).tolist())) for _ in range(2))
+    good = set(range(0, 40, 4))
+    facts = [(f"x{x}", "a", f"z{z}") for x, z in a] + [(f"z{z}", "b", f"y{y}") for z, y in b]
+    facts += [(f"z{z}", "kind", "good" if z in good else f"k{z % 4}") for z in range(40)]
+    facts += [(f"z{z}", "state", f"s{z % 3}") for z in range(40) if z % 3]
+    heads = {(x, y) for x, z in a for w, y in b if z == w and (z in good if kept else z % 3 == 0)}
+    store = TripleStore.of(sorted({*facts, *((f"x{x}", "h", f"y{y}") for x, y in heads)}))
+    body = chain((2 * store.relation("a"), 2 * store.relation("b")), 1)
+    found = Refiner(Evaluator(store)).all(body, 2 * store.relation("h"), -1, 3)
+    half_way = [other for other in found if set(other[-1].variables) & {2} and not set(other[-1].variables) & {0, 1}]
+    good_one = Literal(store.relation("kind"), 2, constant(store.entities.number("good")))
+    assert half_way[0][-1] == (good_one if kept else Literal(store.relation("state"), 2, 3, True))

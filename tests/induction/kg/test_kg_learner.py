@@ -14,8 +14,8 @@ from neurosym.errors import ConfigError, InductionError, RuleError
 from neurosym.induction.kg.aggregation import aggregation
 from neurosym.induction.kg.applied import arrange
 from neurosym.induction.kg.completion import best_aggregation, rank_answers
-from neurosym.induction.kg.evolution import EvolutionConfig
 from neurosym.induction.kg.files import columns_of, read_rule_set, rules_of, write_rule_set
+from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
 from neurosym.induction.kg.selection import chosen_of, needed
 from neurosym.induction.kg.store import TripleStore
@@ -49,7 +49,7 @@ def planted(seed: int = 0) -> list[Triple]:
 def test_every_rule_that_is_learned_has_the_counts_of_all_assignments() -> None:
     rng = np.random.default_rng(1)
     facts = {(f"{a}", "pqr"[k], f"{b}") for a, b, k in rng.integers(30, size=(40, 3)) % [6, 6, 3]}
-    learner = RuleLearner(settings(12, support=1, smoothed=0.0, select=False)).fit(TripleStore.of(sorted(facts)))
+    learner = RuleLearner(settings(60, support=1, smoothed=0.0, select=False)).fit(TripleStore.of(sorted(facts)))
     rules = learner.rules
     assert len(rules.general.set_rules.head) > 5
     assert len(rules.general.pair_rules.head) > 1
@@ -102,9 +102,11 @@ def test_no_budget_still_gives_the_short_rules() -> None:
 
 def test_an_interrupt_keeps_what_was_found() -> None:
     store = TripleStore.of(planted())
+    states: list[State] = []
 
     def told(state: State) -> None:
-        if state.generation == 3:
+        states.append(state)
+        if [s.generation for s in states].count(3) == 1 and state.generation == 3:
             raise KeyboardInterrupt
 
     stopped = RuleLearner(settings(9, select=False)).fit(store, told)
@@ -112,11 +114,58 @@ def test_an_interrupt_keeps_what_was_found() -> None:
     assert [str(r) for r in rules_of(store, stopped.rules)] == [str(r) for r in rules_of(store, three.rules)]
 
 
+def test_an_interrupt_while_paths_are_measured_keeps_the_rules_until_then_and_nothing_evolves() -> None:
+    states: list[State] = []
+
+    def told(state: State) -> None:
+        states.append(state)
+        if len(states) == 1:
+            raise KeyboardInterrupt
+
+    store = TripleStore.of(planted())
+    stopped = RuleLearner(settings(5, select=False)).fit(store, told)
+    short = RuleLearner(settings(0, most=2, select=False)).fit(store)
+    assert [str(r) for r in rules_of(store, stopped.rules)] == [str(r) for r in rules_of(store, short.rules)]
+
+
+def test_a_search_that_was_stopped_and_gone_on_with_finds_what_it_would_have_found(tmp_path: Path) -> None:
+    store = TripleStore.of(planted())
+    whole = RuleLearner(settings(9, select=False)).fit(store)
+    RuleLearner(settings(4, select=False)).fit(store, folder=tmp_path / "x.search")
+    resumed = RuleLearner(settings(9, select=False)).fit(store, folder=tmp_path / "x.search", resume=True)
+    assert [str(r) for r in rules_of(store, resumed.rules)] == [str(r) for r in rules_of(store, whole.rules)]
+
+
+def test_a_search_killed_before_anything_evolved_begins_with_the_rules_found_at_once(tmp_path: Path) -> None:
+    store = TripleStore.of(planted())
+    whole = RuleLearner(settings(3, select=False)).fit(store, folder=tmp_path)
+    (tmp_path / "search.npz").unlink()
+    resumed = RuleLearner(settings(3, select=False)).fit(store, folder=tmp_path, resume=True)
+    assert [str(r) for r in rules_of(store, resumed.rules)] == [str(r) for r in rules_of(store, whole.rules)]
+
+
+def test_going_on_with_a_search_of_other_facts_or_settings_or_with_none_or_a_damaged_one_is_refused(
+    tmp_path: Path,
+) -> None:
+    store, other = TripleStore.of(planted()), TripleStore.of(planted(1))
+    with pytest.raises(InductionError, match=r"holds no search to go on with: base\.npz is missing"):
+        RuleLearner(settings(1)).fit(store, folder=tmp_path, resume=True)
+    RuleLearner(settings(1)).fit(store, folder=tmp_path)
+    with pytest.raises(InductionError, match="is a search over other facts"):
+        RuleLearner(settings(1)).fit(other, folder=tmp_path, resume=True)
+    with pytest.raises(InductionError, match="support was 2 and is 3"):
+        RuleLearner(settings(1, support=3)).fit(store, folder=tmp_path, resume=True)
+    (tmp_path / "search.npz").write_bytes(b"PK cut short")
+    with pytest.raises(InductionError, match=r"search\.npz is damaged and cannot be read"):
+        RuleLearner(settings(1)).fit(store, folder=tmp_path, resume=True)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"budget": None}, "give a budget in seconds, or a number of generations"),
         ({"budget": -1.0}, "budget is -1.0 but must not be negative"),
+        ({"paths": -1}, "paths is -1 but must not be negative"),
         ({"support": 0}, "support is 0 but must be at least 1"),
         ({"smoothed": 2.0}, r"smoothed is 2.0 but must lie in \[0, 1\]"),
     ],
