@@ -40,20 +40,21 @@ def induce_graph(
     `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`, `how` the folder, whether to resume, and
     the scheduler of `RuleLearner.fit`.
     """
+    from neurosym.induction.kg.covering import covering
     from neurosym.induction.kg.files import rules_of, write_rule_set
     from neurosym.induction.kg.island import EvolutionConfig
     from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
-    from neurosym.induction.kg.reading import read_graph
+    from neurosym.induction.kg.reading import read_graph, read_store
 
     config = LearnerConfig(**settings, evolution=EvolutionConfig(**evolution))
     out = out or graph.with_name(f"{graph.name.split('.')[0]}-candidates.rules")
-    triples = read_graph(graph, strict)
-    if ontology is not None:
+    if ontology is None:
+        store = read_store(graph, strict)
+    else:
         from neurosym.induction.kg.types import typed
         from neurosym.knowledge.ontology import load_ontology
 
-        triples = typed(triples, load_ontology([ontology]), strict)
-    store = triples.store()
+        store = typed(read_graph(graph, strict), load_ontology([ontology]), strict).store()
     last = State(0.0, 0, 0)
     with bars() as stage:
         advance = stage("induce")
@@ -65,9 +66,10 @@ def induce_graph(
             advance(int(min(state.seconds, config.budget or 0)), int(config.budget or 0), note)
 
         learner = RuleLearner(config).fit(store, told, **how)
-    left_out = write_rule_set(out, store, learner.rules, f"learned from {graph.name}, {len(store)} facts", top)
-    best = rules_of(store, learner.rules, _LISTED)
-    written = min(len(learner.rules), top or len(learner.rules)) - left_out
+    order = None if top is None else covering(store, learner.rules, top).rules
+    left_out = write_rule_set(out, store, learner.rules, f"learned from {graph.name}, {len(store)} facts", order)
+    best = rules_of(store, learner.rules, _LISTED, order)
+    written = len(learner.rules if order is None else order) - left_out
     if as_json:
         told_rules = [str(rule) for rule in best]
         print_json({"out": str(out), "count": written, "seconds": round(last.seconds, 1), "rules": told_rules})
@@ -125,9 +127,9 @@ def _answered(
     from neurosym.induction.kg.applied import arrange
     from neurosym.induction.kg.files import read_rule_set
     from neurosym.induction.kg.learner import answers_to
-    from neurosym.induction.kg.reading import read_graph
+    from neurosym.induction.kg.reading import read_store
 
-    store = read_graph(train).store()
+    store = read_store(train)
     columns = read_rule_set(rules, store, measure)
     method = "noisy-or" if method == "auto" else method
     found = answers_to(store, columns, arrange(store, columns), subject, relation, inverse, top, method)

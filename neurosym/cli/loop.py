@@ -267,7 +267,10 @@ def induce(
     budget: Annotated[
         float | None, typer.Option(min=0.0, help="Seconds to search, of a graph 60; the best rules so far are kept.")
     ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Most rules to return; 40, of a graph all.")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most rules to return; 40. Of a graph all, or as many of those that save most."),
+    ] = None,
     ontology: Annotated[
         Path | None, typer.Option(help="Of a graph: what is above the classes that it says things are, `x a CLASS`.")
     ] = None,

@@ -26,9 +26,11 @@ def set_rows(found: Members, store: TripleStore, thresholds: Thresholds) -> list
     rows, support = found.rows, found.support
     kept = np.flatnonzero(support >= thresholds.support)
     size = found.sizes(csr.source[rows[kept]])
+    enough = support[kept] >= thresholds.leasts(size)
+    kept, size = kept[enough], size[enough]
     said = {_row(store, p) for p in found.body if not p.negated and min(p.a, p.b) < 0}
     table = zip(rows[kept].tolist(), support[kept].tolist(), size.tolist(), strict=True)
-    return [(g, held, n) for g, held, n in table if held >= thresholds.least(n) and g not in said]
+    return [(g, held, n) for g, held, n in table if g not in said]
 
 
 def _row(store: TripleStore, literal: Literal) -> int:

@@ -42,9 +42,9 @@ SUFFIXES: Final = (".rules", ".tsv", ".json")
 log = logging.getLogger(__name__)
 
 
-def rules_of(store: TripleStore, rules: RuleColumns, most: int | None = None) -> list[Rule]:
-    """The rules with their measures as metadata, the most trusted first; at most so many."""
-    order = np.lexsort((-rules.support, -rules.smoothed))[:most]
+def rules_of(store: TripleStore, rules: RuleColumns, most: int | None = None, order: Int64 | None = None) -> list[Rule]:
+    """The rules with their measures as metadata: those of an order, or the most trusted first; at most so many."""
+    order = (np.lexsort((-rules.support, -rules.smoothed)) if order is None else order)[:most]
     support, size = rules.support, rules.size
     heads = _heads(store, rules)
     entities = len(store.entities)
@@ -67,14 +67,17 @@ def rules_of(store: TripleStore, rules: RuleColumns, most: int | None = None) ->
 
 
 def write_rule_set(
-    path: str | Path, store: TripleStore, rules: RuleColumns, title: str = "", most: int | None = None
+    path: str | Path, store: TripleStore, rules: RuleColumns, title: str = "", order: Int64 | None = None
 ) -> int:
     """Write the rules, in the form that the suffix says; how many could not be written (AnyBURL knows no negation).
+
+    Args:
+        order: numbers of the rules to write, one after another; None for all, the most trusted first.
 
     Raises:
         InductionError: another suffix.
     """
-    path, written = Path(path), rules_of(store, rules, most)
+    path, written = Path(path), rules_of(store, rules, order=order)
     if path.suffix == ".rules":
         write_rules(path, written, title)
     elif path.suffix == ".tsv":

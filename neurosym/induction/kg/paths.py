@@ -50,6 +50,11 @@ class Thresholds(NamedTuple):
         """The support that a rule of a body of some size must have."""
         return max(self.support, math.ceil(self.smoothed * (max(size, 0) + DOUBT) - 1e-9))
 
+    def leasts(self, sizes: Int64) -> Int64:
+        """`least` of many."""
+        wanted = np.ceil(self.smoothed * (np.maximum(sizes, 0) + DOUBT) - 1e-9)
+        return np.maximum(self.support, wanted).astype(np.int64)
+
     def most(self, support: int) -> int:
         """A bound of the size of the bodies for which some support is enough."""
         return math.floor(support / self.smoothed) if self.smoothed else NO_LIMIT

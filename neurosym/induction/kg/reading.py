@@ -96,10 +96,13 @@ def read_store(path: str | Path, strict: bool = True, literals: bool = False, fu
 def read_splits(train: str | Path, valid: str | Path, test: str | Path, strict: bool = True) -> Splits:
     """Read the files of a benchmark; entities and relations of all of them are numbered together.
 
+    Files of triples between tabs may have any suffix. IRIs of RDF are shortened in each file by itself, as where rules are
+    learned from it.
+
     Raises:
-        InductionError: see `read_triples`.
+        InductionError: see `read_graph`.
     """
-    parts = [read_triples(file, strict) for file in (train, valid, test)]
+    parts = [_part(Path(file), strict) for file in (train, valid, test)]
     facts = [fact for part in parts for fact in part.facts]
     entities = Names.of({e for s, _, o in facts for e in (s, o)})
     relations = Names.of({r for _, r, _ in facts})
@@ -115,6 +118,11 @@ def read_splits(train: str | Path, valid: str | Path, test: str | Path, strict: 
         columns(parts[1].facts),
         columns(parts[2].facts),
     )
+
+
+def _part(file: Path, strict: bool) -> Triples:
+    known = file.is_dir() or _suffix(file) in SYNTAXES or file.suffix.lower() == _PARQUET
+    return read_graph(file, strict) if known else read_triples(file, strict)
 
 
 def _facts_of(store: TripleStore) -> Triples:

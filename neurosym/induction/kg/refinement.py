@@ -3,8 +3,8 @@
 A property is a row, "has a d-fact with c", or a direction, "has a d-fact". Of each property of an X the pass adds up the
 bindings of the body and those for which the head holds: these are body size and support of the body with the property, and the
 rest those of the body with it forbidden. So all one-literal refinements on X cost one evaluation; for those on Y the pairs are
-read backwards. For those on the entity half-way of a path of two atoms the pairs are counted once for each way between them,
-which is a little too often. (Distinctness from c is not looked at here: what is chosen is measured like any other body.)
+read backwards. For those on Z, half-way of a path of two atoms or beyond the only one of a set, bindings are counted once for
+each way, which is a little too often. (Distinctness from c is not looked at here: what is chosen is measured like any other.)
 """
 
 from __future__ import annotations
@@ -46,13 +46,15 @@ class Refiner:
         self._directions = np.zeros((2, self.store.directions), dtype=np.int64)
 
     def all(self, body: Body, direction: int, c: int, most: int) -> list[Body]:
-        """The body with one literal more, on X, on Y or on the entity half-way: of each `most`, see `best`."""
+        """The body with one literal more, on X, on Y, or on Z if it has two atoms or one: of each `most`, see `best`."""
         found = self.best(body, direction, c, most)
         if is_pair(body):
             found += [swapped(other) for other in self.best(swapped(body), direction ^ 1, c, most)]
         path = path_of(body)
         if path is not None and len(path) == 2:
             found += self._half_way(path, direction, most)
+        elif len(body) == 1 and len(variables_of(body)) == 2 and not is_pair(body) and not body[0].negated:
+            found += self._beyond(body, direction, c, most)
         return found
 
     def best(self, body: Body, direction: int, c: int, most: int) -> list[Body]:
@@ -79,6 +81,12 @@ class Refiner:
         size, held, work = count_half_way(
             self.store.csr, *path, direction, self.evaluator.room, _CAP, *self._rows, *self._directions
         )
+        return self._chosen(body, variables_of(body)[-1], size, held, work, -1, most)
+
+    def _beyond(self, body: Body, direction: int, c: int, most: int) -> list[Body]:
+        head = self.store.row(direction ^ 1, c)
+        there = 2 * body[0].relation + (body[0].b == X)
+        size, held, work = count_beyond(self.store.csr, there, head, _CAP, *self._rows, *self._directions)
         return self._chosen(body, variables_of(body)[-1], size, held, work, -1, most)
 
     def _chosen(self, body: Body, v: int, size: int, held: int, work: int, head: int, most: int) -> list[Body]:
@@ -188,6 +196,30 @@ def count_half_way(
                 if y != x and y != z:
                     n += 1
                     hits += room.mark[y] == room.turn[0]
+        if n > 0:
+            whole += n
+            right += hits
+            add_properties(csr, z, n, hits, size, held, any_size, any_held)
+    return whole, right, work
+
+
+@compiled
+def count_beyond(
+    csr: Csr, there: int, head: int, cap: int, size: Int64, held: Int64, any_size: Int64, any_held: Int64
+) -> tuple[int, int, int]:
+    """`count_properties` of Z in there(X, Z) for the head that X is in a row: ways from X to Z are counted."""
+    whole, right, work = 0, 0, 0
+    for g in range(csr.first_row[there ^ 1], csr.first_row[(there ^ 1) + 1]):
+        z = csr.source[g]
+        n, hits = 0, 0
+        work += csr.start[g + 1] - csr.start[g]
+        if work > cap:
+            return whole, right, -1
+        for e in range(csr.start[g], csr.start[g + 1]):
+            x = csr.target[e]
+            if x != z:
+                n += 1
+                hits += find(csr.target, csr.start[head], csr.start[head + 1], x) >= 0
         if n > 0:
             whole += n
             right += hits

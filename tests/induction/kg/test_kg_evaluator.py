@@ -142,3 +142,17 @@ def test_what_the_entity_half_way_must_be_or_must_not_have_is_found_at_once(kept
     half_way = [other for other in found if set(other[-1].variables) & {2} and not set(other[-1].variables) & {0, 1}]
     good_one = Literal(store.relation("kind"), 2, constant(store.entities.number("good")))
     assert half_way[0][-1] == (good_one if kept else Literal(store.relation("state"), 2, 3, True))
+
+
+def test_what_the_entity_beyond_must_be_is_found_at_once_for_a_head_with_a_constant() -> None:
+    rng = np.random.default_rng(1)
+    pairs = set(map(tuple, rng.integers(60, size=(150, 2)).tolist()))
+    facts = [(f"x{x}", "a", f"z{z}") for x, z in pairs]
+    facts += [(f"z{z}", "kind", "good" if z % 4 == 0 else f"k{z % 4}") for z in range(60)]
+    facts += [(f"x{x}", "is", "well") for x in {x for x, z in pairs if z % 4 == 0}]
+    facts += [(f"x{x}", "is", "ill") for x in range(0, 60, 3)]
+    store = TripleStore.of(sorted(set(facts)))
+    body = (Literal(store.relation("a"), 0, 2),)
+    found = Refiner(Evaluator(store)).all(body, 2 * store.relation("is"), store.entities.number("well"), 2)
+    beyond = [other[-1] for other in found if 0 not in other[-1].variables]
+    assert beyond[0] == Literal(store.relation("kind"), 2, constant(store.entities.number("good")))

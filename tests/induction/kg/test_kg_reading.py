@@ -67,6 +67,15 @@ def test_splits_share_their_numbers_and_what_is_known_holds_them_all(tmp_path: P
     assert found.known.objects("c", "p") == ["a"]
 
 
+def test_splits_may_be_of_any_form_that_graphs_are_read_from(tmp_path: Path) -> None:
+    (tmp_path / "train").write_text("a\tp\tb\nb\tp\tc\n")
+    (tmp_path / "valid.nt").write_text("<http://x.org/a> <http://x.org/p> <http://x.org/c> .\n")
+    read_triples(tmp_path / "train").store().write(tmp_path / "test")
+    found = read_splits(tmp_path / "train", tmp_path / "valid.nt", tmp_path / "test")
+    names = [found.train.entities[int(n)] for n in (found.valid[0][0], found.valid[2][0])]
+    assert (names, len(found.test[0]), len(found.known)) == (["a", "c"], 2, 3)
+
+
 @pytest.mark.parametrize("name", ["a.tsv", "a.txt", "a.TSV", "a.tsv.gz", "a.txt.gz"])
 def test_a_graph_between_tabs_is_known_by_its_suffix(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(gzip.compress(GOOD.encode()) if name.endswith(".gz") else GOOD.encode())
