@@ -6,8 +6,8 @@ it says that no rule before it said (a greedy covering), in bits, as in Quinlan'
 
     t · fact(r) − log₂(p + 1) − log₂ C(p, t) − name
 
-    fact(r)    what a fact of r costs by itself: an entity, and the other end by how often it is one, in no order,
-               log₂ n + H(ends of r) − log₂(facts of r / e), from the side from which that is less
+    fact(r)    what a fact of r costs by itself, where its f facts are any f of the n · 2^H pairs of an entity with an end,
+               log₂ C(n · 2^H, f) / f, H being the entropy of the ends of r, from the side from which that is less
     C(p, t)    which of what it predicts are facts
     name       log₂ of the choices for each relation, direction, sign, variable or constant
 
@@ -23,6 +23,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
+from scipy.special import gammaln
 
 from neurosym.induction.kg.bodies import Body, Literal, X, canonical, constant, is_pair, numbered, variables_of
 from neurosym.induction.kg.compiled import compiled
@@ -36,7 +37,6 @@ from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
 WORK: Final = 10_000_000
 """Facts that may be looked at to list what one rule predicts; one that needs more is not in the order."""
 _NOTHING: Final = np.zeros(0, dtype=np.int64)
-_LOG_FACTORIALS: Final = 4096
 
 
 class Covering(NamedTuple):
@@ -92,8 +92,10 @@ def fact_bits(store: TripleStore) -> FloatArray:
     facts = np.bincount(directions, weights=size, minlength=store.directions)
     share = size / facts[directions]
     entropy = np.bincount(directions, weights=-share * np.log2(share), minlength=store.directions)
-    cost = math.log2(len(store.entities)) + entropy.reshape(-1, 2).min(1)
-    return np.asarray(np.maximum(cost - np.log2(facts[::2] / math.e), 1.0))
+    own = facts[::2].astype(np.float64)
+    room = len(store.entities) * 2.0 ** entropy.reshape(-1, 2).min(1)
+    cost = _log_choose(np.maximum(room, own), own) / own / math.log(2)
+    return np.asarray(np.maximum(cost, 1.0))
 
 
 def name_bits(store: TripleStore, head: Literal, body: Body) -> float:
@@ -113,16 +115,7 @@ def _saved(fact: FloatArray, held: FloatArray, predicted: FloatArray) -> FloatAr
 
 
 def _log_choose(n: FloatArray, k: FloatArray) -> FloatArray:
-    return np.asarray(_log_factorial(n) - _log_factorial(k) - _log_factorial(n - k))
-
-
-def _log_factorial(n: FloatArray) -> FloatArray:
-    """ln n!, by Stirling's series where n is large."""
-    table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, _LOG_FACTORIALS)))])
-    small = np.minimum(n, _LOG_FACTORIALS - 1).astype(np.int64)
-    large = np.maximum(n, 1.0)
-    series = large * np.log(large) - large + 0.5 * np.log(2 * math.pi * large) + 1 / (12 * large)
-    return np.where(n < _LOG_FACTORIALS, table[small], series)
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
 
 class _Said:

@@ -41,7 +41,11 @@ def fact_cost(facts: set[Triple], relation: str) -> float:
         return -sum(n / len(ends) * math.log2(n / len(ends)) for n in Counter(ends).values())
 
     ends = min(entropy([s for s, _, _ in own]), entropy([o for _, _, o in own]))
-    return max(1.0, math.log2(len(entities)) + ends - math.log2(len(own) / math.e))
+    room = len(entities) * 2**ends
+    ways = sum(
+        math.log2((room - i) / (len(own) - i)) for i in range(len(own))
+    )  # log2 of the binomial, factor by factor
+    return max(1.0, ways / len(own))
 
 
 def name_cost(facts: set[Triple], rule: Rule) -> float:
@@ -145,4 +149,4 @@ def test_no_more_rules_are_told_than_are_wanted_and_none_where_there_are_none() 
 def test_a_fact_costs_an_entity_and_its_other_end_in_no_order() -> None:
     facts = [(f"x{i}", "kind", "ab"[i % 2]) for i in range(62)]
     store = TripleStore.of(facts)  # 64 entities; the object is one of two
-    assert fact_bits(store).tolist() == pytest.approx([6 + 1 - math.log2(62 / math.e)])
+    assert fact_bits(store).tolist() == pytest.approx([math.log2(math.comb(128, 62)) / 62])
