@@ -126,5 +126,14 @@ def warm_up() -> None:
     """Have everything compiled, which is kept on disk from then on."""
     evolution = EvolutionConfig(most=MOST, cap=CAP, islands=1)
     measured(
-        plant(Planting()), LearnerConfig(budget=None, generations=8, support=SUPPORT, evolution=evolution, workers=1)
+        plant(Planting()),
+        LearnerConfig(
+            budget=None,
+            generations=8,
+            paths=50,
+            support=SUPPORT,
+            smoothed=SMOOTHED,
+            evolution=evolution,
+            workers=1,
+        ),
     )

@@ -11,8 +11,10 @@ it says that no rule before it said (a greedy covering), in bits, as in Quinlan'
     C(p, t)    which of what it predicts are facts
     name       log₂ of the choices for each relation, direction, sign, variable or constant
 
-A rule that saves nothing is not in the order. Nor is one by which a relation would be explained by what it explains, for then
-neither could be read first: of h ← a, b and a ← h, b the one that saves more. A relation may explain itself.
+Rules come in the order of what they save over the square root of what all facts of their relation cost, so that neither the
+largest relations nor the smallest take all the places. A rule that saves nothing is not in the order. Nor is one by which a
+relation would be explained by what it explains, for then neither could be read first: of h ← a, b and a ← h, b the one that
+saves more. A relation may explain itself.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Covering(NamedTuple):
 
 
 def covering(store: TripleStore, rules: RuleColumns, most: int, cap: int = WORK) -> Covering:
-    """The rules that save most, one after another; at most so many.
+    """The rules that save most for their relation, one after another; at most so many.
 
     What a rule saves is counted again when it stands first, not after every choice: it hardly ever grows.
 
@@ -61,6 +63,9 @@ def covering(store: TripleStore, rules: RuleColumns, most: int, cap: int = WORK)
     relation = rules.relations(store.csr.direction_of).astype(np.int64)
     fact = fact_bits(store)
     gain = _saved(fact[relation], rules.support.astype(np.float64), rules.size.astype(np.float64))
+    facts = np.bincount(store.columns()[1], minlength=len(fact))
+    whole = np.sqrt(fact * facts)
+    gain = gain / whole[relation]
     first = np.lexsort((np.arange(len(rules)), -gain))
     queue = [(-float(gain[i]), int(i), -1) for i in first if gain[i] > 0]  # sorted, so it is a heap
     said = _Said(store, rules, cap)
@@ -75,12 +80,12 @@ def covering(store: TripleStore, rules: RuleColumns, most: int, cap: int = WORK)
                 continue
             turn[r] += 1
             chosen.append(i)
-            bits.append(-least)
+            bits.append(-least * whole[r])
             continue
         new, held = said.new(i, r)
         value = float(_saved(fact[r], np.array(float(held)), np.array(float(new)))) - said.name[i]
         if value > 0:
-            heapq.heappush(queue, (-value, i, int(turn[r])))
+            heapq.heappush(queue, (-value / whole[r], i, int(turn[r])))
     return Covering(np.array(chosen, dtype=np.int64), np.array(bits))
 
 
