@@ -8,7 +8,8 @@
     ├── ConfigError                     a configuration is wrong
     ├── ConstraintError                 a rule cannot become a constraint for this detector
     ├── TrainingError                   training cannot go on (non-finite loss, foreign checkpoint)
-    └── InductionError                  facts that nothing can be learned from
+    ├── InductionError                  facts that nothing can be learned from
+    └── ReviewError                     verdicts that cannot be recorded, read or published
 
 A file has often more than one mistake, so an error carries a list of `Problem`s and prints them all, one a line, in the form
 editors understand: ``path:line:column: message; did you mean 'name'?``.
@@ -88,6 +89,10 @@ class TrainingError(NeurosymError):
 
 class InductionError(NeurosymError):
     """Rules cannot be learned from these facts."""
+
+
+class ReviewError(NeurosymError):
+    """Verdicts on rules cannot be recorded, read or published."""
 
 
 def did_you_mean(name: str, known: Iterable[str], declared_in: str = "") -> str:

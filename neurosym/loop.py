@@ -4,7 +4,8 @@
                                           evaluate ─▶ evaluation-SPLIT.json, overlays/SPLIT/*.png
     repair ─▶ scenes-SPLIT-repaired.json, repairs-SPLIT.json     explain ─▶ explanations/SPLIT/IMAGE.png
     quality ─▶ quality-SPLIT.json, quality-SPLIT.html
-    induce ─▶ candidates.json, candidates.rules ─▶ report ─▶ report.html
+    induce ─▶ candidates.json, candidates.rules ─▶ report ─▶ report.html     of annotations: true-candidates.json, .rules
+    review ─▶ reviews.jsonl ─▶ rules/NAME.rules, rules/NAME.rejected.rules
 
 Stages that detect import torch when they are called; the others never do.
 """
@@ -32,6 +33,7 @@ from neurosym.learning.annotation_truth import Truth, score_quality, truth_of_fi
 from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
 from neurosym.review import load_candidates, save_candidates, write_report
+from neurosym.review.origin import origin_of_annotations, origin_of_predictions
 from neurosym.review.quality_page import write_quality_page
 from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
@@ -315,30 +317,41 @@ class Stages:
         save_facts(self.file("facts", ".tsv"), store)
         return store
 
-    def true_facts(self) -> FactStore:
-        """The facts of the split's annotations, written to ``true-facts-SPLIT.tsv``."""
+    def true_scenes(self) -> list[Scene]:
+        """What is annotated on the images of the split."""
         images = self.run.images(self.split)
-        store = facts_from((annotated_scene(images[i]) for i in range(len(images))), self.run.knowledge)
+        return [annotated_scene(images[i]) for i in range(len(images))]
+
+    def true_facts(self, scenes: Sequence[Scene] | None = None) -> FactStore:
+        """The facts of the split's annotations, written to ``true-facts-SPLIT.tsv``."""
+        store = facts_from(self.true_scenes() if scenes is None else scenes, self.run.knowledge)
         save_facts(self.file("true-facts", ".tsv"), store)
         return store
 
-    def induce(self, config: InductionConfig) -> list[Candidate]:
-        """Rules that hold in the facts and that the ontology does not entail already.
+    def induce(self, config: InductionConfig, truth: bool = False) -> list[Candidate]:
+        """Rules that hold in the facts and that the ontology does not entail already, written to ``candidates.json``.
 
-        Unless targets are named, heads are relations, places, sizes and study labels: what class a detection has is for the
-        detector to say, not for a rule.
+        With `truth` the facts are of the annotations, and the file is ``true-candidates.json``: evidence that no model was
+        taught. Unless targets are named, heads are relations, places, sizes and study labels: what class a detection has is
+        for the detector to say, not for a rule.
         """
 
         def progress(state: Any) -> None:
             self.advance(0, 0, f"{state.stage} {state.target}: {state.evaluated} bodies, {state.found} rules")
 
-        ontology, facts = self.run.knowledge.ontology, self.facts()
+        scenes = self.true_scenes() if truth else self.scenes()
+        ontology, facts = self.run.knowledge.ontology, self.true_facts(scenes) if truth else self.facts()
         if not config.targets:
-            labels = {label for scene in self.scenes() for label in scene.labels}
+            labels = {label for scene in scenes for label in scene.labels}
             heads = {*ontology.relations, *ZONES, *SIDES, *SIZES, *labels}
             config = replace(config, targets=tuple(r for r in facts.relations if r in heads))
         found = induce(facts, config, progress, background=ontology.entailments())
-        save_candidates(self.run.path / "candidates.json", found, self._origin())
+        image_ids = [scene.image_id for scene in scenes]
+        if truth:
+            origin = origin_of_annotations(self.run, self.split, image_ids)
+        else:
+            origin = origin_of_predictions(self.run, self.split, self.threshold, self._checkpoint(), image_ids)
+        save_candidates(self.run.path / f"{'true-' if truth else ''}candidates.json", found, origin)
         return found
 
     def report(self, out: Path) -> int:
@@ -353,7 +366,8 @@ class Stages:
         scenes, scored, evaluation = learned.scenes(), learned.file("evaluation", ".json"), None
         if scored.is_file():
             evaluation = json.loads(scored.read_text(encoding="utf-8"))
-            if {k: evaluation.get(k) for k in origin} != origin:
+            made = learned._origin()
+            if {k: evaluation.get(k) for k in made} != made:
                 evaluation = None  # of another checkpoint or threshold
         title = f"Rules induced from {self.run.config.name}"
         source = f"predictions of score ≥ {learned.threshold:g} on the {learned.split} split"

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = (
     *("check", "infer", "lsp", "rules format", "rules export", "rules import", "rules show", "ontology show"),
     *("train", "evaluate", "predict", "explain", "facts", "induce", "report", "demo", "data quality"),
+    *("review list", "review verdict", "review agreement", "review publish"),
 )
 
 
@@ -58,6 +59,7 @@ def test_checking_a_bad_file_exits_with_1_and_names_line_and_cure(tmp_path: Path
         (("report", "nowhere"), "nowhere: not a run folder"),
         (("induce",), "give either a run folder"),
         (("induce", "--facts", "no.txt"), "no.txt: cannot be read"),
+        (("review", "list", "nowhere"), "nowhere/candidates.json: cannot be read"),
     ],
 )
 def test_a_wrong_path_is_one_message_and_exit_code_1(words: tuple[str, ...], message: str) -> None:

@@ -16,6 +16,7 @@ import pytest
         "induction",
         "induction.kg.weights",
         "review",
+        "review.run",
         "learning.runfolder",
         "data.config",
     ],

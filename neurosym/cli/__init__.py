@@ -1,4 +1,4 @@
-"""The commands: check, rules, ontology, infer, lsp (knowledge); pretrain; train … demo (loop); complete;
+"""The commands: check, rules, ontology, infer, lsp (knowledge); pretrain; train … demo (loop); review …; complete;
 data degrade. No logic here.
 
 Messages and progress go to standard error, results to standard output (as JSON with ``--json``). Exit codes: 0 done,
@@ -15,7 +15,7 @@ import typer
 from rich.logging import RichHandler
 
 from neurosym import __version__
-from neurosym.cli import data, graphs, knowledge, loop, pretrain
+from neurosym.cli import data, graphs, knowledge, loop, pretrain, review
 from neurosym.cli.console import console, show_problems
 from neurosym.errors import NeurosymError, Problem
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 knowledge.register(app)
 pretrain.register(app)
 loop.register(app)
+review.register(app)
 graphs.register(app)
 data.register(app)
 _TRAINING = ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping", "lightly")

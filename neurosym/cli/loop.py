@@ -37,7 +37,8 @@ def register(app: typer.Typer) -> None:
         explain: "Examples: `neurosym explain phantom-005003 --run runs/demo/constrained --split test`, "
         "`neurosym explain film.png --run runs/jsrt-anatomy --out why.png --json`",
         facts: "Example: `neurosym facts runs/jsrt-anatomy --threshold 0.7`",
-        induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce --facts kg.txt --budget 60`",
+        induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce RUN --truth`, "
+        "`neurosym induce --facts kg.txt --budget 60`",
         report: "Example: `neurosym report runs/jsrt-anatomy`, then open runs/jsrt-anatomy/report.html in a browser",
         demo: "Example: `neurosym demo --out runs/demo`",
     }
@@ -285,6 +286,7 @@ def induce(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --search.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    truth: Annotated[bool, typer.Option("--truth", help="The facts are of annotations, not of predictions.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn rules from facts by a genetic search over Horn rules."""
@@ -292,9 +294,12 @@ def induce(
     from neurosym.induction import induce as learn
     from neurosym.loop import Stages
     from neurosym.review import save_candidates
+    from neurosym.review.origin import ANNOTATIONS, run_name
     from neurosym.scenes import is_facts_of_scenes, load_facts
 
     if facts_file is not None and run is None and not is_facts_of_scenes(facts_file):
+        if truth:
+            raise ConfigError("--truth: a graph of triples is not of annotations; leave it out")
         given = {"budget": budget, "support": min_support, "smoothed": min_confidence}
         settings = {"targets": tuple(target or ()), "workers": workers} | {
             k: v for k, v in given.items() if v is not None
@@ -316,15 +321,15 @@ def induce(
     )
     with bars() as stage:
         if run is not None and facts_file is None and out is None:
-            out = run / "candidates.json"
-            found = Stages.of(run, split, threshold, stage("induce")).induce(config)
+            out = run / f"{'true-' if truth else ''}candidates.json"
+            found = Stages.of(run, split, threshold, stage("induce")).induce(config, truth)
         elif facts_file is not None and run is None:
             out = (out or facts_file.with_name(f"{facts_file.stem}-candidates")).with_suffix(".json")
             advance = stage("induce")
             found = learn(
                 load_facts(facts_file), config, lambda s: advance(0, 0, f"{s.stage} {s.target}: {s.found} rules")
             )
-            save_candidates(out, found)
+            save_candidates(out, found, {"facts": ANNOTATIONS if truth else "", "run": run_name(facts_file)})
         else:
             raise ConfigError(
                 "give either a run folder (its candidates.json is written), or --facts FILE, with --out if wanted"

@@ -1,9 +1,14 @@
-"""Candidates on disk: JSON with all measures and evidence, and a rule file a person can read and edit."""
+"""Candidates on disk: JSON with all measures and evidence, and a rule file a person can read and edit.
+
+With them stands their origin: the facts that they were learned from (`neurosym.review.origin` says what it holds).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +48,13 @@ def load_candidates(path: Path) -> tuple[list[Candidate], dict[str, Any]]:
         raise InductionError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InductionError(Problem(f"not a file of candidates: {error}", shown)) from error
+
+
+def figures_digest(candidate: Candidate) -> str:
+    """The candidate's rule with its weight and its measures, as 16 hex digits: what a reviewer saw, in short."""
+    rule = format_rule(replace(candidate.rule, meta={}))
+    seen = json.dumps([rule, *(getattr(candidate, k) for k in _NUMBERS)])
+    return hashlib.sha256(seen.encode()).hexdigest()[:16]
 
 
 def _candidate(value: dict[str, object]) -> Candidate:

@@ -129,6 +129,35 @@ def test_the_report_shows_only_an_evaluation_of_the_same_checkpoint_and_threshol
     path.write_text(text)
 
 
+def test_what_the_run_was_taught_is_not_published_on_its_own_word(run: Path, tmp_path: Path) -> None:
+    taught, other = "left_of(X, Y) :- right_lung(X), heart(Y).", "above(X, Y) :- nodule(X), heart(Y)."
+    path = run / "candidates.json"
+    before, value = path.read_text(), json.loads(path.read_text())
+    first = value["candidates"][0]
+    value["candidates"] = [first | {"rule": f"0.9 :: {rule}"} for rule in (taught, other)]
+    path.write_text(json.dumps(value))
+    for number in "12":
+        words = ["review", "verdict", str(run), "--rule", number, "--accept", "--reviewer", "Anna"]
+        assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    words = ["review", "publish", str(run), "--to", str(tmp_path / "x.rules"), "--json"]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    path.write_text(before)
+    (run / "reviews.jsonl").unlink()
+    assert result.exit_code == 1
+    [refused] = json.loads(result.stdout)["refused"]
+    assert "run, which was trained with this rule: right_lung_left_of_heart" in refused
+    assert "above(X, Y)" in (tmp_path / "x.rules").read_text()
+
+
+def test_rules_are_induced_from_annotations_too_and_say_so(run: Path) -> None:
+    result = CliRunner().invoke(app, ["induce", str(run), "--truth", "--json"], catch_exceptions=False)
+    value = json.loads(Path(json.loads(result.stdout)["candidates"]).read_text())
+    assert (value["origin"]["facts"], len(value["origin"]["images"])) == ("annotations", 12)
+    origin = json.loads((run / "candidates.json").read_text())["origin"]
+    assert (origin["facts"], origin["split"], len(origin["images"])) == ("predictions", "test", 12)
+    assert {rule["id"] for rule in origin["trained_with"]} >= {"one_heart", "right_lung_left_of_heart"}
+
+
 def test_facts_of_the_annotations_are_certain(run: Path) -> None:
     result = CliRunner().invoke(app, ["facts", str(run), "--truth", "--json"], catch_exceptions=False)
     assert json.loads(result.stdout)["count"] > 100

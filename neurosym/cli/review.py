@@ -1,0 +1,174 @@
+"""The verbs of review: `review list`, `review verdict`, `review agreement`, `review publish`; none of them needs torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from neurosym.cli.console import AsJson, console, escaped, output, print_json, show_problems
+from neurosym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from neurosym.review.agreement import Agreement
+    from neurosym.review.ledger import Decision
+    from neurosym.review.publish import Publication
+    from neurosym.review.run import RunReview
+
+review_app = typer.Typer(no_args_is_help=True, help="Judge induced rules, and publish what was accepted.")
+Reviewed = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `neurosym induce` has written to.")]
+_VERDICT_EXAMPLES = (
+    'Examples: `neurosym review verdict runs/jsrt-anatomy --rule 3 --accept --reviewer "A. Meyer"`, '
+    '`neurosym review verdict RUN --rule induced_near_1 --reject --reason "true of this projection alone" --reviewer anna`, '
+    '`neurosym review verdict RUN --rule "near(X, Y) :- heart(X), large_object(Y)." --undo --reviewer anna`'
+)
+_PUBLISH_EXAMPLES = (
+    "Examples: `neurosym review publish runs/jsrt-anatomy --to rules/accepted.rules --dry-run`, "
+    "`neurosym review publish RUN --to rules/accepted.rules --also RUN/true-candidates.json`"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    review_app.command("list", epilog="Example: `neurosym review list runs/jsrt-anatomy`")(list_)
+    review_app.command("verdict", epilog=_VERDICT_EXAMPLES)(verdict)
+    review_app.command("agreement", epilog="Example: `neurosym review agreement runs/jsrt-anatomy --json`")(agreement)
+    review_app.command("publish", epilog=_PUBLISH_EXAMPLES)(publish)
+    app.add_typer(review_app, name="review")
+
+
+def list_(run: Reviewed, as_json: AsJson = False) -> None:
+    """List a run's candidates with their measures and the verdicts that stand on them."""
+    from neurosym.review.run import RunReview
+
+    entries = _entries(RunReview.of(run))
+    if as_json:
+        print_json(entries)
+        return
+    table = Table("", "rule", "support", "confidence", "verdicts")
+    for e in entries:
+        said = [
+            f"{name}: {v['verdict']}{' (other figures)' if v['stale'] else ''}" for name, v in e["verdicts"].items()
+        ]
+        measures = (f"{e['support']}/{e['body_size']}", f"{e['confidence']:.3f}")
+        table.add_row(str(e["number"]), escaped(e["rule"]), *measures, escaped("\n".join(said)))
+    output.print(table)
+
+
+def _entries(review: RunReview) -> list[dict[str, Any]]:
+    from neurosym.review.candidates import figures_digest
+    from neurosym.review.ledger import normal_text, rule_key
+
+    held = review.standing()
+    entries = []
+    for number, c in enumerate(review.candidates, 1):
+        digest = figures_digest(c)
+        verdicts = {
+            name: {"verdict": v.verdict, "reason": v.reason, "edited": v.edited, "time": v.time}
+            | {"stale": v.figures not in ("", digest)}
+            for name, v in sorted(held.get(rule_key(c.rule), {}).items())
+        }
+        measures = {k: getattr(c, k) for k in ("support", "body_size", "confidence")}
+        what = {"number": number, "id": c.rule.meta.get("id", ""), "rule": normal_text(c.rule)}
+        entries.append(what | measures | {"figures": digest, "verdicts": verdicts})
+    return entries
+
+
+def verdict(
+    run: Reviewed,
+    rule: Annotated[str, typer.Option(metavar="N|ID|TEXT", help="A candidate: its number, its id, or its text.")],
+    reviewer: Annotated[str, typer.Option(help="Who judges.")],
+    accept: Annotated[bool, typer.Option("--accept", help="It is true, and shall become knowledge.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="It shall not; give a --reason.")] = False,
+    later: Annotated[bool, typer.Option("--later", help="Put it off.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back your last verdict on it.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; a rejection needs one.")] = "",
+    edited: Annotated[str, typer.Option(help="With --accept: the rule in your own wording.")] = "",
+    entry: Annotated[str, typer.Option("--id", help="A name for this verdict: sent twice, it counts once.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Record what a reviewer says of a candidate in the run's ledger, reviews.jsonl."""
+    from dataclasses import asdict
+
+    from neurosym.review.run import RunReview
+
+    chosen: dict[Decision, bool] = {"accept": accept, "reject": reject, "later": later, "undo": undo}
+    decisions = [name for name, wanted in chosen.items() if wanted]
+    if len(decisions) != 1:
+        raise ConfigError("give exactly one of --accept, --reject, --later and --undo")
+    made = RunReview.of(run).judge(rule, reviewer, decisions[0], reason, edited, entry_id=entry)
+    if as_json:
+        print_json(asdict(made))
+    else:
+        output.print(f"{escaped(made.reviewer)}: {made.verdict} {escaped(made.rule)}", soft_wrap=True, highlight=False)
+
+
+def agreement(run: Reviewed, as_json: AsJson = False) -> None:
+    """How far every two reviewers of a run agree (Cohen's kappa), and where they do not."""
+    from neurosym.review.run import RunReview
+
+    found = RunReview.of(run).agreements()
+    if as_json:
+        print_json([a.as_dict() for a in found])
+        return
+    if not found:
+        console.print("fewer than two reviewers have judged")
+        return
+    table = Table("reviewers", "rules", "agree", "by chance", "kappa")
+    for a in found:
+        numbers = ("–" if v is None else f"{v:.3f}" for v in (a.observed, a.expected, a.kappa))
+        table.add_row(escaped(f"{a.first}, {a.second}"), str(a.rules), *numbers)
+    output.print(table)
+    for a in found:
+        _show_disputes(a)
+
+
+def _show_disputes(found: Agreement) -> None:
+    for d in found.disputes:
+        output.print(escaped(d.rule), soft_wrap=True, highlight=False)
+        for v in (d.first, d.second):
+            why = f": {v.reason}" if v.reason else ""
+            output.print(f"    {escaped(f'{v.reviewer} {v.verdict}{why}')}", soft_wrap=True, highlight=False)
+
+
+def publish(
+    run: Reviewed,
+    to: Annotated[Path, typer.Option("--to", help="The rule file for accepted rules; rejected ones go beside it.")],
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Candidates of other facts (JSON) that may speak for a rule that these facts do not."),
+    ] = None,
+    disputed: Annotated[bool, typer.Option("--disputed", help="Also accept rules that a reviewer rejected.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing, show the diff.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write accepted rules into a rule file, rejected ones beside it; exit code 1 if a rule is refused."""
+    from neurosym.learning.runfolder import open_run
+    from neurosym.review.run import RunReview
+
+    knowledge = open_run(run).knowledge
+    made = RunReview.of(run).publish(to, knowledge=knowledge, also=also or (), disputed=disputed, write=not dry_run)
+    if as_json:
+        print_json(_as_dict(made, dry_run))
+    else:
+        if dry_run:
+            sys.stdout.write(made.diff())
+        show_problems([*made.warnings, *made.refused])
+        counts = f"{len(made.accepted)} accepted, {len(made.rejected)} rejected, {len(made.present)} there already"
+        rest = f"{len(made.waiting)} without a verdict, {len(made.refused)} refused"
+        done = "would write" if dry_run else "[green]written[/]"
+        console.print(f"{done} {to}: {counts}; {rest}", soft_wrap=True, highlight=False)
+    raise typer.Exit(1 if made.refused else 0)
+
+
+def _as_dict(made: Publication, dry_run: bool) -> dict[str, Any]:
+    from neurosym.knowledge.rules import format_rule
+
+    rules = {k: [format_rule(r) for r in getattr(made, k)] for k in ("accepted", "rejected", "present")}
+    problems = {k: [str(p) for p in getattr(made, k)] for k in ("refused", "warnings")}
+    waiting = [str(c.rule) for c in made.waiting]
+    files = [str(f.path) for f in made.files]
+    return {"dry_run": dry_run, "files": files, **rules, "waiting": waiting, **problems, "diff": made.diff()}
