@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ console = Console(stderr=True)
 """For messages and progress; results go to `output`."""
 output = Console()
 
+RunFolder = Annotated[Path, typer.Argument(help="A folder that `neurosym train` has written.")]
+SplitName = Annotated[str, typer.Option(help="Split of the run's data: train, val, test or unlabelled.")]
+Threshold = Annotated[float, typer.Option(min=0.0, max=1.0, help="Detections scored below it are left out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 

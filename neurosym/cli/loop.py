@@ -1,4 +1,4 @@
-"""The verbs of the loop: train, evaluate, predict, explain … demo. torch is imported by those that need it."""
+"""The verbs of the loop that train and look: train, evaluate … demo. torch is imported by those that need it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
+from neurosym.cli.console import AsJson, RunFolder, SplitName, Threshold, bars, console, escaped, output, print_json
 from neurosym.cli.explanation import show_explanation
 from neurosym.cli.films import evaluate_films, train_films
-from neurosym.cli.graphs import induce_graph
 from neurosym.errors import ConfigError
 from neurosym.learning.forecast import spoken, steps_done
 
 if TYPE_CHECKING:
     from neurosym.learning.config import TrainConfig
-
-RunFolder = Annotated[Path, typer.Argument(help="A folder that `neurosym train` has written.")]
-SplitName = Annotated[str, typer.Option(help="Split of the run's data: train, val, test or unlabelled.")]
-Threshold = Annotated[float, typer.Option(min=0.0, max=1.0, help="Detections scored below it are left out.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,9 +31,6 @@ def register(app: typer.Typer) -> None:
         predict: "Examples: `neurosym predict runs/jsrt-anatomy --split val`, `neurosym predict RUN --images new-films/`",
         explain: "Examples: `neurosym explain phantom-005003 --run runs/demo/constrained --split test`, "
         "`neurosym explain film.png --run runs/jsrt-anatomy --out why.png --json`",
-        facts: "Example: `neurosym facts runs/jsrt-anatomy --threshold 0.7`",
-        induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce RUN --truth`, "
-        "`neurosym induce --facts kg.txt --budget 60`",
         report: "Example: `neurosym report runs/jsrt-anatomy`, then open runs/jsrt-anatomy/report.html in a browser",
         demo: "Example: `neurosym demo --out runs/demo`",
     }
@@ -218,131 +210,6 @@ def explain(
         return
     show_explanation(found)
     console.print(f"[green]drawn[/] {picture}", soft_wrap=True)
-
-
-def facts(
-    run: RunFolder,
-    split: SplitName = "test",
-    threshold: Threshold = 0.5,
-    truth: Annotated[bool, typer.Option("--truth", help="Facts of the annotations, not of the predictions.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Turn a split's scenes into weighted facts in the words of the ontology."""
-    from neurosym.loop import Stages
-
-    with bars() as stage:
-        stages = Stages.of(run, split, threshold, stage("detect"))
-        store = stages.true_facts() if truth else stages.facts()
-    path = stages.file("true-facts" if truth else "facts", ".tsv")
-    if as_json:
-        print_json({"facts": str(path), "count": len(store.facts), "relations": list(store.relations)})
-    else:
-        console.print(f"[green]{len(store.facts)} facts[/] in {path}", soft_wrap=True)
-
-
-def induce(
-    run: Annotated[Path | None, typer.Argument(help="A run folder; none with --facts.")] = None,
-    split: SplitName = "test",
-    facts_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--facts", help="Facts of scenes; or a graph: triples (.txt .tsv .nt .ttl .parquet), a store's folder."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="With --facts: the JSON file to write, rules go beside it; of a graph the rule file."),
-    ] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(help="A head relation; repeat it for more. All by default.")
-    ] = None,
-    threshold: Threshold = 0.5,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Most atoms of a body.")] = 4,
-    min_support: Annotated[
-        int | None, typer.Option(min=1, help="Fewest groundings that a rule must explain; 5, of a graph 2.")
-    ] = None,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Lowest confidence: 0.8; of a graph support / (body size + 5): 0.01."),
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option(min=0.0, help="Seconds to search, of a graph 60; the best rules so far are kept.")
-    ] = None,
-    top: Annotated[
-        int | None,
-        typer.Option(min=1, help="Most rules to return; 40. Of a graph all, or as many of those that save most."),
-    ] = None,
-    ontology: Annotated[
-        Path | None, typer.Option(help="Of a graph: what is above the classes that it says things are, `x a CLASS`.")
-    ] = None,
-    strict: Annotated[bool, typer.Option(help="Of a graph: a line that is no fact is an error, else left out.")] = True,
-    workers: Annotated[int, typer.Option(min=1, help="Of a graph: threads, or local processes.")] = 2,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="Of a graph: a Dask scheduler (tcp://HOST:8786), or `local`, instead of threads."),
-    ] = None,
-    search: Annotated[
-        Path | None, typer.Option(help="Of a graph: a folder where the search is written down, to be gone on with.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --search.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
-    truth: Annotated[bool, typer.Option("--truth", help="The facts are of annotations, not of predictions.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Learn rules from facts by a genetic search over Horn rules."""
-    from neurosym.induction import InductionConfig
-    from neurosym.induction import induce as learn
-    from neurosym.loop import Stages
-    from neurosym.review import save_candidates
-    from neurosym.review.origin import ANNOTATIONS, run_name
-    from neurosym.scenes import is_facts_of_scenes, load_facts
-
-    if facts_file is not None and run is None and not is_facts_of_scenes(facts_file):
-        if truth:
-            raise ConfigError("--truth: a graph of triples is not of annotations; leave it out")
-        given = {"budget": budget, "support": min_support, "smoothed": min_confidence}
-        settings = {"targets": tuple(target or ()), "workers": workers} | {
-            k: v for k, v in given.items() if v is not None
-        }
-        if resume and search is None:
-            raise ConfigError("--resume goes on with the search in --search FOLDER: name it")
-        how = {"folder": search, "resume": resume, "scheduler": scheduler}
-        evolution = {"most": max_atoms, "seed": seed}
-        induce_graph(facts_file, ontology, settings, evolution, out, strict, top, as_json, how)
-        return
-    config = InductionConfig(
-        targets=tuple(target or ()),
-        max_body=max_atoms,
-        min_support=min_support or 5,
-        min_confidence=0.8 if min_confidence is None else min_confidence,
-        budget_seconds=budget,
-        top=top or 40,
-        seed=seed,
-    )
-    with bars() as stage:
-        if run is not None and facts_file is None and out is None:
-            out = run / f"{'true-' if truth else ''}candidates.json"
-            found = Stages.of(run, split, threshold, stage("induce")).induce(config, truth)
-        elif facts_file is not None and run is None:
-            out = (out or facts_file.with_name(f"{facts_file.stem}-candidates")).with_suffix(".json")
-            advance = stage("induce")
-            found = learn(
-                load_facts(facts_file), config, lambda s: advance(0, 0, f"{s.stage} {s.target}: {s.found} rules")
-            )
-            save_candidates(out, found, {"facts": ANNOTATIONS if truth else "", "run": run_name(facts_file)})
-        else:
-            raise ConfigError(
-                "give either a run folder (its candidates.json is written), or --facts FILE, with --out if wanted"
-            )
-    if as_json:
-        print_json({"candidates": str(out), "count": len(found), "rules": [str(c.rule) for c in found]})
-        return
-    table = Table("rule", "support", "confidence", "coverage", title=f"{len(found)} candidate rules, the first 15")
-    for c in found[:15]:
-        measures = (f"{c.support}/{c.body_size}", f"{c.confidence:.3f}", f"{c.head_coverage:.3f}")
-        table.add_row(escaped(str(c.rule)), *measures)
-    output.print(table)
-    console.print(f"[green]written[/] {out} and {out.with_suffix('.rules')}", soft_wrap=True)
 
 
 def report(

@@ -34,14 +34,12 @@ class Cluster(Archipelago):
         workers: how many processes, if local.
 
     Raises:
-        ConfigError: Dask is not installed, or no scheduler answers there.
+        ConfigError: no scheduler answers there.
     """
 
     def __init__(self, setting: Setting, search: Search, scheduler: str, workers: int) -> None:
-        try:
-            from distributed import Client, LocalCluster
-        except ImportError as e:
-            raise ConfigError("islands on a cluster need Dask: pip install 'neurosym[cluster]'") from e
+        from distributed import Client, LocalCluster
+
         self._setting, self._name = setting, uuid.uuid4().hex
         self._own = None
         if scheduler == LOCAL:
