@@ -23,18 +23,18 @@ SIZES = {10_000: (0, 1, 2), 100_000: (0, 1, 2), 1_000_000: (0, 1, 2), 5_000_000:
 SECONDS, RULES = 60, 100
 GOALS = {"load": "<= 60", "first": "<= 60", "peak": "<= 8192", "restart": "<= 2"}
 TOLD = {
-    "load": "s to load",
-    "write": "s to write the store",
-    "first": f"s to the first {RULES} exact rules of PCA confidence > 0.5",
+    "load": "s of CPU to load",
+    "write": "s of CPU to write the store",
+    "first": f"s of CPU to the first {RULES} exact rules of PCA confidence > 0.5",
     "peak": "MB at the peak",
-    "restart": "s of a restart",
-    "confident": f"path rules of PCA confidence > 0.5 in {SECONDS} s",
-    "rules": f"rules in {SECONDS} s",
+    "restart": "s of CPU of a restart",
+    "confident": f"path rules of PCA confidence > 0.5 in {SECONDS} s of CPU",
+    "rules": f"rules in {SECONDS} s of CPU",
 }
 
 
 def figures() -> list[Figure]:
-    """Costs at each size, with goals at the largest; draws `costs.svg`."""
+    """Costs at the largest size; draws those of all sizes in `costs.svg`."""
     found: list[Figure] = []
     lines: dict[str, list[tuple[float, float]]] = {}
     for facts, seeds in SIZES.items():
@@ -42,8 +42,8 @@ def figures() -> list[Figure]:
         for value, words in TOLD.items():
             if any(value not in r for r in runs):
                 continue  # a graph of few facts has less than so many rules
-            goal = GOALS.get(value, "") if facts == max(SIZES) else ""
-            found.append(figure(f"{facts:,} facts: {words}", runs, lambda r, v=value: r[v], goal))
+            if facts == max(SIZES):
+                found.append(figure(f"{facts:,} facts: {words}", runs, lambda r, v=value: r[v], GOALS.get(value, "")))
             if value in ("load", "write", "first", "restart"):
                 lines.setdefault(words.partition(" exact")[0], []).append(
                     (facts, statistics.fmean(r[value] for r in runs))
