@@ -21,8 +21,10 @@ FOLDER = HERE / NAME
 SIZES = {10_000: (0, 1, 2), 100_000: (0, 1, 2), 1_000_000: (0, 1, 2), 5_000_000: (0,), 22_000_000: (0,)}
 """Facts, and seeds of the generator."""
 SECONDS, RULES = 60, 100
-GOALS = {"load": "<= 60", "first": "<= 60", "peak": "<= 8192", "restart": "<= 2"}
+GOALS = {"load_wall": "<= 60", "first_wall": "<= 60", "peak": "<= 8192", "restart": "<= 2"}
 TOLD = {
+    "load_wall": "s to load",
+    "first_wall": f"s to the first {RULES} exact rules of PCA confidence > 0.5",
     "load": "s of CPU to load",
     "write": "s of CPU to write the store",
     "first": f"s of CPU to the first {RULES} exact rules of PCA confidence > 0.5",
