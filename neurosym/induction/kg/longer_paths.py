@@ -33,9 +33,9 @@ from neurosym.induction.kg.store import Int32, Int64, TripleStore
 
 Float64 = NDArray[np.float64]
 _NEIGHBOURS: Final = 256
-_WORK: Final = 1 << 15
+_WORK: Final = 1 << 13
 """Neighbours of x that are gone through, and of these the neighbours altogether; where there are more, some are drawn."""
-_WAYS: Final = 20_000
+_WAYS: Final = 4_000
 _DOUBTED: Final = 4
 """By how much an estimated support may be too small."""
 _LOT: Final = 32
