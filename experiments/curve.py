@@ -50,28 +50,28 @@ def curve_svg(title: str, across: str, up: str, lines: Mapping[str, Sequence[Poi
         return TOP + (1 - min(max(value, 0.0), 1.0)) * (HEIGHT - TOP - BOTTOM)
 
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    parts = [_text(LEFT, TOP - 16, title, weight="bold"), _text(12, TOP - 16, up)]
-    parts.append(_text((LEFT + right) / 2, HEIGHT - 12, across, anchor="middle"))
+    parts = [text_of(LEFT, TOP - 16, title, weight="bold"), text_of(12, TOP - 16, up)]
+    parts.append(text_of((LEFT + right) / 2, HEIGHT - 12, across, anchor="middle"))
     for value in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-        parts.append(_line([(LEFT, y(value)), (right, y(value))], "#dddddd", 1))
-        parts.append(_text(LEFT - 8, y(value) + 4, f"{value:g}", anchor="end"))
+        parts.append(line_of([(LEFT, y(value)), (right, y(value))], "#dddddd", 1))
+        parts.append(text_of(LEFT - 8, y(value) + 4, f"{value:g}", anchor="end"))
     for tick in ticks:
-        parts.append(_line([(x(tick), TOP), (x(tick), bottom)], "#dddddd", 1))
-        parts.append(_text(x(tick), bottom + 18, f"{tick:g}", anchor="middle"))
+        parts.append(line_of([(x(tick), TOP), (x(tick), bottom)], "#dddddd", 1))
+        parts.append(text_of(x(tick), bottom + 18, f"{tick:g}", anchor="middle"))
     ends: list[tuple[float, str, str]] = []
     for n, (name, line) in enumerate(lines.items()):
         colour, ordered = COLOURS[n % len(COLOURS)], sorted(line, key=lambda p: p.cost)
         if not ordered:
             continue
-        parts.append(_line([(x(p.cost), y(p.value)) for p in ordered], colour, 2, name))
+        parts.append(line_of([(x(p.cost), y(p.value)) for p in ordered], colour, 2, name))
         for p in ordered:
-            parts.append(_line([(x(p.cost), y(p.low)), (x(p.cost), y(p.high))], colour, 1))
+            parts.append(line_of([(x(p.cost), y(p.low)), (x(p.cost), y(p.high))], colour, 1))
             parts.append(f'<circle cx="{x(p.cost):.1f}" cy="{y(p.value):.1f}" r="4" fill="{colour}"/>')
         ends.append((y(ordered[-1].value), name, colour))
     at = -math.inf
     for place, name, colour in sorted(ends):
         at = max(place, at + _NAMES_APART)
-        parts.append(_text(right + 10, at + 4, name, colour=colour))
+        parts.append(text_of(right + 10, at + 4, name, colour=colour))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'
     style = '<rect width="100%" height="100%" fill="white"/>'
     return "\n".join([head, style, *parts, "</svg>"]) + "\n"
@@ -86,12 +86,14 @@ def _ticks(low: float, high: float) -> list[float]:
     return steps[below : max(above, below + 1) + 1]
 
 
-def _line(points: Sequence[tuple[float, float]], colour: str, width: int, name: str = "") -> str:
+def line_of(points: Sequence[tuple[float, float]], colour: str, width: int, name: str = "") -> str:
     places = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
     title = f"<title>{escape(name)}</title>" if name else ""
     return f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="{width}">{title}</polyline>'
 
 
-def _text(px: float, py: float, text: str, anchor: str = "start", weight: str = "normal", colour: str = "black") -> str:
+def text_of(
+    px: float, py: float, text: str, anchor: str = "start", weight: str = "normal", colour: str = "black"
+) -> str:
     style = f'font-family="sans-serif" font-size="12" font-weight="{weight}" text-anchor="{anchor}" fill="{colour}"'
     return f'<text x="{px:.1f}" y="{py:.1f}" {style}>{escape(text)}</text>'

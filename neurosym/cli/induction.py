@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -22,6 +22,9 @@ from neurosym.cli.console import (
 )
 from neurosym.cli.graphs import induce_graph
 from neurosym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from neurosym.induction import InductionConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -105,26 +108,21 @@ def induce(
     as_json: AsJson = False,
 ) -> None:
     """Learn rules from facts by a genetic search over Horn rules."""
-    from neurosym.induction import InductionConfig
-    from neurosym.induction import induce as learn
-    from neurosym.loop import Stages
-    from neurosym.review import save_candidates
-    from neurosym.review.origin import ANNOTATIONS, run_name
-    from neurosym.scenes import is_facts_of_scenes, load_facts
-
-    if facts_file is not None and run is None and not is_facts_of_scenes(facts_file):
+    if facts_file is not None and run is None and not _is_of_scenes(facts_file):
         if truth:
             raise ConfigError("--truth: a graph of triples is not of annotations; leave it out")
+        if resume and search is None:
+            raise ConfigError("--resume goes on with the search in --search FOLDER: name it")
         given = {"budget": budget, "support": min_support, "smoothed": min_confidence}
         settings = {"targets": tuple(target or ()), "workers": workers} | {
             k: v for k, v in given.items() if v is not None
         }
-        if resume and search is None:
-            raise ConfigError("--resume goes on with the search in --search FOLDER: name it")
         how = {"folder": search, "resume": resume, "scheduler": scheduler}
         evolution = {"most": max_atoms, "seed": seed}
         induce_graph(facts_file, ontology, settings, evolution, out, strict, top, as_json, how)
         return
+    from neurosym.induction import InductionConfig
+
     config = InductionConfig(
         targets=tuple(target or ()),
         max_body=max_atoms,
@@ -134,6 +132,32 @@ def induce(
         top=top or 40,
         seed=seed,
     )
+    _induce_scenes(run, split, threshold, facts_file, out, truth, config, as_json)
+
+
+def _is_of_scenes(facts_file: Path) -> bool:
+    from neurosym.scenes import is_facts_of_scenes
+
+    return is_facts_of_scenes(facts_file)
+
+
+def _induce_scenes(
+    run: Path | None,
+    split: str,
+    threshold: float,
+    facts_file: Path | None,
+    out: Path | None,
+    truth: bool,
+    config: InductionConfig,
+    as_json: bool,
+) -> None:
+    """Learn rules from the facts of a run, or of a file of such facts, and show the first."""
+    from neurosym.induction import induce as learn
+    from neurosym.loop import Stages
+    from neurosym.review import save_candidates
+    from neurosym.review.origin import ANNOTATIONS, run_name
+    from neurosym.scenes import load_facts
+
     with bars() as stage:
         if run is not None and facts_file is None and out is None:
             out = run / f"{'true-' if truth else ''}candidates.json"

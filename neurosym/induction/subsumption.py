@@ -97,10 +97,10 @@ class Known:
 def clauses_of(rule: Rule, numbers: Mapping[str, int] | None = None) -> list[Clause]:
     """A rule as clauses with one head atom each, predicates replaced by `numbers` where given.
 
-    Denials, facts, equality and existential heads say nothing that can be chained and give no clause; nor does a rule
-    with a relation outside `numbers`.
+    Denials, facts, equality and existential heads say nothing that can be chained and give no clause; nor does a rule with
+    conditions, which a chain does not test, or with a relation outside `numbers`.
     """
-    if not rule.body or rule.existential:
+    if not rule.body or rule.existential or rule.conditions:
         return []
     variables: dict[str, int] = {}
     head, body = encode(rule.head, variables), encode(rule.body, variables)

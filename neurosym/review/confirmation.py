@@ -58,7 +58,7 @@ def _taught_by(rule: Rule, taught: Sequence[Rule], knowledge: Knowledge | None) 
     background = [clause for r in given for clause in clauses_of(r)]
     if _derives([], background, rule):
         return []  # the ontology says it, whatever was learned
-    chained = [r for r in taught if _clauses(r)]
+    chained = [r for r in taught if clauses_of(r)]
     if not _derives(chained, background, rule):
         return []
     for other in chained:
@@ -72,15 +72,10 @@ def _taught_by(rule: Rule, taught: Sequence[Rule], knowledge: Knowledge | None) 
     return needed
 
 
-def _clauses(rule: Rule) -> list[Clause]:
-    """As clauses to chain; none of a rule with conditions, which a chain would not test."""
-    return [] if rule.conditions else clauses_of(rule)
-
-
 def _derives(rules: Sequence[Rule], background: Sequence[Clause], goal: Rule) -> bool:
     if not goal.head or not goal.body or goal.existential or any(a.predicate == "=" for a in goal.head):
         return False
-    known = Known([*background, *(clause for r in rules for clause in _clauses(r))], injective=goal.distinct)
+    known = Known([*background, *(clause for r in rules for clause in clauses_of(r))], injective=goal.distinct)
     numbers: dict[str, int] = {}
     head, body = encode(goal.head, numbers), encode(goal.body, numbers)
     return set(head) <= known.closure(body)

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from neurosym.errors import ConfigError, InductionError
 from neurosym.induction.kg.evolution import Archipelago, Search, Setting
@@ -93,12 +92,7 @@ class Cluster(Archipelago):
             self._at[i] = worker
         return [report for _, report in answers]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._client.close()  # type: ignore[no-untyped-call]
         if self._own is not None:
             self._own.close()
@@ -111,9 +105,7 @@ def next_generation(
     from distributed import get_worker
 
     if state is not None:
-        island = setting.island(number)
-        island.restore(state)
-        _here[name, number] = generation, island
+        _here[name, number] = generation, setting.island(state)
     address: str = get_worker().address
     if _here.get((name, number), (-1, None))[0] != generation:
         return address, None

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from neurosym.induction.kg.compiled import compiled, inlined
 from neurosym.induction.kg.names import Names
-from neurosym.induction.kg.sorting import sort_by_digits
 
 Bytes = NDArray[np.uint8]
 Int32 = NDArray[np.int32]
@@ -88,11 +87,8 @@ def order_of(text: Bytes, start: Int64) -> Int64:
         own = order[tied]
         # beyond the longest only names that others go on from with zeros are equal: the shorter comes first
         key = _words(text, start, own, at) if at < longest else np.diff(start)[own].astype(np.uint64)
-        if group.any():
-            by = np.lexsort((key, group))
-            own, key, group = own[by], key[by], group[by]
-        else:
-            key, own = sort_by_digits(key, own)
+        by = np.lexsort((key, group)) if group.any() else np.argsort(key, kind="stable")
+        own, key, group = own[by], key[by], group[by]
         order[tied] = own
         equal = (key[1:] == key[:-1]) & (group[1:] == group[:-1])
         kept = np.append(False, equal) | np.append(equal, False)

@@ -20,16 +20,10 @@ from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.kernels import find, find_row
 from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.rules import DOUBT, ConstantRules
-from neurosym.induction.kg.sorting import sort_by_digits
 from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
 
 _AT_ONCE: Final = 5_000_000
 """Facts that are looked at before others are asked whether there is time."""
-
-
-def constant_rules(store: TripleStore, thresholds: Thresholds) -> ConstantRules:
-    """Those above the thresholds."""
-    return joined_constants(list(constant_rules_by_cost(store, thresholds)))
 
 
 def constant_rules_by_cost(store: TripleStore, thresholds: Thresholds) -> Iterator[ConstantRules]:
@@ -40,8 +34,9 @@ def constant_rules_by_cost(store: TripleStore, thresholds: Thresholds) -> Iterat
     domain_sizes(csr, only, domains, last)
     count, touched = np.zeros((2, len(csr.source)), dtype=np.int32)
     heads = np.flatnonzero(np.diff(csr.start) >= thresholds.support).astype(np.int32)
-    costs, heads = sort_by_digits(_costs(csr, heads), heads)
-    total = np.cumsum(costs)
+    costs = _costs(csr, heads)
+    order = np.argsort(costs, kind="stable")
+    heads, total = heads[order], np.cumsum(costs[order])
     first = 0
     while first < len(heads):
         done = total[first - 1] if first else 0

@@ -10,12 +10,12 @@ and where its islands are is known after every generation, so it can be written 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import closing
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final
 
 from neurosym.induction.kg.bodies import Body
 from neurosym.induction.kg.island import EvolutionConfig, Island, IslandState, Kept, Report
@@ -59,42 +59,38 @@ class Setting:
     config: EvolutionConfig
     targets: frozenset[int] | None = None
 
-    def island(self, number: int) -> Island:
-        return Island(self.store, self.thresholds, self.config, number, self.targets)
+    def island(self, state: IslandState) -> Island:
+        return Island(self.store, self.thresholds, self.config, self.targets, state)
 
     def search(self, start: Sequence[Kept], known: frozenset[Body] = frozenset()) -> Search:
         """A search that begins with some rules; the bodies `known` need not be measured."""
-        states = [self.island(i).state for i in range(self.config.islands)]
-        for state in states:
-            state.seen |= known
+        states = [IslandState.of(self.config, i, known) for i in range(self.config.islands)]
         return Search(0, {}, states, [list(start) for _ in states])
 
 
-class Archipelago(AbstractContextManager["Archipelago"], Protocol):
+class Archipelago(ABC):
     """Where the islands of a search run."""
 
+    @abstractmethod
     def generation(self, search: Search) -> list[Report]:
         """The next generation of each island of a search."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """The search has ended."""
 
 
 class Threads(Archipelago):
     """Islands in threads of this process."""
 
     def __init__(self, setting: Setting, search: Search, workers: int) -> None:
-        self._islands = [setting.island(i) for i in range(len(search.islands))]
-        for island, state in zip(self._islands, search.islands, strict=True):
-            island.restore(state)
+        self._islands = [setting.island(state) for state in search.islands]
         self._pool = ThreadPoolExecutor(workers)
 
     def generation(self, search: Search) -> list[Report]:
         return list(self._pool.map(Island.generation, self._islands, search.sent))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._pool.shutdown()
 
 
@@ -104,7 +100,7 @@ def evolve(search: Search, archipelago: Archipelago, goes_on: Callable[[Search],
     Args:
         goes_on: asked before each generation.
     """
-    with archipelago:
+    with closing(archipelago):
         try:
             while goes_on(search):
                 search.take(archipelago.generation(search))

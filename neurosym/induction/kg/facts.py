@@ -6,11 +6,13 @@ counted.
 
 from __future__ import annotations
 
+import gzip
 import logging
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import IO, Final, NamedTuple, cast
 
 from neurosym.errors import InductionError, Problem
 from neurosym.induction.kg.store import TripleStore
@@ -79,6 +81,11 @@ def readable(source: str) -> Iterator[None]:
         yield
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InductionError(f"{source} cannot be read: {error}") from error
+
+
+def opened(file: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked if it is packed."""
+    return cast("IO[bytes]", gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
 
 
 def judge(

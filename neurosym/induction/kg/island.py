@@ -18,9 +18,9 @@ lost, or a search that was stopped, goes on from there as if nothing had happene
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -116,6 +116,12 @@ class IslandState:
     niches: dict[int, Niche]
     seen: set[Body]
 
+    @classmethod
+    def of(cls, config: EvolutionConfig, number: int, seen: Iterable[Body]) -> Self:
+        """That of an island with a number before its first generation."""
+        chances = np.random.default_rng((config.seed, number)).bit_generator.state
+        return cls(chances, dict.fromkeys((*SEEDS, REFINE, *CHANGES), 1.0), {}, set(seen))
+
     def update(self, change: IslandState) -> None:
         """Take up what a generation changed."""
         self.chances, self.worth = change.chances, change.worth
@@ -143,40 +149,28 @@ def _shares(weights: np.ndarray) -> np.ndarray:
 
 
 class Island:
-    """One population."""
+    """One population, which goes on from a state."""
 
     def __init__(
         self,
         store: TripleStore,
         thresholds: Thresholds,
         config: EvolutionConfig,
-        number: int,
         targets: frozenset[int] | None,
+        state: IslandState,
     ) -> None:
         self.store, self.thresholds, self.config = store, thresholds, config
-        self.rng = np.random.default_rng((config.seed, number))
+        self.rng = np.random.default_rng()
+        self.rng.bit_generator.state = state.chances
         self.evaluator = Evaluator(store, cap=config.cap)
         self.growth = Growth(self.evaluator, config.most, self.rng)
-        self.worth = dict.fromkeys((*SEEDS, REFINE, *CHANGES), 1.0)
-        self.niches = [Niche() for _ in range(store.directions)]
-        self.seen: set[Body] = set()
+        self.worth, self.seen = dict(state.worth), set(state.seen)
+        self.niches = [replace(state.niches.get(d, Niche())) for d in range(store.directions)]
         self._new: set[Body] = set()
         self._touched: set[int] = set()
         self.facts = np.diff(store.csr.start[store.csr.first_row])
         wanted = np.arange(store.directions) >> 1
         self.wanted = np.isin(wanted, sorted(targets)) if targets is not None else np.ones(len(wanted), dtype=np.bool_)
-
-    @property
-    def state(self) -> IslandState:
-        """What it goes on from."""
-        niches = dict(enumerate(self.niches))
-        return IslandState(self.rng.bit_generator.state, dict(self.worth), niches, set(self.seen))
-
-    def restore(self, state: IslandState) -> None:
-        """Go on from a state."""
-        self.rng.bit_generator.state = state.chances
-        self.worth, self.seen = dict(state.worth), set(state.seen)
-        self.niches = [replace(state.niches.get(d, Niche())) for d in range(len(self.niches))]
 
     def generation(self, migrants: Sequence[Kept]) -> Report:
         """New rules that are kept, after others' rules have joined the niches."""

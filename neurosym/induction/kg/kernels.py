@@ -17,7 +17,7 @@ import numpy as np
 from neurosym.induction.kg.compiled import compiled, inlined
 from neurosym.induction.kg.store import Csr, Int32, Int64
 
-_NO_LIMIT: Final = 1 << 62
+NO_LIMIT: Final = 1 << 62
 
 
 @inlined
@@ -204,7 +204,7 @@ def count_path(
     support: Int64,
     subjects: Int64,
     times: Int32,
-    most: int = _NO_LIMIT,
+    most: int = NO_LIMIT,
 ) -> tuple[int, int]:
     """Of the x of `xs` add up the pairs (x, y) that a path holds for: (pairs, facts looked at, −1 if these would exceed `cap`).
 

@@ -28,7 +28,7 @@ from neurosym.induction.kg.completion import ask
 from neurosym.induction.kg.evaluator import Evaluator
 from neurosym.induction.kg.evolution import Archipelago, Search, Setting, Threads, evolve
 from neurosym.induction.kg.island import EvolutionConfig, Kept
-from neurosym.induction.kg.longer_paths import mined, promising
+from neurosym.induction.kg.longer_paths import graph_of, mined, promising
 from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
 from neurosym.induction.kg.rules import PathRules, RuleColumns
 from neurosym.induction.kg.search_files import read_base, read_search, write_base, write_search
@@ -179,20 +179,20 @@ class RuleLearner:
     ) -> Self:
         clock = _Clock(self.config, told)
         self.store = store
-        base, search = self._begun(clock, folder if resume else None)
+        setting = self._setting()
+        base, search = self._begun(setting, clock, folder if resume else None)
         if folder is not None and not resume:
             write_base(folder, store, self._settings(), base)
         clock.before = len(base)
 
         def goes_on(search: Search) -> bool:
             done = self.config.generations is not None and search.generation >= self.config.generations
-            late = not clock.goes_on(len(search.found), 1.0, search.generation) or done
-            if folder is not None and (late or clock.since_written > _WRITTEN_EVERY):
+            if folder is not None and clock.since_written > _WRITTEN_EVERY:
                 write_search(folder, search)
                 clock.written = time.monotonic()
-            return not late
+            return clock.goes_on(len(search.found), 1.0, search.generation) and not done
 
-        evolve(search, self._archipelago(search, scheduler), goes_on)
+        evolve(search, self._archipelago(setting, search, scheduler), goes_on)
         if folder is not None:
             write_search(folder, search)
         self._finish(base, search.rules)
@@ -209,9 +209,8 @@ class RuleLearner:
         targets = frozenset(self.store.relation(name) for name in config.targets) or None
         return Setting(self.store, Thresholds(config.support, config.smoothed), config.evolution, targets)
 
-    def _begun(self, clock: _Clock, folder: Path | None) -> tuple[RuleColumns, Search]:
+    def _begun(self, setting: Setting, clock: _Clock, folder: Path | None) -> tuple[RuleColumns, Search]:
         """The rules that are found at once, and the search that goes on from them; or those in the folder."""
-        setting = self._setting()
         base = self._base(setting, clock) if folder is None else read_base(folder, self.store, self._settings())
         search = None if folder is None else read_search(folder)
         if search is None:
@@ -240,21 +239,25 @@ class RuleLearner:
     def _longer(self, miner: PathMiner, clock: _Clock) -> Iterator[PathRules]:
         """The rules of paths of three and of four atoms, while there is time for them."""
         config = self.config
-        for length in range(3, min(config.evolution.most, 4) + 1):
-            if not config.paths or not clock.goes_on(0, _FOR_PATHS):
+        lengths = range(3, min(config.evolution.most, 4) + 1)
+        if not lengths or not config.paths:
+            return
+        graph = graph_of(self.store)
+        for length in lengths:
+            if not clock.goes_on(0, _FOR_PATHS):
                 return
-            promises = promising(self.store, length, config.support, config.paths, config.evolution.seed)
+            promises = promising(self.store, graph, length, config.support, config.paths, config.evolution.seed)
             for lot in mined(miner, promises):
                 yield lot
                 if not clock.goes_on(0, _FOR_PATHS):
                     return
 
-    def _archipelago(self, search: Search, scheduler: str | None) -> Archipelago:
+    def _archipelago(self, setting: Setting, search: Search, scheduler: str | None) -> Archipelago:
         if scheduler is None:
-            return Threads(self._setting(), search, self.config.workers)
+            return Threads(setting, search, self.config.workers)
         from neurosym.induction.kg.cluster import Cluster
 
-        return Cluster(self._setting(), search, scheduler, self.config.workers)
+        return Cluster(setting, search, scheduler, self.config.workers)
 
     def _finish(self, base: RuleColumns, evolved: Sequence[Kept]) -> None:
         """All rules in columns; those that known facts need, if only these are wanted."""

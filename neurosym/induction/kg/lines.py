@@ -6,19 +6,18 @@ weights, which are read as Python reads numbers.
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final
 
 import numpy as np
 
 from neurosym.errors import Problem, short_path
 from neurosym.induction.kg.coding import Bytes, Coder, Int64
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.facts import SHOWN, Found, judge, readable
+from neurosym.induction.kg.facts import SHOWN, Found, judge, opened, readable
 from neurosym.induction.kg.store import Float32, Int32, TripleStore
 
 _BLOCK: Final = 1 << 24
@@ -93,11 +92,6 @@ def read_lines(file: Path, fact: Callable[[str], Found], strict: bool, expected:
     facts = sum(len(column) for column, _, _ in lines.columns)
     judge(source, facts, lines.wrong, lines.problems, 0, strict, expected)
     return lines.store()
-
-
-def opened(file: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked if it is packed."""
-    return cast("IO[bytes]", gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:

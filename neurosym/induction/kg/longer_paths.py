@@ -34,8 +34,9 @@ from neurosym.induction.kg.store import Int32, Int64, TripleStore
 Float64 = NDArray[np.float64]
 _NEIGHBOURS: Final = 256
 _WORK: Final = 1 << 13
-"""Neighbours of x that are gone through, and of these the neighbours altogether; where there are more, some are drawn."""
+"""Neighbours of an end that are gone through, and of these the neighbours altogether; where there are more, some are drawn."""
 _WAYS: Final = 4_000
+"""Paths of one fact."""
 _DOUBTED: Final = 4
 """By how much an estimated support may be too small."""
 _LOT: Final = 32
@@ -51,17 +52,16 @@ class Promises(NamedTuple):
 
 
 def promising(
-    store: TripleStore, length: int, least: int, most: int, seed: int = 0, looked_at: int = LOOKED_AT
+    store: TripleStore, graph: Graph, length: int, least: int, most: int, seed: int = 0, looked_at: int = LOOKED_AT
 ) -> Promises:
     """At most `most` canonical paths whose support is at least `least` for some head.
 
     Args:
+        graph: the store's (`graph_of`).
         length: their atoms, 3 or 4.
         looked_at: facts to look at, as many of each head as far as there are; drawn by the seed.
     """
-    rng, d = np.random.default_rng(seed), store.directions
-    start, adjacent, direction = neighbours(store.csr)
-    graph, behind = Graph(start, adjacent, direction, d), nothing_behind(len(store.entities))
+    rng, d, room = np.random.default_rng(seed), store.directions, room_for(len(store.entities))
     keys, supports, exact = [], [], True
     each = max(1, looked_at // len(store.relations))
     subject, relation, target = store.columns()  # by relation
@@ -69,7 +69,7 @@ def promising(
     for first, last in pairwise(bounds.tolist()):
         facts = np.arange(first, last)
         drawn = facts if len(facts) <= each else np.sort(rng.choice(facts, each, replace=False))
-        found, every = ways(graph, length, subject[drawn], target[drawn], rng.random(len(drawn)), behind, first)
+        found, every = ways(graph, length, subject[drawn], target[drawn], rng.random(len(drawn)), first, room)
         path, count = np.unique(found, return_counts=True)
         keys.append(path)
         supports.append(count * (len(facts) / len(drawn)))
@@ -122,126 +122,121 @@ class Graph(NamedTuple):
     directions: int
 
 
-class Behind(NamedTuple):
-    """What the compiled functions write into: of the entities from which an end leads on, a list each of the ways.
+def graph_of(store: TripleStore) -> Graph:
+    start, adjacent, direction = neighbours(store.csr)
+    return Graph(start, adjacent, direction, store.directions)
 
-    `first[w]` is the first of w's list if `mark[w]` is the number of the turn, `next` that after a way; `key` has its steps,
-    `via` the entity half-way, −1 if there is none.
-    """
+
+class Walks(NamedTuple):
+    """Ways of one or two steps from an entity: where they end, the entity half-way (−1 if there is none), the steps."""
+
+    end: Int32
+    via: Int32
+    first: Int32
+    second: Int32
+
+
+class Met(NamedTuple):
+    """By entity, the ways that end there as a list: the first of them if `mark` is the number of the turn; the next of each."""
 
     mark: Int64
     first: Int64
     next: Int64
-    key: Int64
-    via: Int64
 
 
-def nothing_behind(entities: int) -> Behind:
-    marks = np.full(entities, -1, dtype=np.int64), np.zeros(entities, dtype=np.int64)
-    return Behind(*marks, *np.zeros((3, _WORK), dtype=np.int64))
+class Room(NamedTuple):
+    """What the compiled functions write into."""
+
+    there: Walks
+    back: Walks
+    met: Met
+    own: Int64
 
 
-@compiled
-def _drawn(graph: Graph, x: int, room: int, chance: float) -> tuple[int, int, int]:
-    """Of x's facts those that are gone through: the first place, the one that begins the turn, how many."""
-    low, count = graph.start[x], graph.start[x + 1] - graph.start[x]
-    return low, int(chance * count), min(count, room)
-
-
-@inlined
-def apart(w: int, x: int, y: int, z: int) -> bool:
-    """Whether an entity is none of three others."""
-    return w != x and w != y and w != z
+def room_for(entities: int) -> Room:
+    there, back = (Walks(*np.empty((4, _WORK), dtype=np.int32)) for _ in range(2))
+    met = Met(np.full(entities, -1, dtype=np.int64), *(np.zeros(n, dtype=np.int64) for n in (entities, _WORK)))
+    return Room(there, back, met, np.empty(_WAYS, dtype=np.int64))
 
 
 @compiled
-def list_behind(graph: Graph, x: int, y: int, steps: int, chance: float, behind: Behind, turn: int) -> bool:
-    """List the ways of one or two steps that lead to y, by the entity where they begin; whether these are all."""
-    n = 0
-    low, begin, count = _drawn(graph, y, _NEIGHBOURS if steps == 2 else _WORK, chance)
-    of_y = graph.start[y + 1] - low
-    every: bool = count == of_y
+def walk(graph: Graph, x: int, other: int, steps: int, chance: float, walks: Walks) -> tuple[int, bool]:
+    """List the ways of one or two steps from x that do not touch another entity: how many, and whether these are all."""
+    n, low = 0, graph.start[x]
+    of_x = graph.start[x + 1] - low
+    count = min(of_x, _NEIGHBOURS if steps == 2 else _WORK)
+    every: bool = count == of_x
     for k in range(count):
-        q = low + (begin + k) % of_y
-        v, last = graph.adjacent[q], graph.direction[q] ^ 1
-        if not apart(v, x, y, y):
+        p = low + (int(chance * of_x) + k) % of_x
+        z = graph.adjacent[p]
+        if z == x or z == other:  # noqa: SIM109  no tuples of numbers of two kinds in compiled code
             continue
         if steps == 1:
-            n = _listed(behind, turn, v, last, -1, n)
+            n = _listed(walks, z, -1, graph.direction[p], -1, n)
             continue
-        first, from_v, count_v = _drawn(graph, v, _WORK // count, chance)
-        of_v = graph.start[v + 1] - first
-        every &= count_v == of_v
-        for j in range(count_v):
-            r = first + (from_v + j) % of_v
+        of_z = graph.start[z + 1] - graph.start[z]
+        room = min(of_z, _WORK // count)
+        every &= room == of_z
+        for j in range(room):
+            r = graph.start[z] + (int(chance * of_z) + j) % of_z
             w = graph.adjacent[r]
-            if apart(w, x, y, v):
-                n = _listed(behind, turn, w, (graph.direction[r] ^ 1) * graph.directions + last, v, n)
-    return every
+            if w != x and w != other and w != z:
+                n = _listed(walks, w, z, graph.direction[p], graph.direction[r], n)
+    return n, every
 
 
 @inlined
-def _listed(behind: Behind, turn: int, w: int, key: int, via: int, n: int) -> int:
-    behind.next[n] = behind.first[w] if behind.mark[w] == turn else -1
-    behind.mark[w] = turn
-    behind.first[w] = n
-    behind.key[n] = key
-    behind.via[n] = via
+def _listed(walks: Walks, end: int, via: int, first: int, second: int, n: int) -> int:
+    walks.end[n] = end
+    walks.via[n] = via
+    walks.first[n] = first
+    walks.second[n] = second
     return n + 1
 
 
 @compiled
-def list_ways(
-    graph: Graph, x: int, y: int, shift: int, chance: float, behind: Behind, turn: int, own: Int64
-) -> tuple[int, bool]:
-    """List the ways of two steps from x that meet what is listed behind: how many, and whether these are all."""
-    m = 0
-    low, begin, count = _drawn(graph, x, _NEIGHBOURS, chance)
-    of_x = graph.start[x + 1] - low
-    every: bool = count == of_x
-    for k in range(count):
-        p = low + (begin + k) % of_x
-        z = graph.adjacent[p]
-        if not apart(z, x, y, y):
-            continue
-        first, from_z, count_z = _drawn(graph, z, _WORK // count, chance)
-        of_z = graph.start[z + 1] - first
-        every &= count_z == of_z
-        for j in range(count_z):
-            r = first + (from_z + j) % of_z
-            w = graph.adjacent[r]
-            if behind.mark[w] != turn or not apart(w, x, y, z):
-                continue
-            q = behind.first[w]
-            while q >= 0:
-                if behind.via[q] != z:
-                    if m == len(own):
-                        return m, False
-                    own[m] = (graph.direction[p] * graph.directions + graph.direction[r]) * shift + behind.key[q]
-                    m += 1
-                q = behind.next[q]
-    return m, every
+def meet(graph: Graph, m: int, n: int, turn: int, room: Room) -> tuple[int, bool]:
+    """Number the paths of which m ways from x and n ways from y are the halves: how many, and whether these are all."""
+    there, back, met, d, found = room.there, room.back, room.met, graph.directions, 0
+    for q in range(n):
+        w = back.end[q]
+        met.next[q] = met.first[w] if met.mark[w] == turn else -1
+        met.mark[w] = turn
+        met.first[w] = q
+    for p in range(m):
+        w = there.end[p]
+        q = met.first[w] if met.mark[w] == turn else -1
+        while q >= 0:
+            if back.via[q] != there.via[p]:
+                if found == len(room.own):
+                    return found, False
+                key = np.int64(there.first[p]) * d + there.second[p]
+                if back.second[q] >= 0:
+                    key = key * d + (back.second[q] ^ 1)
+                room.own[found] = key * d + (back.first[q] ^ 1)
+                found += 1
+            q = met.next[q]
+    return found, True
 
 
 @compiled
 def ways(
-    graph: Graph, length: int, xs: Int64, ys: Int64, chances: Float64, behind: Behind, turn: int
+    graph: Graph, length: int, xs: Int64, ys: Int64, chances: Float64, turn: int, room: Room
 ) -> tuple[Int64, bool]:
     """Of each fact (x, y) the paths of three or four steps from x to y, each once, as numbers whose digits, to the base of
     the directions, are its steps; whether these are all.
 
-    `behind` must not be marked by numbers from `turn` on.
+    No entity of the room may be marked by a number from `turn` on.
     """
     out, n, every = np.empty(1 << 12, dtype=np.int64), 0, True
-    own = np.empty(_WAYS, dtype=np.int64)
-    shift = graph.directions ** (length - 2)
     for i in range(len(xs)):
         if xs[i] == ys[i]:
             continue
-        every &= list_behind(graph, xs[i], ys[i], length - 2, chances[i], behind, turn + i)
-        m, found_all = list_ways(graph, xs[i], ys[i], shift, chances[i], behind, turn + i, own)
-        every &= found_all
-        seen = np.unique(own[:m])
+        there, all_there = walk(graph, xs[i], ys[i], 2, chances[i], room.there)
+        back, all_back = walk(graph, ys[i], xs[i], length - 2, chances[i], room.back)
+        found, all_found = meet(graph, there, back, turn + i, room)
+        every &= all_there and all_back and all_found
+        seen = np.unique(room.own[:found])
         while n + len(seen) > len(out):
             out = np.concatenate((out, np.empty_like(out)))
         out[n : n + len(seen)] = seen

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from neurosym.induction.kg.kernels import (
+    NO_LIMIT,
     Space,
     count_path,
     lesser_degrees,
@@ -33,7 +34,6 @@ Path = tuple[int, ...]
 _NO_PATHS: Final = PathRules(*(np.zeros(shape, np.int32) for shape in (0, (0, 1), 0, 0)))
 WORK: Final = 200_000_000
 """Facts that may be looked at to measure one body: a second or so."""
-NO_LIMIT: Final = 1 << 62
 _TOGETHER: Final = 16
 """Paths that a worker measures before others are asked whether there is time."""
 _AT_ONCE: Final = 5_000_000
@@ -48,7 +48,7 @@ class Thresholds(NamedTuple):
 
     def least(self, size: int) -> int:
         """The support that a rule of a body of some size must have."""
-        return max(self.support, math.ceil(self.smoothed * (max(size, 0) + DOUBT) - 1e-9))
+        return int(self.leasts(np.array(size)))
 
     def leasts(self, sizes: Int64) -> Int64:
         """`least` of many."""
@@ -245,16 +245,3 @@ def _columns(table: Int32) -> PathRules:
     """Rows of (head, path, support, body size) as columns."""
     parts = table[:, 0], table[:, 1:-2], table[:, -2], table[:, -1]
     return PathRules(*(np.ascontiguousarray(part) for part in parts))
-
-
-def short_paths(store: TripleStore, longest: int, least: int) -> list[Path]:
-    """The canonical paths of one atom, and of two where the support is at least `least` for some head; in order."""
-    ones: list[Path] = [(d,) for d in range(0, store.directions, 2)]
-    if longest < 2:
-        return ones
-    supports, twos = PairSupports(store), set[Path]()
-    for relation in range(len(store.relations)):
-        for _ in supports.of(relation):
-            pass
-        twos |= {path for path, _ in supports.paths(least)}
-    return ones + sorted(twos)

@@ -12,17 +12,16 @@ there it is an error always.
 
 from __future__ import annotations
 
-import gzip
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import Final
 
 import pyoxigraph as ox
 
 from neurosym.errors import InductionError, Problem, short_path
-from neurosym.induction.kg.facts import TYPE, Found, Triples, gather
+from neurosym.induction.kg.facts import TYPE, Found, Triples, gather, opened
 from neurosym.knowledge.triples import OWL, RDF, RDFS, XSD
 from neurosym.knowledge.triples import TYPE as RDF_TYPE
 from neurosym.knowledge.vocabulary import local_name
@@ -102,7 +101,7 @@ def _short(iri: str, full_iris: bool) -> str:
 
 
 def _turtle(file: Path, terms: Terms) -> Iterator[tuple[int, Found]]:
-    with _opened(file) as stream:
+    with opened(file) as stream:
         try:
             for quad in ox.parse(stream, ox.RdfFormat.TURTLE):
                 yield 0, _fact(quad, terms)
@@ -114,7 +113,7 @@ def _turtle(file: Path, terms: Terms) -> Iterator[tuple[int, Found]]:
 
 def _n_triples(file: Path, terms: Terms) -> Iterator[tuple[int, Found]]:
     number = 1
-    with _opened(file) as stream:
+    with opened(file) as stream:
         while block := list(islice(stream, _TOGETHER)):
             try:
                 found = [_fact(quad, terms) for quad in ox.parse(b"".join(block), ox.RdfFormat.N_TRIPLES)]
@@ -155,7 +154,3 @@ def _fact(quad: ox.Quad, terms: Terms) -> Found:
 def _reason(error: SyntaxError | MemoryError) -> str:
     """What is wrong, without the place, which pyoxigraph puts before it."""
     return "a text of more than 16 MB" if isinstance(error, MemoryError) else error.msg.split(": ", 1)[-1]
-
-
-def _opened(file: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(file)) if file.suffix == ".gz" else file.open("rb")

@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from neurosym.errors import InductionError, Problem, short_path
-from neurosym.induction.kg.facts import Found, Triple, Triples, gather, weighted
-from neurosym.induction.kg.lines import opened, read_lines
+from neurosym.induction.kg.facts import Found, Triple, Triples, gather, opened, weighted
+from neurosym.induction.kg.lines import read_lines
 from neurosym.induction.kg.names import Names
 from neurosym.induction.kg.rdf import SYNTAXES, read_rdf
 from neurosym.induction.kg.store import Int64, TripleStore

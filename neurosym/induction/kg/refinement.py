@@ -9,7 +9,7 @@ each way, which is a little too often. (Distinctness from c is not looked at her
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -37,13 +37,20 @@ from neurosym.induction.scores import wilson
 _CAP: Final = 2_000_000
 
 
+class Properties(NamedTuple):
+    """Of each row and of each direction: bindings of the body that have it, and of these the ones for which the head holds."""
+
+    rows: Int64
+    directions: Int64
+
+
 class Refiner:
     """Counts the properties of a body's variables on one store; for one thread."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator, self.store = evaluator, evaluator.store
-        self._rows = np.zeros((2, len(self.store.csr.source)), dtype=np.int64)
-        self._directions = np.zeros((2, self.store.directions), dtype=np.int64)
+        rows, directions = len(self.store.csr.source), self.store.directions
+        self._sums = Properties(*(np.zeros((2, n), dtype=np.int64) for n in (rows, directions)))
 
     def all(self, body: Body, direction: int, c: int, most: int) -> list[Body]:
         """The body with one literal more, on X, on Y, or on Z if it has two atoms or one: of each `most`, see `best`."""
@@ -71,28 +78,24 @@ class Refiner:
             return []
         xs, csr = domain(self.store, body), self.store.csr
         head = -1 if is_pair(body) else self.store.row(direction ^ 1, c)
-        size, held, work = count_properties(
-            csr, order, xs, direction, head, self.evaluator.room, _CAP, *self._rows, *self._directions
-        )
+        size, held, work = count_properties(csr, order, xs, direction, head, self.evaluator.room, _CAP, self._sums)
         return self._chosen(body, X, size, held, work, head, most)
 
     def _half_way(self, path: tuple[int, ...], direction: int, most: int) -> list[Body]:
         body = chain(path, Y)
-        size, held, work = count_half_way(
-            self.store.csr, *path, direction, self.evaluator.room, _CAP, *self._rows, *self._directions
-        )
+        size, held, work = count_half_way(self.store.csr, *path, direction, self.evaluator.room, _CAP, self._sums)
         return self._chosen(body, variables_of(body)[-1], size, held, work, -1, most)
 
     def _beyond(self, body: Body, direction: int, c: int, most: int) -> list[Body]:
         head = self.store.row(direction ^ 1, c)
         there = 2 * body[0].relation + (body[0].b == X)
-        size, held, work = count_beyond(self.store.csr, there, head, _CAP, *self._rows, *self._directions)
+        size, held, work = count_beyond(self.store.csr, there, head, _CAP, self._sums)
         return self._chosen(body, variables_of(body)[-1], size, held, work, -1, most)
 
     def _chosen(self, body: Body, v: int, size: int, held: int, work: int, head: int, most: int) -> list[Body]:
         """The body with the best literals on v, by what was added up, which is wiped."""
         found: list[tuple[float, int, bool, int]] = []
-        for kind, table in enumerate((self._rows, self._directions)):
+        for kind, table in enumerate(self._sums):
             there = np.flatnonzero(table[0])
             sizes, supports = table[0, there], table[1, there]
             table[:, there] = 0
@@ -125,13 +128,9 @@ def count_properties(
     head: int,
     room: Room,
     cap: int,
-    size: Int64,
-    held: Int64,
-    any_size: Int64,
-    any_held: Int64,
+    sums: Properties,
 ) -> tuple[int, int, int]:
-    """By row, to `size` and `held`, and by direction, to the others, add the bindings of the body whose X has the property, and
-    those for which the head holds.
+    """Add up the bindings of the body by what X has, and those for which the head holds.
 
     The head is d(X, Y), or that X is in the row `head` if it is not −1. Returns how many bindings there are, for how many the
     head holds, and the facts looked at, −1 if these would exceed `cap`.
@@ -154,7 +153,7 @@ def count_properties(
                     hits += room.mark[csr.target[e]] == room.turn[0]
         whole += n
         right += hits
-        add_properties(csr, x, n, hits, size, held, any_size, any_held)
+        add_properties(csr, x, n, hits, sums)
     return whole, right, work
 
 
@@ -166,10 +165,7 @@ def count_half_way(
     d: int,
     room: Room,
     cap: int,
-    size: Int64,
-    held: Int64,
-    any_size: Int64,
-    any_held: Int64,
+    sums: Properties,
 ) -> tuple[int, int, int]:
     """`count_properties` of Z in there(X, Z), on(Z, Y) for the head d(X, Y): ways from X to Y are counted."""
     whole, right, work = 0, 0, 0
@@ -199,14 +195,12 @@ def count_half_way(
         if n > 0:
             whole += n
             right += hits
-            add_properties(csr, z, n, hits, size, held, any_size, any_held)
+            add_properties(csr, z, n, hits, sums)
     return whole, right, work
 
 
 @compiled
-def count_beyond(
-    csr: Csr, there: int, head: int, cap: int, size: Int64, held: Int64, any_size: Int64, any_held: Int64
-) -> tuple[int, int, int]:
+def count_beyond(csr: Csr, there: int, head: int, cap: int, sums: Properties) -> tuple[int, int, int]:
     """`count_properties` of Z in there(X, Z) for the head that X is in a row: ways from X to Z are counted."""
     whole, right, work = 0, 0, 0
     for g in range(csr.first_row[there ^ 1], csr.first_row[(there ^ 1) + 1]):
@@ -223,19 +217,17 @@ def count_beyond(
         if n > 0:
             whole += n
             right += hits
-            add_properties(csr, z, n, hits, size, held, any_size, any_held)
+            add_properties(csr, z, n, hits, sums)
     return whole, right, work
 
 
 @compiled
-def add_properties(
-    csr: Csr, x: int, n: int, hits: int, size: Int64, held: Int64, any_size: Int64, any_held: Int64
-) -> None:
+def add_properties(csr: Csr, x: int, n: int, hits: int, sums: Properties) -> None:
     """To all properties of x add n bindings, and the hits among them."""
     for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
         r = csr.row_of[i]
-        any_size[csr.direction_of[r]] += n
-        any_held[csr.direction_of[r]] += hits
+        sums.directions[0, csr.direction_of[r]] += n
+        sums.directions[1, csr.direction_of[r]] += hits
         for f in range(csr.start[r], csr.start[r + 1]):
-            size[csr.back[f]] += n
-            held[csr.back[f]] += hits
+            sums.rows[0, csr.back[f]] += n
+            sums.rows[1, csr.back[f]] += hits

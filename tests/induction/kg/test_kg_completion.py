@@ -9,9 +9,9 @@ from neurosym.errors import ConfigError, InductionError
 from neurosym.induction.kg.aggregation import METHODS, Aggregation, aggregation
 from neurosym.induction.kg.applied import arrange
 from neurosym.induction.kg.completion import Ranking, questions, rank_answers
-from neurosym.induction.kg.constants import constant_rules
-from neurosym.induction.kg.paths import PathMiner, Thresholds, short_paths
+from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.rules import ConstantRules, RuleColumns
+from neurosym.induction.kg.short import short_rules
 from neurosym.induction.kg.store import TripleStore
 from neurosym.induction.kg.weights import WeightConfig, learn_weights
 
@@ -20,8 +20,8 @@ NO_CONSTANTS = ConstantRules(*(np.zeros(0, np.int32) for _ in range(4)))
 
 
 def learned(store: TripleStore, thresholds: Thresholds = ANY) -> RuleColumns:
-    paths = PathMiner(store, thresholds).rules(short_paths(store, 2, thresholds.support))
-    return RuleColumns(paths, constant_rules(store, thresholds))
+    found = short_rules(store, thresholds)
+    return RuleColumns(found.paths, found.constants)
 
 
 def predicted(store: TripleStore, rules: RuleColumns, facts: set[Triple]) -> list[set[Triple]]:
@@ -148,7 +148,7 @@ def made_up_graph() -> TripleStore:
 
 def test_learned_weights_rank_right_answers_higher_than_the_noisy_or_they_start_from() -> None:
     store = made_up_graph()
-    rules = RuleColumns(PathMiner(store, Thresholds(5, 0.1)).rules(short_paths(store, 1, 5)), NO_CONSTANTS)
+    rules = RuleColumns(short_rules(store, Thresholds(5, 0.1), 1).paths, NO_CONSTANTS)
     applied, start = arrange(store, rules), aggregation(store, rules, "noisy-or", depth=10)
     asked = store.columns()
 

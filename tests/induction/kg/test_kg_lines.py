@@ -16,7 +16,7 @@ from neurosym.errors import InductionError
 from neurosym.induction.kg import lines
 from neurosym.induction.kg.coding import Coder
 from neurosym.induction.kg.reading import read_graph, read_store, read_triples
-from neurosym.induction.kg.sorting import ordered_by, sort_by_digits
+from neurosym.induction.kg.row_tables import ordered_by
 from neurosym.induction.kg.store import TripleStore
 
 PIECES = [b"a", b"b", b"\xc3\xa4", b"\t", b"\t", b"\t", b"\n", b"\r", b" ", b"0.5", b"1", b"2", b"nan", b"1_0", b"\xff"]
@@ -108,13 +108,6 @@ def test_names_get_numbers_when_first_seen_and_places_by_their_bytes(names: list
     found, place = coder.sorted()
     assert list(found) == sorted(set(names), key=str.encode)
     assert [found[int(place[n])] for n in numbers] == names
-
-
-@given(st.lists(st.integers(0, 2**62)) | st.lists(st.integers(0, 3)))
-def test_sorting_by_digits_is_stable_and_carries_along(numbers: list[int]) -> None:
-    key, order = sort_by_digits(np.array(numbers, dtype=np.int64), np.arange(len(numbers)))
-    assert key.tolist() == sorted(numbers)
-    assert order.tolist() == sorted(range(len(numbers)), key=numbers.__getitem__)
 
 
 @given(st.lists(st.integers(0, 9)))

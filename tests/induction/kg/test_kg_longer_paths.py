@@ -9,7 +9,7 @@ import plain_rules
 from hypothesis import given, settings
 from plain_rules import Triple, graphs
 
-from neurosym.induction.kg.longer_paths import mined, promising
+from neurosym.induction.kg.longer_paths import graph_of, mined, promising
 from neurosym.induction.kg.paths import PathMiner, Thresholds, canonical_path, joined_paths
 from neurosym.induction.kg.rules import ConstantRules, RuleColumns
 from neurosym.induction.kg.store import TripleStore
@@ -37,7 +37,7 @@ def supports(facts: set[Triple], store: TripleStore, length: int) -> dict[tuple[
 @settings(max_examples=25, deadline=None)
 def test_on_small_graphs_all_paths_of_three_atoms_are_promised_with_their_exact_support(facts: list[Triple]) -> None:
     store = TripleStore.of(facts)
-    told = promising(store, 3, 1, 10_000)
+    told = promising(store, graph_of(store), 3, 1, 10_000)
     assert told.exact
     assert dict(zip(told.paths, told.support.tolist(), strict=True)) == supports(set(facts), store, 3)
 
@@ -46,7 +46,7 @@ def test_on_small_graphs_all_paths_of_three_atoms_are_promised_with_their_exact_
 @settings(max_examples=6, deadline=None)
 def test_on_small_graphs_all_paths_of_four_atoms_are_promised_with_their_exact_support(facts: list[Triple]) -> None:
     store = TripleStore.of(facts)
-    told = promising(store, 4, 1, 10_000)
+    told = promising(store, graph_of(store), 4, 1, 10_000)
     assert dict(zip(told.paths, told.support.tolist(), strict=True)) == supports(set(facts), store, 4)
 
 
@@ -59,7 +59,7 @@ def graph(seed: int, entities: int, facts: int) -> TripleStore:
 def test_promised_paths_have_all_rules_that_measuring_every_path_finds() -> None:
     store, least = graph(0, 25, 160), Thresholds(3, 0.08)
     miner = PathMiner(store, least, workers=2)
-    told = promising(store, 3, least.support, 10_000)
+    told = promising(store, graph_of(store), 3, least.support, 10_000)
     found = joined_paths(list(mined(miner, told)))
     paths = {canonical_path(path) for path in product(range(store.directions), repeat=3)}
     every = PathMiner(store, least).rules(sorted(paths))
@@ -69,7 +69,10 @@ def test_promised_paths_have_all_rules_that_measuring_every_path_finds() -> None
 
 def test_of_many_facts_some_are_drawn_and_their_support_is_scaled_up() -> None:
     store = graph(1, 60, 1200)
-    whole, some = promising(store, 3, 1, 10_000), promising(store, 3, 1, 10_000, looked_at=300)
+    whole, some = (
+        promising(store, graph_of(store), 3, 1, 10_000),
+        promising(store, graph_of(store), 3, 1, 10_000, looked_at=300),
+    )
     assert whole.exact
     assert not some.exact
     exact = dict(zip(whole.paths, whole.support.tolist(), strict=True))
@@ -79,7 +82,7 @@ def test_of_many_facts_some_are_drawn_and_their_support_is_scaled_up() -> None:
 
 def test_the_most_promising_paths_are_those_of_surer_rules() -> None:
     store = graph(2, 40, 300)
-    told = promising(store, 3, 1, 10_000)
+    told = promising(store, graph_of(store), 3, 1, 10_000)
     rules = joined_paths(list(mined(PathMiner(store, Thresholds(1, 0.0)), told)))
     columns = RuleColumns(rules, ConstantRules(*np.zeros((4, 0), dtype=np.int32)))
     best: dict[tuple[int, ...], float] = {}

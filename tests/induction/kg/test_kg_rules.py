@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from plain_rules import Triple, constant_rules, graphs, measures, path_rules, same
 
-from neurosym.induction.kg import constants as kg_constants
 from neurosym.induction.kg.evaluator import Evaluator, RuleCounts
-from neurosym.induction.kg.paths import PathMiner, Thresholds, backwards, canonical_path, short_paths
+from neurosym.induction.kg.paths import PathMiner, Thresholds, backwards, canonical_path
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
+from neurosym.induction.kg.short import short_rules
 from neurosym.induction.kg.store import TripleStore
 from neurosym.logic import Atom, Rule, Term
 
@@ -42,7 +42,7 @@ def all_paths(store: TripleStore, longest: int) -> list[tuple[int, ...]]:
 @settings(max_examples=60, deadline=None)
 def test_all_rules_of_two_path_atoms_are_found_with_the_counts_of_trying_all_assignments(facts: list[Triple]) -> None:
     store = TripleStore.of(facts)
-    found = told(store, RuleColumns(PathMiner(store, ANY).rules(short_paths(store, 2, 1)), NO_CONSTANTS))
+    found = told(store, RuleColumns(short_rules(store, ANY).paths, NO_CONSTANTS))
     assert found == expected(facts, path_rules(2))
 
 
@@ -58,14 +58,14 @@ def test_longer_paths_are_counted_exactly_too(facts: list[Triple]) -> None:
 @settings(max_examples=60, deadline=None)
 def test_all_rules_with_constants_are_found_with_the_counts_of_trying_all_assignments(facts: list[Triple]) -> None:
     store = TripleStore.of(facts)
-    found = told(store, RuleColumns(NO_PATHS, kg_constants.constant_rules(store, ANY)))
+    found = told(store, RuleColumns(NO_PATHS, short_rules(store, ANY).constants))
     assert found == expected(facts, constant_rules("abcde"))
 
 
 def test_rules_below_the_thresholds_are_left_out() -> None:
     facts = [(f"x{i}", "p", f"y{i}") for i in range(10)] + [(f"x{i}", "q", f"y{i}") for i in range(4)]
     store = TripleStore.of(facts)
-    paths = short_paths(store, 1, 1)
+    paths = all_paths(store, 1)
 
     def rules(support: int, smoothed: float) -> list[str]:
         miner = PathMiner(store, Thresholds(support, smoothed))
@@ -99,7 +99,7 @@ def test_the_number_of_workers_changes_nothing() -> None:
         (f"e{a}", f"r{r}", f"e{b}") for a, r, b in zip(*(rng.integers(n, size=400) for n in (30, 5, 30)), strict=True)
     ]
     store = TripleStore.of(facts)
-    one, three = (PathMiner(store, ANY, workers=n).rules(short_paths(store, 2, 1)) for n in (1, 3))
+    one, three = (PathMiner(store, ANY, workers=n).rules(all_paths(store, 2)) for n in (1, 3))
     assert len(one.head) > 100
     assert all(np.array_equal(a, b) for a, b in zip(one, three, strict=True))
 
