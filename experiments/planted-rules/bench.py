@@ -124,4 +124,14 @@ def spelled(store: TripleStore, rule: Rule) -> Spelled:
 
 def warm_up() -> None:
     """Have everything compiled, which is kept on disk from then on."""
-    measured(plant(Planting(entities=600)), LearnerConfig(budget=0.0, support=SUPPORT, smoothed=SMOOTHED))
+    evolution = EvolutionConfig(most=MOST, cap=CAP, islands=1)
+    few = LearnerConfig(
+        budget=None,
+        generations=8,
+        paths=50,
+        support=SUPPORT,
+        smoothed=SMOOTHED,
+        evolution=evolution,
+        workers=1,
+    )
+    measured(plant(Planting()), few)

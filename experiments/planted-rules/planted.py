@@ -46,6 +46,8 @@ STAYING: Final = 0.8
 SIZES: Final = (100, 3000)
 """Facts that a planted rule derives."""
 MATTERS: Final = 4 / 3
+TRIES: Final = 1000
+"""Rules of a shape drawn before one is given up."""
 X, Y, ANY = Term("X"), Term("Y"), Term("_")
 Ends = tuple[int, int]
 """The kinds of X and Y; −1 for a constant."""
@@ -94,7 +96,11 @@ class World(NamedTuple):
 
 
 def plant(planting: Planting) -> World:
-    """A graph and its rules; the same for the same planting."""
+    """A graph and its rules; the same for the same planting.
+
+    Raises:
+        ValueError: there are too few entities, relations or heads for a rule of some shape.
+    """
     return _Planter(planting).world()
 
 
@@ -172,7 +178,7 @@ class _Planter:
         base = frozenset(self._base())
         links, planted, ends = Links(base), list[Planted](), list[Ends]()
         for shape in (shape for shape, times in SHAPES.items() for _ in range(times)):
-            while True:
+            for _ in range(TRIES):
                 head = len(ends) if len(ends) < self.planting.heads else int(self.rng.integers(len(ends)))
                 rule, own = self._drawn(shape, f"h{head}")
                 shared = head < len(ends)
@@ -181,6 +187,8 @@ class _Planter:
                     continue
                 if facts := self._kept(rule, links):
                     break
+            else:
+                raise ValueError(f"no {shape} rule planted in {TRIES} tries: too few entities, relations or heads")
             ends += [] if shared else [own]
             planted.append(Planted(shape, rule, facts))
         return World(base, tuple(planted), *self._spoiled(planted, ends))

@@ -145,4 +145,8 @@ def train_file(folder: Path) -> Path:
 
 def warm_up() -> None:
     """Have everything compiled, which is kept on disk from then on."""
-    RuleLearner(LearnerConfig(budget=0.0)).fit(TripleStore.of([("a", "p", "b"), ("b", "p", "c")]))
+    facts = [(f"x{i}", "p", f"x{(i * 7) % 20}") for i in range(20)] + [
+        (f"x{i}", "q", f"x{(i * 3) % 20}") for i in range(20)
+    ]
+    config = LearnerConfig(budget=None, generations=60, evolution=EvolutionConfig(islands=1), workers=1, support=1)
+    RuleLearner(config).fit(TripleStore.of(facts))

@@ -97,3 +97,8 @@ def test_a_rule_is_recognised_by_any_names_and_from_either_end_and_another_is_no
     one, same, turned, other = (bench.spelled(store, rule) for rule in parse_rules(text))
     assert one == same
     assert len({one, turned, other}) == 3
+
+
+def test_a_graph_too_small_for_a_rule_is_refused(bench: ModuleType) -> None:
+    with pytest.raises(ValueError, match=r"no \w+ rule planted"):
+        bench.plant(bench.Planting(entities=600))
