@@ -35,7 +35,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """The rule within the images whose `attribute` has `value`: a site, a view, a sex, an age band, a finding present or not."""
+    """The rule within the images whose `attribute` has `value`: a site, a view, a sex, an age band, a finding."""
 
     attribute: str
     value: str
