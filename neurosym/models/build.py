@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from neurosym.errors import ConfigError, did_you_mean
 from neurosym.models.cascade_rcnn import CascadeDetector
 from neurosym.models.config import DetectorConfig
@@ -25,9 +27,11 @@ MODELS: dict[str, type[SceneModel]] = {
 def build_model(config: DetectorConfig, names: Sequence[str], load: bool = True) -> SceneModel:
     """A model of the classes `names`; `load` reads the backbone's initial weights, which a checkpoint would replace anyway.
 
+    Its weights lie with the channels last, and so will its features: a step takes some 5% less CPU time (`detector-cost`).
+
     Raises:
         ConfigError: an unknown kind, or weights that do not fit.
     """
     if config.kind not in MODELS:
         raise ConfigError(f"model.kind: unknown kind {config.kind!r}; {did_you_mean(config.kind, MODELS)}")
-    return MODELS[config.kind](config, names, load)
+    return MODELS[config.kind](config, names, load).to(memory_format=torch.channels_last)
