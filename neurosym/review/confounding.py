@@ -1,0 +1,204 @@
+"""What may explain a rule away: an attribute of the images, or a finding on them, in whose strata the body says nothing more.
+
+For each such variable the rule's risk difference P(head | body) - P(head | no body) over all units (`neurosym.induction.units`)
+is compared with the same within strata (`neurosym.review.stratified`). Tubes go with severe disease, and severe disease with
+COVID-19: among the severe, and among the others, a tube says nothing. A variable is told of if
+
+1. the crude difference is above 0 by its 95% interval;
+2. the adjusted interval holds 0, or the adjusted difference is a quarter of the crude one at most;
+3. adjusting takes away half of the crude difference at least, and that is no chance: the crude value lies above the adjusted
+   one by a one-sided test (z = (crude - adjusted) / error), by Holm's procedure (1979) at 5% over all variables looked at;
+4. the strata can tell: those with something to compare have at least 10 units with and 10 without the body.
+
+2 without 3 would blame each variable that makes strata too small to see anything. Not looked at are what the rule itself
+speaks of, classes above and below or disjoint with these, attributes that are another word for them (``ns:studyLabel``), and
+variables in whose strata the head is always or never there, because those say what the head says. A mediator (what the body
+causes, and what causes the head) looks the same as a confounder; which it is only a person can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy import stats
+
+from neurosym.induction.index import BoolArray, FactIndex, IntArray
+from neurosym.induction.units import units_of
+from neurosym.knowledge.ontology import Ontology
+from neurosym.records import Rule
+from neurosym.review.assessment import Confounder
+from neurosym.review.cohort import Cohort, attributes_of
+from neurosym.review.intervals import NORMAL_975
+from neurosym.review.stratified import Difference, risk_difference
+
+MOST_VALUES: Final = 10
+"""An attribute with more values makes no strata."""
+FEWEST_UNITS: Final = 10
+"""With and without the body, in strata where both are."""
+_LEVEL: Final = 0.05
+_QUARTER: Final = 0.25
+_HALF: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variable:
+    """Something that parts the films of all cohorts: the number of the stratum of each film, -1 where it is not known."""
+
+    name: str
+    stratum: IntArray
+    of_class: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    body: BoolArray
+    head: BoolArray
+    film: IntArray
+    patient: IntArray
+
+
+class Confounding:
+    """Looks for confounders of rules over cohorts whose films are not the same; the variables are made once."""
+
+    def __init__(self, cohorts: Sequence[Cohort], ontology: Ontology) -> None:
+        self.cohorts, self.ontology = [c for c in cohorts if c.films], ontology
+        self.variables = [*self._attributes(), *self._classes()]
+
+    def of(self, rule: Rule) -> tuple[tuple[Confounder, ...], tuple[str, ...]]:
+        """What may explain a rule away, and the attributes that cannot be told from its body, in words.
+
+        Raises:
+            InductionError: the rule cannot be measured.
+        """
+        found = self._units(rule)
+        if found is None:
+            return (), ()
+        crude = risk_difference(found.body, found.head, np.zeros(len(found.film), dtype=np.int64), found.patient)
+        if crude is None or crude.value - NORMAL_975 * crude.error <= 0:
+            return (), ()
+        looked_at: list[tuple[Variable, Difference, float]] = []
+        inseparable = []
+        for variable in self.variables:
+            if self._is_of(variable, rule):
+                continue
+            stratum = variable.stratum[found.film]
+            known = stratum >= 0
+            body, head, stratum = found.body[known], found.head[known], stratum[known]
+            if len(np.unique(stratum)) < 2 or _settles(stratum, head):
+                continue
+            if not variable.of_class and _settles(stratum, body):
+                inseparable.append(
+                    f"{variable.name} and the body cannot be told apart: each of its values has one only"
+                )
+            adjusted = risk_difference(body, head, stratum, found.patient[known])
+            if adjusted is not None and min(adjusted.exposed, adjusted.unexposed) >= FEWEST_UNITS:
+                test = (crude.value - adjusted.value) / max(adjusted.error, 1e-12)
+                looked_at.append((variable, adjusted, float(stats.norm.sf(test))))
+        rejected = holm([p for _, _, p in looked_at])
+        told = [
+            self._confounder(variable, crude, adjusted)
+            for (variable, adjusted, _), certain in zip(looked_at, rejected, strict=True)
+            if certain and _vanishes(crude, adjusted)
+        ]
+        return tuple(sorted(told, key=lambda c: (c.adjusted, c.attribute))), tuple(inseparable)
+
+    def _units(self, rule: Rule) -> _Found | None:
+        parts = []
+        films = patients = 0
+        for cohort in self.cohorts:
+            units = None if cohort.index is None else units_of(rule, cohort.index)
+            if units is not None:
+                film = cohort.film_of_scene[units.scene]
+                parts.append((units.body, units.head, film + films, cohort.patients[film] + patients))
+            films, patients = films + len(cohort.films), patients + len(cohort.films)
+        if not parts:
+            return None
+        body, head, film, patient = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return _Found(body, head, film, patient)
+
+    def _attributes(self) -> Iterator[Variable]:
+        for name in attributes_of(self.cohorts):
+            values = [v for cohort in self.cohorts for v in cohort.values(name)]
+            known = sorted(set(values) - {""})
+            if 2 <= len(known) <= MOST_VALUES:
+                number = {value: i for i, value in enumerate(known)}
+                yield Variable(name, np.array([number.get(v, -1) for v in values], dtype=np.int64), False)
+
+    def _classes(self) -> Iterator[Variable]:
+        """Of each class whether something on the film is of it; of those on the very same films the first by name."""
+        indices = [(c, c.index) for c in self.cohorts]
+        names = {r.name for _, index in indices if index is not None for r in index.relations if r.arity == 1}
+        seen: set[bytes] = set()
+        for name in sorted(names):
+            parts = [_present(name, cohort, index) for cohort, index in indices]
+            present = np.concatenate(parts)
+            if 0 < present.sum() < len(present) and present.tobytes() not in seen:
+                seen.add(present.tobytes())
+                yield Variable(name, present, True)
+
+    def _is_of(self, variable: Variable, rule: Rule) -> bool:
+        """Whether a variable says what the rule itself speaks of."""
+        own = {a.predicate for a in rule.atoms if len(a.args) == 1}
+        if not variable.of_class:
+            ties = {of for tie, of in self.ontology.study_labels.items() if tie.split("=")[0] == variable.name}
+            return any(self._related(a, b) for a in ties for b in own)
+        return any(self._related(variable.name, name) for name in own)
+
+    def _related(self, a: str, b: str) -> bool:
+        if a == b:
+            return True
+        if a not in self.ontology.classes or b not in self.ontology.classes:
+            return False
+        return self.ontology.is_a(a, b) or self.ontology.is_a(b, a) or self.ontology.are_disjoint(a, b)
+
+    def _confounder(self, variable: Variable, crude: Difference, adjusted: Difference) -> Confounder:
+        low, high = (adjusted.value + sign * NORMAL_975 * adjusted.error for sign in (-1, 1))
+        if variable.of_class:
+            known = self.ontology.classes.get(variable.name)
+            label = known.label if known is not None and known.label.strip() else variable.name.replace("_", " ")
+            where = f"among images with {label}, and among those without,"
+        else:
+            where = f"among images of the same {variable.name}"
+        message = (
+            f"{where} the body says little of the head: a difference of {adjusted.value:.2f} ({low:.2f} to {high:.2f}), "
+            f"{crude.value:.2f} over all; it may be what both hang on"
+        )
+        return Confounder(variable.name, crude.value, adjusted.value, low, high, message)
+
+
+def holm(p_values: Sequence[float], level: float = _LEVEL) -> list[bool]:
+    """Which hypotheses are rejected, by Holm's step-down procedure: wrongly any of them with probability `level` at most.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [True, False, False]
+    """
+    rejected = [False] * len(p_values)
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[i] > level / (len(p_values) - rank):
+            break
+        rejected[i] = True
+    return rejected
+
+
+def _vanishes(crude: Difference, adjusted: Difference) -> bool:
+    low = adjusted.value - NORMAL_975 * adjusted.error
+    shrinks = adjusted.value <= _HALF * crude.value
+    return shrinks and (low <= 0 or adjusted.value <= _QUARTER * crude.value)
+
+
+def _settles(stratum: IntArray, holds: BoolArray) -> bool:
+    """Whether in each stratum something holds always or never."""
+    count = np.bincount(stratum)
+    held = np.bincount(stratum, weights=holds)
+    return bool(np.all((held == 0) | (held == count)))
+
+
+def _present(name: str, cohort: Cohort, index: FactIndex | None) -> IntArray:
+    found = np.zeros(len(cohort.films), dtype=np.int64)
+    number = None if index is None else index.number(name)
+    if index is not None and number is not None and index.relations[number].arity == 1:
+        found[cohort.film_of_scene[index.scene_of[index.relations[number].first]]] = 1
+    return found
