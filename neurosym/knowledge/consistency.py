@@ -127,7 +127,7 @@ class Court:
 
     def minimal(self, rules: Iterable[Rule], facts: Sequence[GroundAtom]) -> list[Rule]:
         """A subset of the rules that still clashes on the facts, of which none can be left out."""
-        kept = list(dict.fromkeys(rules))
+        kept = sorted(set(rules), key=lambda r: (r.file, r.line, str(r)))
         for rule in list(kept):
             fewer = [r for r in kept if r != rule]
             if Program(fewer, self.measurements).run(facts, max_depth=DEPTH).clashes:

@@ -49,18 +49,23 @@ class Film:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Films of one split, and the facts of them."""
+    """Films of one split; `facts` are of these and may be of others, which are left out."""
 
     split: str
     films: tuple[Film, ...]
     facts: FactStore
 
+    @property
+    def shown(self) -> FactStore:
+        """The facts of these films."""
+        names = {film.image_id for film in self.films}
+        return FactStore(tuple(f for f in self.facts.facts if f.scene in names))
+
     @cached_property
     def index(self) -> FactIndex | None:
-        """The facts of these films, None if there are none."""
-        names = {film.image_id for film in self.films}
-        kept = tuple(f for f in self.facts.facts if f.scene in names)
-        return FactIndex.of(FactStore(kept)) if kept else None
+        """The facts of these films, ready to measure on; None if there are none."""
+        shown = self.shown
+        return FactIndex.of(shown) if shown.facts else None
 
     @cached_property
     def patients(self) -> IntArray:

@@ -25,14 +25,14 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
-from neurosym.induction.index import BoolArray, FactIndex, IntArray
+from neurosym.induction.index import FactIndex, FloatArray, IntArray
 from neurosym.induction.units import units_of
 from neurosym.knowledge.ontology import Ontology
 from neurosym.records import Rule
 from neurosym.review.assessment import Confounder
 from neurosym.review.cohort import Cohort, attributes_of
 from neurosym.review.intervals import NORMAL_975
-from neurosym.review.stratified import Difference, risk_difference
+from neurosym.review.stratified import Difference, Tables, risk_difference, tables_of
 
 MOST_VALUES: Final = 10
 """An attribute with more values makes no strata."""
@@ -52,20 +52,15 @@ class Variable:
     of_class: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    body: BoolArray
-    head: BoolArray
-    film: IntArray
-    patient: IntArray
-
-
 class Confounding:
     """Looks for confounders of rules over cohorts whose films are not the same; the variables are made once."""
 
     def __init__(self, cohorts: Sequence[Cohort], ontology: Ontology) -> None:
         self.cohorts, self.ontology = [c for c in cohorts if c.films], ontology
         self.variables = [*self._attributes(), *self._classes()]
+        before = np.cumsum([0, *(len(c.films) for c in self.cohorts)])
+        parts = [c.patients + start for c, start in zip(self.cohorts, before, strict=False)]
+        self._patients = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def of(self, rule: Rule) -> tuple[tuple[Confounder, ...], tuple[str, ...]]:
         """What may explain a rule away, and the attributes that cannot be told from its body, in words.
@@ -73,27 +68,23 @@ class Confounding:
         Raises:
             InductionError: the rule cannot be measured.
         """
-        found = self._units(rule)
-        if found is None:
-            return (), ()
-        crude = risk_difference(found.body, found.head, np.zeros(len(found.film), dtype=np.int64), found.patient)
+        tables = self._tables(rule)
+        crude = risk_difference(tables, np.zeros(len(tables), dtype=np.int64), self._patients)
         if crude is None or crude.value - NORMAL_975 * crude.error <= 0:
             return (), ()
         looked_at: list[tuple[Variable, Difference, float]] = []
         inseparable = []
         for variable in self.variables:
-            if self._is_of(variable, rule):
+            known = variable.stratum >= 0
+            stratum, its = variable.stratum[known], tables[known]
+            with_head, without = its[:, 0] + its[:, 2], (its[:, 1] + its[:, 3]) - (its[:, 0] + its[:, 2])
+            if self._is_of(variable, rule) or _settles(stratum, with_head, without):
                 continue
-            stratum = variable.stratum[found.film]
-            known = stratum >= 0
-            body, head, stratum = found.body[known], found.head[known], stratum[known]
-            if len(np.unique(stratum)) < 2 or _settles(stratum, head):
-                continue
-            if not variable.of_class and _settles(stratum, body):
+            if not variable.of_class and _settles(stratum, its[:, 1], its[:, 3]):
                 inseparable.append(
                     f"{variable.name} and the body cannot be told apart: each of its values has one only"
                 )
-            adjusted = risk_difference(body, head, stratum, found.patient[known])
+            adjusted = risk_difference(its, stratum, self._patients[known])
             if adjusted is not None and min(adjusted.exposed, adjusted.unexposed) >= FEWEST_UNITS:
                 test = (crude.value - adjusted.value) / max(adjusted.error, 1e-12)
                 looked_at.append((variable, adjusted, float(stats.norm.sf(test))))
@@ -105,19 +96,17 @@ class Confounding:
         ]
         return tuple(sorted(told, key=lambda c: (c.adjusted, c.attribute))), tuple(inseparable)
 
-    def _units(self, rule: Rule) -> _Found | None:
+    def _tables(self, rule: Rule) -> Tables:
+        """The units of each film; none where a cohort has more than can be counted."""
         parts = []
-        films = patients = 0
         for cohort in self.cohorts:
             units = None if cohort.index is None else units_of(rule, cohort.index)
-            if units is not None:
+            if units is None:
+                parts.append(np.zeros((len(cohort.films), 4)))
+            else:
                 film = cohort.film_of_scene[units.scene]
-                parts.append((units.body, units.head, film + films, cohort.patients[film] + patients))
-            films, patients = films + len(cohort.films), patients + len(cohort.films)
-        if not parts:
-            return None
-        body, head, film, patient = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return _Found(body, head, film, patient)
+                parts.append(tables_of(units.body, units.head, film, len(cohort.films)))
+        return np.concatenate(parts) if parts else np.zeros((0, 4))
 
     def _attributes(self) -> Iterator[Variable]:
         for name in attributes_of(self.cohorts):
@@ -189,11 +178,10 @@ def _vanishes(crude: Difference, adjusted: Difference) -> bool:
     return shrinks and (low <= 0 or adjusted.value <= _QUARTER * crude.value)
 
 
-def _settles(stratum: IntArray, holds: BoolArray) -> bool:
-    """Whether in each stratum something holds always or never."""
-    count = np.bincount(stratum)
-    held = np.bincount(stratum, weights=holds)
-    return bool(np.all((held == 0) | (held == count)))
+def _settles(stratum: IntArray, having: FloatArray, lacking: FloatArray) -> bool:
+    """Whether in each stratum something holds always or never; so it is if there is but one."""
+    have, lack = (np.bincount(stratum, weights=w) for w in (having, lacking))
+    return bool(np.all((have == 0) | (lack == 0)) or np.count_nonzero(have + lack) < 2)
 
 
 def _present(name: str, cohort: Cohort, index: FactIndex | None) -> IntArray:

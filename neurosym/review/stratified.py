@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from neurosym.induction.index import BoolArray, FloatArray, IntArray
 
 Tables = NDArray[np.float64]
-"""For each stratum (last but one axis): a, n_1, c, n_0."""
+"""A row (a, n_1, c, n_0) for each stratum, film or unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,72 +40,62 @@ class Difference:
     unexposed: int
 
 
-def risk_difference(
-    body: BoolArray, head: BoolArray, stratum: IntArray, patient: IntArray | None = None
-) -> Difference | None:
-    """The difference within strata, from one entry a unit; None if no stratum has units with and without the body.
+def tables_of(body: BoolArray, head: BoolArray, group: IntArray, groups: int) -> Tables:
+    """How many units of each group have body and head, the body, the head without the body, and no body."""
+    columns = (body & head, body, head & ~body, ~body)
+    return np.stack([np.bincount(group, weights=c, minlength=groups) for c in columns], axis=1).astype(np.float64)
+
+
+def risk_difference(tables: Tables, stratum: IntArray, patient: IntArray | None = None) -> Difference | None:
+    """The difference within strata; None if no stratum has units with and without the body.
 
     Args:
-        body: whether the body holds of the unit.
-        head: whether the head does.
-        stratum: the number of its stratum; 0 for all is the crude difference.
-        patient: the number of its patient; None: each unit is independent.
+        tables: of each film, or of whatever lies within one stratum and shows one patient.
+        stratum: the number of the film's stratum; 0 for all gives the crude difference.
+        patient: the number of the film's patient; None: every unit is independent.
     """
-    entries = np.stack([body & head, body, ~body & head, ~body], axis=1).astype(np.float64)
-    tables = np.zeros((int(stratum.max(initial=-1)) + 1, 4))
-    np.add.at(tables, stratum, entries)
-    weight = _weight(tables)
+    of_stratum = np.zeros((int(stratum.max(initial=-1)) + 1, 4))
+    np.add.at(of_stratum, stratum, tables)
+    above, weight = _parts(of_stratum)
     if weight.sum() == 0:
         return None
-    value, variance = float(_difference(tables)), _sato(tables)
-    if patient is not None and len(np.unique(patient)) < len(patient):
-        variance = max(variance, _jackknife(tables, entries, stratum, patient))
-    _, exposed, _, unexposed = tables[weight > 0].sum(axis=0)
+    value = float(above.sum() / weight.sum())
+    variance = _sato(of_stratum[weight > 0], value)
+    if patient is not None:
+        has = tables[:, 1] + tables[:, 3] > 0
+        if tables[:, (1, 3)].sum() > len(np.unique(patient[has])):
+            variance = max(variance, _jackknife(of_stratum, tables[has], stratum[has], patient[has]))
+    _, exposed, _, unexposed = of_stratum[weight > 0].sum(axis=0)
     return Difference(value, math.sqrt(max(0.0, variance)), int(exposed), int(unexposed))
 
 
-def _weight(tables: Tables) -> FloatArray:
-    total = tables[..., 1] + tables[..., 3]
-    return np.asarray(tables[..., 1] * tables[..., 3] / np.where(total > 0, total, 1))
-
-
-def _difference(tables: Tables) -> FloatArray:
-    """δ; NaN where nothing can be compared."""
-    a, n1, c, n0 = np.moveaxis(tables, -1, 0)
+def _parts(tables: Tables) -> tuple[FloatArray, FloatArray]:
+    """What each stratum adds above and below the line of δ."""
+    a, n1, c, n0 = tables.T
     total = np.where(n1 + n0 > 0, n1 + n0, 1)
-    weight = _weight(tables).sum(axis=-1)
-    return np.asarray(((a * n0 - c * n1) / total).sum(axis=-1) / np.where(weight > 0, weight, np.nan))
+    return (a * n0 - c * n1) / total, n1 * n0 / total
 
 
-def _sato(tables: Tables) -> float:
-    a, n1, c, n0 = tables[_weight(tables) > 0].T
+def _sato(tables: Tables, value: float) -> float:
+    a, n1, c, n0 = tables.T
     total = n1 + n0
     p = ((n1**2 * c - n0**2 * a + n1 * n0 * (n0 - n1) / 2) / total**2).sum()
     q = ((a * (n0 - c) + c * (n1 - a)) / (2 * total)).sum()
-    return float((_difference(tables) * p + q) / _weight(tables).sum() ** 2)
+    return float((value * p + q) / _parts(tables)[1].sum() ** 2)
 
 
-def _jackknife(tables: Tables, entries: Tables, stratum: IntArray, patient: IntArray) -> float:
-    """The variance by leaving out one patient at a time; patients with the same units are tried once."""
-    of_patient: dict[int, dict[int, FloatArray]] = {}
-    for i in range(len(entries)):
-        mine = of_patient.setdefault(int(patient[i]), {})
-        mine[int(stratum[i])] = mine.get(int(stratum[i]), np.zeros(4)) + entries[i]
-    alike: dict[tuple[tuple[int, bytes], ...], int] = {}
-    for mine in of_patient.values():
-        key = tuple(sorted((k, v.tobytes()) for k, v in mine.items()))
-        alike[key] = alike.get(key, 0) + 1
-    values = []
-    for key in alike:
-        rest = tables.copy()
-        for k, v in key:
-            rest[k] -= np.frombuffer(v)
-        values.append(float(_difference(rest)))
-    left, count = np.array(values), np.array(list(alike.values()), dtype=np.float64)
-    known = np.isfinite(left)
-    left, count = left[known], count[known]
-    m = count.sum()
-    if m < 2:
-        return 0.0
-    mean = (left * count).sum() / m
-    return float((m - 1) / m * (count * (left - mean) ** 2).sum())
+def _jackknife(of_stratum: Tables, tables: Tables, stratum: IntArray, patient: IntArray) -> float:
+    """The variance by leaving out one patient at a time; only the strata that the patient is in change."""
+    pairs, which = np.unique(np.stack([patient, stratum], axis=1), axis=0, return_inverse=True)
+    mine = np.zeros((len(pairs), 4))
+    np.add.at(mine, which.reshape(-1), tables)
+    above, weight = _parts(of_stratum)
+    left_above, left_weight = _parts(of_stratum[pairs[:, 1]] - mine)
+    patients, number = np.unique(pairs[:, 0], return_inverse=True)
+    m = len(patients)
+    over = above.sum() + np.bincount(number, weights=left_above - above[pairs[:, 1]], minlength=m)
+    under = weight.sum() + np.bincount(number, weights=left_weight - weight[pairs[:, 1]], minlength=m)
+    known = under > 1e-9
+    left = over[known] / under[known]
+    m = len(left)
+    return float((m - 1) / m * ((left - left.mean()) ** 2).sum()) if m > 1 else 0.0
