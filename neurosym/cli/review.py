@@ -98,7 +98,7 @@ def assess(
     confirm: Annotated[
         str,
         typer.Option(
-            metavar="SPLIT", help="The split to confirm on: test, else val, whichever they were not found on."
+            metavar="SPLIT", help="The split to confirm on: test, else val, else train, but not where they were found."
         ),
     ] = "",
     truth: Annotated[
