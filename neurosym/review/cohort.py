@@ -132,6 +132,12 @@ def subgroup_attributes(names: Iterable[str]) -> Iterator[str]:
     yield from filter(None, (_named(words, names) for words in SUBGROUPS.values()))
 
 
+def in_order(values: Iterable[str]) -> list[str]:
+    """The known ones among what an attribute says, each once; age bands by age."""
+    bands = [band for _, band in _BANDS]
+    return sorted({*values} - {""}, key=lambda v: (bands.index(v) if v in bands else -1, v))
+
+
 def age_band(text: str) -> str:
     """An age in years, or as DICOM writes it, as a band; "" if it is none.
 

@@ -81,9 +81,8 @@ class Confounding:
             if self._is_of(variable, rule) or _settles(stratum, with_head, without):
                 continue
             if not variable.of_class and _settles(stratum, its[:, 1], its[:, 3]):
-                inseparable.append(
-                    f"{variable.name} and the body cannot be told apart: each of its values has one only"
-                )
+                same = f"where {variable.name} is the same, the body holds always or never"
+                inseparable.append(f"{variable.name} and the body cannot be told apart: {same}")
             adjusted = risk_difference(its, stratum, self._patients[known])
             if adjusted is not None and min(adjusted.exposed, adjusted.unexposed) >= FEWEST_UNITS:
                 test = (crude.value - adjusted.value) / max(adjusted.error, 1e-12)

@@ -25,7 +25,7 @@ from neurosym.knowledge import Knowledge
 from neurosym.knowledge.reading import reading
 from neurosym.records import Candidate, Rule
 from neurosym.review.assessment import Assessment, Counted, Stratum
-from neurosym.review.cohort import Cohort, attributes_of, site_attribute, subgroup_attributes
+from neurosym.review.cohort import Cohort, attributes_of, in_order, site_attribute, subgroup_attributes
 from neurosym.review.confounding import MOST_VALUES, Confounding
 from neurosym.review.intervals import by_patient, counted
 from neurosym.review.ledger import normal_text
@@ -174,7 +174,7 @@ class _Assessor:
     def _strata(self, rule: Rule, attribute: str) -> Iterator[Stratum]:
         count = _counts(rule, self.parted)
         values = np.array(self.parted.values(attribute))
-        known = sorted(set(values.tolist()) - {""})
+        known = in_order(values.tolist())
         if count is None or len(known) > MOST_VALUES:
             return
         for value in known:
