@@ -5,6 +5,7 @@
     repair ─▶ scenes-SPLIT-repaired.json, repairs-SPLIT.json     explain ─▶ explanations/SPLIT/IMAGE.png
     quality ─▶ quality-SPLIT.json, quality-SPLIT.html
     induce ─▶ candidates.json, candidates.rules ─▶ report ─▶ report.html     of annotations: true-candidates.json, .rules
+    assess ─▶ assessments.json                                               of annotations: true-assessments.json
     review ─▶ reviews.jsonl ─▶ rules/NAME.rules, rules/NAME.rejected.rules
 
 Stages that detect import torch when they are called; the others never do.
@@ -25,6 +26,7 @@ from PIL import Image
 
 from neurosym.data.coco import known_categories, load_coco
 from neurosym.data.images import IMAGE_SUFFIXES, annotated_scene, read_image
+from neurosym.data.unread import unread
 from neurosym.errors import ConfigError, DataError, InductionError, Problem, did_you_mean, short_path
 from neurosym.induction import InductionConfig, induce
 from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
@@ -33,8 +35,10 @@ from neurosym.learning.annotation_truth import Truth, score_quality, truth_of_fi
 from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
 from neurosym.review import load_candidates, save_candidates, write_report
+from neurosym.review.cohort import Cohort, films_of
 from neurosym.review.origin import origin_of_annotations, origin_of_predictions
 from neurosym.review.quality_page import write_quality_page
+from neurosym.review.run_assessment import RunAssessment, assess_run
 from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
 from neurosym.scenes.draw import save_overlays, save_picture
@@ -319,8 +323,7 @@ class Stages:
 
     def true_scenes(self) -> list[Scene]:
         """What is annotated on the images of the split."""
-        images = self.run.images(self.split)
-        return [annotated_scene(images[i]) for i in range(len(images))]
+        return [annotated_scene(image) for image in unread(self.run.images(self.split))]
 
     def true_facts(self, scenes: Sequence[Scene] | None = None) -> FactStore:
         """The facts of the split's annotations, written to ``true-facts-SPLIT.tsv``."""
@@ -351,8 +354,19 @@ class Stages:
             origin = origin_of_annotations(self.run, self.split, image_ids)
         else:
             origin = origin_of_predictions(self.run, self.split, self.threshold, self._checkpoint(), image_ids)
+        asked = {name: getattr(config, name) for name in ("min_support", "min_scenes", "min_confidence", "measure")}
+        origin |= {"bounds": asked}
         save_candidates(self.run.path / f"{'true-' if truth else ''}candidates.json", found, origin)
         return found
+
+    def assess(self, *, truth: bool = False, **how: Any) -> RunAssessment:
+        """What speaks for and against the induced rules besides their measures; for the rest see `assess_run`."""
+
+        def cohort(split: str, origin: Mapping[str, Any]) -> Cohort:
+            stages = replace(self, split=split, threshold=origin.get("threshold", self.threshold))
+            return Cohort(split, films_of(self.run, split), stages.true_facts() if truth else stages.facts())
+
+        return assess_run(self.run, cohort, truth=truth, checkpoint=self._checkpoint(), advance=self.advance, **how)
 
     def report(self, out: Path) -> int:
         """Write the HTML report of the induced rules, on the split they were learned from; returns how many there are."""

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = (
     *("check", "infer", "lsp", "rules format", "rules export", "rules import", "rules show", "ontology show"),
     *("train", "evaluate", "predict", "explain", "facts", "induce", "report", "demo", "data quality"),
-    *("review list", "review verdict", "review agreement", "review publish"),
+    *("review list", "review assess", "review verdict", "review agreement", "review publish"),
 )
 
 

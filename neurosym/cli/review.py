@@ -1,4 +1,7 @@
-"""The verbs of review: `review list`, `review verdict`, `review agreement`, `review publish`; none of them needs torch."""
+"""The verbs of review: `review list`, `assess`, `verdict`, `agreement`, `publish`.
+
+None of them needs torch, but that `assess` predicts a split that was not predicted yet.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from neurosym.cli.console import AsJson, console, escaped, output, print_json, show_problems
+from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_problems
 from neurosym.errors import ConfigError
 
 if TYPE_CHECKING:
     from neurosym.review.agreement import Agreement
+    from neurosym.review.assessment import Assessment, Counted
     from neurosym.review.ledger import Decision
     from neurosym.review.publish import Publication
     from neurosym.review.run import RunReview
@@ -25,6 +29,10 @@ _VERDICT_EXAMPLES = (
     '`neurosym review verdict RUN --rule induced_near_1 --reject --reason "true of this projection alone" --reviewer anna`, '
     '`neurosym review verdict RUN --rule "near(X, Y) :- heart(X), large_object(Y)." --undo --reviewer anna`'
 )
+_ASSESS_EXAMPLES = (
+    "Examples: `neurosym review assess runs/jsrt-anatomy`, `neurosym review assess RUN --confirm val --top 10`, "
+    "`neurosym review assess RUN --truth --json`"
+)
 _PUBLISH_EXAMPLES = (
     "Examples: `neurosym review publish runs/jsrt-anatomy --to rules/accepted.rules --dry-run`, "
     "`neurosym review publish RUN --to rules/accepted.rules --also RUN/true-candidates.json`"
@@ -34,6 +42,7 @@ _PUBLISH_EXAMPLES = (
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     review_app.command("list", epilog="Example: `neurosym review list runs/jsrt-anatomy`")(list_)
+    review_app.command("assess", epilog=_ASSESS_EXAMPLES)(assess)
     review_app.command("verdict", epilog=_VERDICT_EXAMPLES)(verdict)
     review_app.command("agreement", epilog="Example: `neurosym review agreement runs/jsrt-anatomy --json`")(agreement)
     review_app.command("publish", epilog=_PUBLISH_EXAMPLES)(publish)
@@ -41,28 +50,33 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(run: Reviewed, as_json: AsJson = False) -> None:
-    """List a run's candidates with their measures and the verdicts that stand on them."""
+    """List a run's candidates with their measures, what the knowledge says, and the verdicts that stand on them."""
     from neurosym.review.run import RunReview
 
     entries = _entries(RunReview.of(run))
     if as_json:
         print_json(entries)
         return
-    table = Table("", "rule", "support", "confidence", "verdicts")
+    is_assessed = any(e["standing"] for e in entries)
+    table = Table("", "rule", "support", "confidence", *(["standing"] if is_assessed else []), "verdicts")
     for e in entries:
         said = [
             f"{name}: {v['verdict']}{' (other figures)' if v['stale'] else ''}" for name, v in e["verdicts"].items()
         ]
-        measures = (f"{e['support']}/{e['body_size']}", f"{e['confidence']:.3f}")
-        table.add_row(str(e["number"]), escaped(e["rule"]), *measures, escaped("\n".join(said)))
+        cells = [str(e["number"]), escaped(e["rule"]), f"{e['support']}/{e['body_size']}", f"{e['confidence']:.3f}"]
+        if is_assessed:
+            cells.append(e["standing"] or "–")
+        table.add_row(*cells, escaped("\n".join(said)))
     output.print(table)
 
 
 def _entries(review: RunReview) -> list[dict[str, Any]]:
     from neurosym.review.candidates import figures_digest
     from neurosym.review.ledger import normal_text, rule_key
+    from neurosym.review.run_assessment import assessments_of
 
     held = review.standing()
+    assessed = assessments_of(review.path, review.origin)
     entries = []
     for number, c in enumerate(review.candidates, 1):
         digest = figures_digest(c)
@@ -72,9 +86,64 @@ def _entries(review: RunReview) -> list[dict[str, Any]]:
             for name, v in sorted(held.get(rule_key(c.rule), {}).items())
         }
         measures = {k: getattr(c, k) for k in ("support", "body_size", "confidence")}
-        what = {"number": number, "id": c.rule.meta.get("id", ""), "rule": normal_text(c.rule)}
-        entries.append(what | measures | {"figures": digest, "verdicts": verdicts})
+        text = normal_text(c.rule)
+        what = {"number": number, "id": c.rule.meta.get("id", ""), "rule": text}
+        standing = assessed[text].standing if text in assessed else ""
+        entries.append(what | measures | {"figures": digest, "standing": standing, "verdicts": verdicts})
     return entries
+
+
+def assess(
+    run: Reviewed,
+    confirm: Annotated[
+        str,
+        typer.Option(
+            metavar="SPLIT", help="The split to confirm on: test, else val, else train, but not where they were found."
+        ),
+    ] = "",
+    truth: Annotated[
+        bool, typer.Option("--truth", help="The candidates of annotations, on annotations (true-candidates.json).")
+    ] = False,
+    top: Annotated[int | None, typer.Option(min=1, help="So many of the first candidates; all by default.")] = None,
+    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap samples of the patients.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say of each candidate whether it is new, holds on other images and again, and what may explain it away."""
+    from dataclasses import asdict
+
+    from neurosym.loop import Stages
+    from neurosym.review.plausibility import passes
+
+    with bars() as stage:
+        stages = Stages.of(run, advance=stage("assess"))
+        made = stages.assess(confirm=confirm, truth=truth, top=top, resamples=resamples, seed=seed)
+    if as_json:
+        told = [asdict(a) | {"passes": passes(a)} for a in made.assessments]
+        what = {"file": str(made.file), "confirmed_on": made.confirmed_on, "notes": list(made.notes)}
+        print_json(what | {"assessments": told})
+        return
+    table = Table("", "rule", "standing", "confirmed", "held", "to consider")
+    for number, a in enumerate(made.assessments, 1):
+        held = "–" if a.held is None else f"{a.held:.2f}"
+        table.add_row(str(number), escaped(a.rule), a.standing, _interval(a.confirmation), held, escaped(_remarks(a)))
+    output.print(table)
+    for note in made.notes:
+        console.print(escaped(note), soft_wrap=True, highlight=False)
+    new = sum(map(passes, made.assessments))
+    console.print(f"[green]written[/] {made.file}: {new} of {len(made.assessments)} say something new", soft_wrap=True)
+
+
+def _interval(found: Counted | None) -> str:
+    if found is None or found.confidence is None:
+        return "–"
+    return f"{found.confidence:.2f} ({found.low:.2f}–{found.high:.2f}) of {found.body_size}"
+
+
+def _remarks(found: Assessment) -> str:
+    """Why it stands as it does, and whatever else there is to consider, a line each."""
+    because = [found.because] if found.because else []
+    return "\n".join([*because, *(c.message for c in found.confounders), *found.warnings])
 
 
 def verdict(

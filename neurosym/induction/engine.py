@@ -95,24 +95,10 @@ def evaluate_rule(
     1.0
     """
     index = facts if isinstance(facts, FactIndex) else FactIndex.of(facts)
-    _check(rule, index)
-    numbers: dict[str, int] = {}
-    head, body = encode(rule.head, numbers), encode(rule.body, numbers)
-    unbound = {numbers[v.name] for v in rule.existential}
-    frontier = tuple(v for v in free_variables(head) if v not in unbound)
-    try:
-        table = _query(index, body, injective, work_cap)
-        groundings = _project(index, table, frontier)
-        assert groundings.weight is not None
-        held = _head_weights(index, head, groundings, injective, work_cap)
-        head_size = len(_project(index, _query(index, head, injective, work_cap), frontier))
-    except TooExpensiveError:
-        raise InductionError(
-            Problem(
-                f"measuring {rule} needs a table of more than {work_cap:,} rows",
-                cure="add an atom that ties its variables together, or raise work_cap",
-            )
-        ) from None
+    groundings, held, head_size = ground(rule, index, injective=injective, work_cap=work_cap)
+    head = encode(rule.head, {})
+    frontier = tuple(groundings.columns)
+    assert groundings.weight is not None
     strength = np.minimum(groundings.weight, held)
     holds = held > 0
     support, body_size = int(holds.sum()), len(groundings)
@@ -139,6 +125,32 @@ def evaluate_rule(
         supporting_count=supporting_count,
         refuting_count=refuting_count,
     )
+
+
+def ground(
+    rule: Rule, index: FactIndex, *, injective: bool = True, work_cap: int = WORK_CAP
+) -> tuple[Table, FloatArray, int]:
+    """The body's bindings of the head's variables, the head's weight at each (0: it does not hold), and the head's bindings.
+
+    The variables are numbered as they occur in the head. For what is raised see `evaluate_rule`.
+    """
+    _check(rule, index)
+    numbers: dict[str, int] = {}
+    head, body = encode(rule.head, numbers), encode(rule.body, numbers)
+    unbound = {numbers[v.name] for v in rule.existential}
+    frontier = tuple(v for v in free_variables(head) if v not in unbound)
+    try:
+        groundings = _project(index, _query(index, body, injective, work_cap), frontier)
+        held = head_weights(index, head, groundings, injective, work_cap)
+        head_size = len(_project(index, _query(index, head, injective, work_cap), frontier))
+    except TooExpensiveError:
+        raise InductionError(
+            Problem(
+                f"measuring {rule} needs a table of more than {work_cap:,} rows",
+                cure="add an atom that ties its variables together, or raise work_cap",
+            )
+        ) from None
+    return groundings, held, head_size
 
 
 def prior_of(index: FactIndex, relation: Relation, injective: bool) -> float:
@@ -207,10 +219,8 @@ def _project(index: FactIndex, table: Table, frontier: tuple[int, ...]) -> Table
     return Table({v: distinct[:, i] for i, v in enumerate(frontier)}, anchor, weight)
 
 
-def _head_weights(
-    index: FactIndex, head: tuple[Coded, ...], groundings: Table, injective: bool, cap: int
-) -> FloatArray:
-    """For each body grounding the weight of the head, 0 where it does not hold; the best of an existential head."""
+def head_weights(index: FactIndex, head: tuple[Coded, ...], groundings: Table, injective: bool, cap: int) -> FloatArray:
+    """For each binding the weight of the head, 0 where it does not hold; the best of an existential head."""
     columns = {**groundings.columns, _ROW: np.arange(len(groundings))}
     steps, constants = _steps(index, head)
     start = Table(columns, groundings.anchor, np.ones(len(groundings)))

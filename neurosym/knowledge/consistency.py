@@ -19,17 +19,17 @@ from neurosym.knowledge.relations import Value, value_of
 from neurosym.knowledge.subsumption import by_predicate, matches
 from neurosym.logic import Atom, Condition, Count, Negation, Rule, Term
 
-_DEPTH = 2
+DEPTH = 2
 """How far objects that must exist are followed: an object, and what must exist because of it."""
 
 
 def conflicts(rules: Sequence[Rule], ontology: Ontology | None) -> list[Problem]:
     """Superfluous, dead and contradictory rules of a set of active rules, in the order of the files."""
-    return list(_Court(rules, ontology).problems())
+    return list(Court(rules, ontology).problems())
 
 
-class _Court:
-    """The rules of one set, tried one by one."""
+class Court:
+    """The rules of one set, tried one by one: `world` is the axioms alone, `whole` the hard rules with them."""
 
     def __init__(self, rules: Sequence[Rule], ontology: Ontology | None) -> None:
         self.rules, self.ontology = rules, ontology
@@ -42,6 +42,10 @@ class _Court:
         self.whole = Program([*self.axioms, *self.hard], self.measurements)
         self.told: set[frozenset[Rule]] = set()
 
+    def with_weighted(self, rules: Iterable[Rule]) -> Program:
+        """`whole` with weighted rules taken as if they allowed no exception."""
+        return Program([*self.axioms, *self.hard, *filter(_is_monotone, rules)], self.measurements)
+
     def problems(self) -> Iterator[Problem]:
         facts = self.whole.run(())
         if facts.clashes:
@@ -52,42 +56,42 @@ class _Court:
                 yield from self._try(rule)
 
     def _try(self, rule: Rule) -> Iterator[Problem]:
-        body = [_frozen(a) for a in rule.body]
-        alone = self.world.run(body, max_depth=_DEPTH)
+        body = [frozen(a) for a in rule.body]
+        alone = self.world.run(body, max_depth=DEPTH)
         reasons = self._reasons(rule, alone)
         if reasons is not None:
             message = (
-                f"the rule follows anyway from {self._names(reasons)}" if reasons else "its head stands in its body"
+                f"the rule follows anyway from {self.names(reasons)}" if reasons else "its head stands in its body"
             )
             yield Problem(message, rule.file, rule.line, cure="remove it", severity="warning")
-        if _forbids(rule):
+        if forbids(rule):
             return
-        scene = self.whole.run(body, max_depth=_DEPTH)
+        scene = self.whole.run(body, max_depth=DEPTH)
         absent = [c.atom for c in rule.conditions if isinstance(c, Negation)]
         for atom in absent:
-            if set(atom.variables) <= rule.bound and scene.holds(_frozen(atom)):
+            if set(atom.variables) <= rule.bound and scene.holds(frozen(atom)):
                 message = rf"the rule can never fire: its body entails {atom}, and it asks for \+ {atom}"
                 yield Problem(message, rule.file, rule.line, cure="remove one of them")
                 return
         if scene.clashes:
             yield from self._clash(rule, scene, body)
         elif rule.conditions and rule.weight is None and not rule.existential:
-            fired = self.whole.run([*body, *(_frozen(a) for a in rule.head if a.predicate != "=")], max_depth=_DEPTH)
+            fired = self.whole.run([*body, *(frozen(a) for a in rule.head if a.predicate != "=")], max_depth=DEPTH)
             if fired.clashes:
                 yield from self._contradiction(fired, fired.clashes[0], body, rule)
 
     def _clash(self, rule: Rule, scene: Inference, body: list[GroundAtom]) -> Iterator[Problem]:
-        guilty = self._minimal(scene.proof_of(scene.clashes[0]).rules(), body)
+        guilty = self.minimal(scene.proof_of(scene.clashes[0]).rules(), body)
         if rule in guilty:
             yield from self._contradiction(scene, scene.clashes[0], body, rule)
             return
-        message = f"the rule can never fire: its body breaks {self._names(guilty)}"
+        message = f"the rule can never fire: its body breaks {self.names(guilty)}"
         yield Problem(message, rule.file, rule.line, cure="correct the body, or remove the rule")
 
     def _contradiction(
         self, scene: Inference, clash: Clash, body: Sequence[GroundAtom], rule: Rule | None = None
     ) -> Iterator[Problem]:
-        guilty = self._minimal(scene.proof_of(clash).rules(), body)
+        guilty = self.minimal(scene.proof_of(clash).rules(), body)
         written = [r for r in guilty if r in self.hard]
         rule = rule or (written or guilty)[0]
         key = frozenset({*written, rule})
@@ -95,18 +99,18 @@ class _Court:
             return
         self.told.add(key)
         others = [r for r in guilty if r != rule]
-        with_what = self._names(others) if others else "itself"
+        with_what = self.names(others) if others else "itself"
         message = f"the rule contradicts {with_what}: where its body holds, they cannot all be true"
         yield Problem(message, rule.file, rule.line, cure="give one of them a weight, or remove it")
 
     def _reasons(self, rule: Rule, scene: Inference) -> list[Rule] | None:
         """The axioms that make a rule superfluous; None if they do not."""
-        if _forbids(rule):
+        if forbids(rule):
             return list(scene.proof_of(scene.clashes[0]).rules()) if scene.clashes else None
-        found = None if scene.clashes else _witness(rule, scene)
+        found = None if scene.clashes else witness(rule, scene)
         return None if found is None else list(dict.fromkeys(r for fact in found for r in scene.proof(fact).rules()))
 
-    def _names(self, rules: Iterable[Rule]) -> str:
+    def names(self, rules: Iterable[Rule]) -> str:
         """Rules and axioms as a message names them."""
         ordered = sorted(rules, key=lambda r: (not r.file, r.file, r.line, r.id))
         return " and ".join(dict.fromkeys(map(self._name, ordered)))
@@ -121,17 +125,17 @@ class _Court:
         text = f"'{rule.id}'"
         return f"{text} ({place(rule)})" if rule.file else text
 
-    def _minimal(self, rules: Iterable[Rule], facts: Sequence[GroundAtom]) -> list[Rule]:
+    def minimal(self, rules: Iterable[Rule], facts: Sequence[GroundAtom]) -> list[Rule]:
         """A subset of the rules that still clashes on the facts, of which none can be left out."""
-        kept = list(dict.fromkeys(rules))
+        kept = sorted(set(rules), key=lambda r: (r.file, r.line, str(r)))
         for rule in list(kept):
             fewer = [r for r in kept if r != rule]
-            if Program(fewer, self.measurements).run(facts, max_depth=_DEPTH).clashes:
+            if Program(fewer, self.measurements).run(facts, max_depth=DEPTH).clashes:
                 kept = fewer
         return kept
 
 
-def _forbids(rule: Rule) -> bool:
+def forbids(rule: Rule) -> bool:
     """Whether a rule only says what must not be: a denial, or an equality."""
     return not rule.head or rule.head[0].predicate == "="
 
@@ -154,14 +158,15 @@ def _value(term: Term) -> Value:
     return f"?{term.name}" if term.is_variable else value_of(term)
 
 
-def _frozen(atom: Atom) -> GroundAtom:
+def frozen(atom: Atom) -> GroundAtom:
+    """An atom with each variable made an object of its own, called after it."""
     return atom.predicate, tuple(map(_value, atom.args))
 
 
-def _witness(rule: Rule, scene: Inference) -> list[GroundAtom] | None:
+def witness(rule: Rule, scene: Inference) -> list[GroundAtom] | None:
     """The facts of a frozen scene that make the head true, for some object where it is existential; None if it is not."""
     if not rule.existential:
-        ground = [_frozen(a) for a in rule.head]
+        ground = [frozen(a) for a in rule.head]
         return ground if all(map(scene.holds, ground)) else None
     numbers = {v: i for i, v in enumerate(rule.existential)}
     pattern = [(a.predicate, tuple(numbers.get(t, _value(t)) for t in a.args)) for a in rule.head]

@@ -87,9 +87,15 @@ class Assessment:
     warnings: tuple[str, ...] = ()
 
 
-def save_assessments(path: Path, assessments: Sequence[Assessment], origin: Mapping[str, Any]) -> None:
-    """Write assessments as JSON; `origin` is that of the candidates, so that a reader sees whether they belong together."""
-    value = {"origin": dict(origin), "assessments": [asdict(a) for a in assessments]}
+def save_assessments(
+    path: Path, assessments: Sequence[Assessment], origin: Mapping[str, Any], made: Mapping[str, Any] | None = None
+) -> None:
+    """Write assessments as JSON.
+
+    `origin` is that of the candidates, so that a reader sees whether they belong together; `made` is kept beside it and says
+    how they were made.
+    """
+    value = {"origin": dict(origin), "made": dict(made or {}), "assessments": [asdict(a) for a in assessments]}
     write_text_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 

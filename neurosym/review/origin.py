@@ -7,6 +7,7 @@ threshold, checkpoint    of predictions: the least score of a detection, and the
 trained_with   of predictions: the rules that the model was trained with, each {"id": …, "rule": …}
 untold         of predictions: why these may not be all, "" if they are
 patients       the images that the facts are of, by patient; `images` where the data does not say whose they are
+bounds         what the learner asked of a rule: least support, scenes and confidence, and the measure of the latter
 """
 
 from __future__ import annotations

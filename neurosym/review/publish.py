@@ -8,6 +8,7 @@ A rule is published only if nothing speaks against it; each refusal is a `Proble
 
 - reviewers contradict each other (unless disputed rules are asked for), or accepted it in different wordings;
 - it was accepted by figures that are no longer the candidate's;
+- the knowledge contradicts it (`neurosym.review.standing`);
 - the facts that speak for it are a model's that was taught it (`neurosym.review.confirmation`), and none besides;
 - it stands in one of the files with another verdict: a line that somebody reads is not deleted by a program.
 
@@ -24,6 +25,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +40,7 @@ from neurosym.review.confirmation import self_confirming
 from neurosym.review.ledger import Key, Verdict, normal_text, rule_key, standing, the_rule
 from neurosym.review.origin import in_words
 from neurosym.review.rule_file import RuleFile, changed_rules, lines_of, parsed, read_rule_file, with_rules
+from neurosym.review.standing import Standings
 
 ACCEPTED: Final = "% --- induced, and accepted by review ---"
 REJECTED: Final = "% --- induced, and rejected by review ---"
@@ -237,7 +240,13 @@ class _Plan:
         stale = [v.reviewer for v in j.accepts if v.figures not in ("", figures_digest(j.candidate))]
         if stale:
             return f"{', '.join(stale)} accepted it by other figures than it has now", "judge it again"
+        if self._standings is not None and (found := self._standings.of(j.rule)).standing == "contradicted":
+            return f"the knowledge contradicts it: {found.because}", "correct the one or the other"
         return None
+
+    @cached_property
+    def _standings(self) -> Standings | None:
+        return None if self.knowledge is None else Standings(self.knowledge)
 
     def _evidence(self, j: _Judged) -> tuple[Candidate, Mapping[str, Any]] | str:
         """The measures that speak for a rule, and what they are of; if there are none that count, why."""
