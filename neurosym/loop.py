@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -328,13 +328,13 @@ class Stages:
 
     def save_rdf(self, path: Path, store: FactStore, truth: bool = False, how: Sequence[str] = ()) -> None:
         """Write facts of this split as RDF, with where they come from; `how` says how they were made, in words."""
+        from neurosym import __version__
         from neurosym.scenes.rdf import Provenance, save_rdf
 
         name = f"{run_name(self.run.path)} {self.split}"
-        predicted = Provenance.of_predictions(name, self._checkpoint(), self.threshold, *how)
-        save_rdf(
-            path, store, self.run.knowledge.ontology, Provenance.of_annotations(name, *how) if truth else predicted
-        )
+        predicted = Provenance.of_predictions(name, __version__, self._checkpoint(), self.threshold, *how)
+        origin = Provenance.of_annotations(name, __version__, *how) if truth else predicted
+        save_rdf(path, store, self.run.knowledge.ontology, origin)
 
     def true_scenes(self) -> list[Scene]:
         """What is annotated on the images of the split."""

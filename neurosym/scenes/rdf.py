@@ -30,7 +30,6 @@ from rdflib import OWL, PROV, RDF, RDFS, XSD, BNode, Graph, Namespace, URIRef
 from rdflib import Literal as Value
 from rdflib.term import Node
 
-import neurosym
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 from neurosym.knowledge import Ontology
 from neurosym.knowledge.rules import write_text_atomically
@@ -61,6 +60,7 @@ class Provenance:
     Attributes:
         name: what they are facts of, e.g. "runs/jsrt test".
         activity: what made the detections.
+        version: of neurosym.
         model: the checkpoint that predicted them, "" for annotations.
         note: how the facts were made of the detections.
         base: what the IRIs of images and detections begin with, up to and without #; one made of `name` by default.
@@ -68,21 +68,21 @@ class Provenance:
 
     name: str
     activity: Literal["prediction", "annotation"]
+    version: str
     model: str = ""
     note: str = ""
     base: str = ""
 
     @classmethod
-    def of_predictions(cls, name: str, model: str, threshold: float, *how: str) -> Provenance:
+    def of_predictions(cls, name: str, version: str, model: str, threshold: float, *how: str) -> Provenance:
         """Of a model's detections that score at least a threshold; `how` says what else was done."""
-        return cls(
-            name, "prediction", model, ", ".join((f"facts of detections that score at least {threshold:g}", *how))
-        )
+        note = ", ".join((f"facts of detections that score at least {threshold:g}", *how))
+        return cls(name, "prediction", version, model, note)
 
     @classmethod
-    def of_annotations(cls, name: str, *how: str) -> Provenance:
+    def of_annotations(cls, name: str, version: str, *how: str) -> Provenance:
         """Of what is annotated."""
-        return cls(name, "annotation", "", ", ".join(("facts of annotations", *how)))
+        return cls(name, "annotation", version, "", ", ".join(("facts of annotations", *how)))
 
     @property
     def namespace(self) -> str:
@@ -189,7 +189,7 @@ class _Writer:
         self.ontology, self.origin = ontology, origin
         self.entities = Namespace(origin.namespace)
         self.notes = Namespace(f"{origin.namespace[:-1]}/provenance#")
-        self.software = URIRef(f"{HOME}software#{neurosym.__version__}")
+        self.software = URIRef(f"{HOME}software#{origin.version}")
         self.graph = Graph()
         for prefix, space in (("ns", NS), ("prov", PROV), ("film", self.entities), ("origin", self.notes)):
             self.graph.bind(prefix, space)
@@ -257,7 +257,7 @@ class _Writer:
     def _provenance(self) -> URIRef:
         """Write activities and agents; who the detections are attributed to."""
         made, counted = self.notes[self.origin.activity], self.notes.facts
-        self._described(self.software, PROV.SoftwareAgent, f"neurosym {neurosym.__version__}")
+        self._described(self.software, PROV.SoftwareAgent, f"neurosym {self.origin.version}")
         source = self.software
         if self.origin.activity == "annotation":
             source = self.notes.annotators
