@@ -20,7 +20,6 @@ from neurosym.data.masks import decode_mask, encode_mask
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge, load_knowledge
-from neurosym.knowledge.geometry import PREDICATES
 from neurosym.records import Box, Detection, Sample, Scene
 from neurosym.scenes import facts_from
 from neurosym.scenes.image_facts import width_ratio
@@ -203,20 +202,18 @@ def test_a_calibration_makes_the_weights_and_the_score_decides_what_is_seen() ->
 
 
 def test_relations_by_masks_are_those_of_their_pixels(films: list[Sample]) -> None:
-    by_box, words = 0, set()
-    for film in films[:6]:
+    by_box = 0
+    for film in films[:12]:
         seen = annotated_scene(film)
         found = facts_of(seen, masks=True)
         boxes = facts_of(seen)
         pixels = [frozenset(zip(*np.nonzero(decode_mask(d.mask))[::-1], strict=True)) for d in seen.detections]  # type: ignore[arg-type]
         for i, j in itertools.permutations(range(len(pixels)), 2):
             pair = (f"{film.image_id}/{i}", f"{film.image_id}/{j}")
-            for word in ("left_of", "above", "inside", "overlaps", "larger_than", "near"):
+            for word in ("left_of", "above", "inside", "overlaps", "larger_than"):
                 holds = holds_of_masks(word, pixels[i], pixels[j])
                 assert ((word, pair) in found) == holds, (word, pair)
                 by_box += ((word, pair) in boxes) != holds
-                words.add(word)
-    assert words <= set(PREDICATES)
     assert by_box > 0, "boxes say the same, so the masks were not put to the test"
 
 
