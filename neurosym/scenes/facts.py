@@ -21,7 +21,6 @@ left out. Geometry itself is certain: it is computed, not guessed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,24 +91,25 @@ class _Vocabulary:
 
     def facts(self, scene: Scene, threshold: float, attributes: Mapping[str, Any]) -> Iterator[Fact]:
         seen = [d for d in scene.detections if d.score >= threshold and d.name in self.declared]
+        weights = [d.score for d in seen]
         if self.calibration is not None:
-            seen = [replace(d, score=round(self.calibration(d.name, d.score), 4)) for d in seen]
+            weights = [round(self.calibration(d.name, d.score), 4) for d in seen]
         entities = [f"{scene.image_id}/{i}" for i in range(len(seen))]
-        for entity, detection in zip(entities, seen, strict=True):
+        for entity, detection, weight in zip(entities, seen, weights, strict=True):
             for name in (*self.classes[detection.name], *self._places(detection, seen, scene)):
-                yield Fact(name, (entity,), detection.score, scene.image_id)
+                yield Fact(name, (entity,), weight, scene.image_id)
         for label, weight in scene.labels.items():
             if weight > 0 and label in self.declared:
                 for name in self.classes[label]:
                     yield Fact(name, (scene.image_id,), weight, scene.image_id)
         yield from self.image_facts.stated(scene.image_id, attributes)
-        yield from self.image_facts.facts(scene, seen, entities)
+        yield from self.image_facts.facts(scene, seen, weights, entities)
         if len(seen) < 2:
             return
         for name, holds in self._relations(seen, scene):
             np.fill_diagonal(holds, False)
             for n, m in np.argwhere(holds):
-                weight = round(seen[n].score * seen[m].score, 4)
+                weight = round(weights[n] * weights[m], 4)
                 yield Fact(name, (entities[n], entities[m]), weight, scene.image_id)
 
     def _relations(self, seen: Sequence[Detection], scene: Scene) -> Iterator[tuple[str, np.ndarray]]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -48,18 +49,20 @@ class ImageFacts:
         looked_for |= {name for word in self.words.ratios for name in (word.of, *word.across)}
         self.below = {name: {name} | ontology.descendants(name) for name in looked_for}
 
-    def facts(self, scene: Scene, seen: Sequence[Detection], entities: Sequence[str]) -> Iterator[Fact]:
-        """The facts of the detections that are `seen` on a scene, each an entity, and of the image."""
-        layout = _Layout(seen, self.frames, scene)
+    def facts(
+        self, scene: Scene, seen: Sequence[Detection], weights: Sequence[float], entities: Sequence[str]
+    ) -> Iterator[Fact]:
+        """The facts of the detections that are `seen` on a scene, each with a weight and an entity, and of the image."""
+        layout = _Layout(scene, seen, weights, self.frames)
         for word in self.words.placed:
             for i, entity in enumerate(entities):
                 if any(layout.lies_in(i, region) for region in word.regions):
-                    yield from (Fact(n, (entity,), seen[i].score, scene.image_id) for n in self.written(word.name))
+                    yield from (Fact(n, (entity,), weights[i], scene.image_id) for n in self.written(word.name))
         for mirrored in self.words.mirrored:
             for i, j in layout.mirrored(mirrored):
-                weight = round(seen[i].score * seen[j].score, 4)
+                weight = round(weights[i] * weights[j], 4)
                 yield Fact(mirrored.name, (entities[i], entities[j]), weight, scene.image_id)
-        for name, probability in self._of_image(seen, layout):
+        for name, probability in self._of_image(layout):
             weight = round(probability, 4)
             yield from (Fact(n, (scene.image_id,), weight, scene.image_id) for n in self.written(name))
 
@@ -69,31 +72,34 @@ class ImageFacts:
             if _is_stated(word, attributes):
                 yield from (Fact(name, (image_id,), 1.0, image_id) for name in self.written(word.name))
 
-    def _of_image(self, seen: Sequence[Detection], layout: _Layout) -> Iterator[tuple[str, float]]:
+    def _of_image(self, layout: _Layout) -> Iterator[tuple[str, float]]:
         for count in self.words.counts:
-            yield from _counted(count, [d.score for d in seen if d.name in self.below[count.seen]])
+            yield from _counted(count, [layout.weights[i] for i in self._of_class(count.seen, layout)])
         for word in self.words.in_each:
-            yield from self._in_each(word, seen, layout)
+            yield from self._in_each(word, layout)
         for ratio in self.words.ratios:
-            yield from self._ratio(ratio, seen)
+            yield from self._ratio(ratio, layout)
 
-    def _in_each(self, word: SeenInEach, seen: Sequence[Detection], layout: _Layout) -> Iterator[tuple[str, float]]:
-        which = [i for i, d in enumerate(seen) if d.name in self.below[word.seen]]
+    def _of_class(self, name: str, layout: _Layout) -> list[int]:
+        """The objects of a class and of those below it."""
+        return [i for i, d in enumerate(layout.seen) if d.name in self.below[name]]
+
+    def _in_each(self, word: SeenInEach, layout: _Layout) -> Iterator[tuple[str, float]]:
+        which = self._of_class(word.seen, layout)
         places = [frozenset(k for k, r in enumerate(word.regions) if layout.lies_in(i, r)) for i in which]
         if len(frozenset().union(*places)) == len(word.regions):
-            yield word.name, coverage_probability([seen[i].score for i in which], places, len(word.regions))
+            weights = [layout.weights[i] for i in which]
+            yield word.name, coverage_probability(weights, places, len(word.regions))
 
-    def _ratio(self, word: WidthRatio, seen: Sequence[Detection]) -> Iterator[tuple[str, float]]:
-        chosen = [self._best(name, seen) for name in (word.of, *word.across)]
-        known = [d for d in chosen if d is not None]
-        if len(known) < len(chosen):
+    def _ratio(self, word: WidthRatio, layout: _Layout) -> Iterator[tuple[str, float]]:
+        found = [self._of_class(name, layout) for name in (word.of, *word.across)]
+        if not all(found):
             return
-        ratio = width_ratio(known[0].box, [d.box for d in known[1:]])
+        surest = [max(which, key=lambda i: layout.seen[i].score) for which in found]
+        box, *across = (layout.seen[i].box for i in surest)
+        ratio = width_ratio(box, across)
         if ratio is not None and ratio > word.more_than:
-            yield word.name, float(np.prod([d.score for d in known]))
-
-    def _best(self, name: str, seen: Sequence[Detection]) -> Detection | None:
-        return max((d for d in seen if d.name in self.below[name]), key=lambda d: d.score, default=None)
+            yield word.name, prod(layout.weights[i] for i in surest)
 
 
 def width_ratio(box: Box, across: Sequence[Box]) -> float | None:
@@ -132,9 +138,12 @@ def _number(value: Any) -> float | None:
 
 
 class _Layout:
-    """Where the objects of a scene lie among its frames."""
+    """The objects of a scene, what each weighs, and where it lies among the frames."""
 
-    def __init__(self, seen: Sequence[Detection], frames: frozenset[str], scene: Scene) -> None:
+    def __init__(
+        self, scene: Scene, seen: Sequence[Detection], weights: Sequence[float], frames: frozenset[str]
+    ) -> None:
+        self.seen, self.weights = seen, weights
         self.boxes = [np.array(d.box.xyxy) for d in seen]
         self.placed = [i for i, d in enumerate(seen) if d.name not in frames]
         self.frames = [(d.name, self.boxes[i]) for i, d in enumerate(seen) if d.name in frames]

@@ -27,7 +27,9 @@ def test_the_probability_of_a_count_is_that_of_the_worlds_with_that_count(
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.frozensets(st.integers(0, 2))), max_size=7))
-def test_regions_that_overlap_are_covered_as_often_as_in_the_worlds(objects: list[tuple[float, frozenset[int]]]) -> None:
+def test_regions_that_overlap_are_covered_as_often_as_in_the_worlds(
+    objects: list[tuple[float, frozenset[int]]],
+) -> None:
     probabilities, places = [p for p, _ in objects], [held for _, held in objects]
     expected = sum(
         p

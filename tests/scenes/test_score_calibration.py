@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from neurosym.scenes.score_calibration import (
 )
 
 
-def films(count: int, share: Any, seed: int = 0, name: str = "nodule", each: int = 8) -> tuple[list[Scene], list[Scene]]:
+def films(
+    count: int, share: Any, seed: int = 0, name: str = "nodule", each: int = 8
+) -> tuple[list[Scene], list[Scene]]:
     """Detections of any score, right with probability `share(score)`; what is right is annotated, far from the others."""
     rng = np.random.default_rng(seed)
     predicted, true = [], []
@@ -72,11 +75,13 @@ def test_the_isotonic_map_is_the_min_max_formula(pairs: list[tuple[int, bool]]) 
 
 
 @given(st.sampled_from([platt, isotonic]), st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30))
-def test_a_surer_detection_is_never_less_probable_and_none_is_certain(fit: Any, pairs: list[tuple[float, bool]]) -> None:
+def test_a_surer_detection_is_never_less_probable_and_none_is_certain(
+    fit: Any, pairs: list[tuple[float, bool]]
+) -> None:
     found = fit(np.array([s for s, _ in pairs]), np.array([float(r) for _, r in pairs]))
     shown = [found(s) for s in np.linspace(0, 1, 21)]
-    assert all(a <= b + 1e-12 for a, b in zip(shown, shown[1:], strict=False))
-    assert 0 < shown[0]
+    assert all(a <= b + 1e-12 for a, b in pairwise(shown))
+    assert shown[0] > 0
     assert shown[-1] < 1
 
 
