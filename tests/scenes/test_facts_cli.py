@@ -22,7 +22,7 @@ from neurosym.scenes.rdf import load_rdf
 from tests.conftest import CLASSES, ROOT
 
 FILES = [str(ROOT / "ontologies/chest-facts.ttl"), str(ROOT / "rules/thorax.rules")]
-SPLITS = {"train": (0, 4), "val": (100, 12), "test": (200, 6)}
+SPLITS = {"train": (0, 4), "val": (100, 40), "test": (200, 6)}
 
 
 def predicted(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -64,8 +64,8 @@ def test_calibrated_facts_weigh_what_detections_of_their_score_are_worth(run: Pa
     stores = [load_facts(Path(str(value["facts"]))) for value in (plain, calibrated)]
     assert {(f.relation, f.args) for f in stores[0].facts} == {(f.relation, f.args) for f in stores[1].facts}
     mean = [np.mean([f.weight for f in s.facts if f.relation == "heart"]) for s in stores]
-    assert mean[0] == pytest.approx(0.7, abs=0.05)
-    assert mean[1] == pytest.approx(0.5, abs=0.05), "every second heart is none"
+    assert mean[0] == pytest.approx(0.7, abs=0.08)
+    assert mean[1] == pytest.approx(0.5, abs=0.08), "every second heart is none"
     errors = calibrated["calibration_error"]
     assert isinstance(errors, dict)
     assert errors["before"] > 0.15 > 0.1 > errors["after"]
