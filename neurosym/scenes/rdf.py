@@ -19,6 +19,7 @@ bytes. Only what the ontology declares can be written.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def facts_of_graph(graph: Graph, ontology: Ontology, file: str = "") -> FactStor
     """The facts of a graph: its assertions with a weight.
 
     Raises:
-        DataError: an assertion that is incomplete, or names what the ontology does not declare.
+        DataError: an assertion that is incomplete, weighs no probability, or names what the ontology does not declare.
     """
     names = {c.iri: c.name for c in ontology.classes.values()} | {r.iri: r.name for r in ontology.relations.values()}
     facts, problems = [], []
@@ -166,13 +167,22 @@ def facts_of_graph(graph: Graph, ontology: Ontology, file: str = "") -> FactStor
         elif word not in names:
             cure = did_you_mean(local_name(word), names.values(), ontology.where)
             problems.append(Problem(f"<{word}> is not declared by the ontology", file, cure=cure))
+        elif not 0 < _number(weight) <= 1:
+            problems.append(Problem(f"the ns:weight {weight} is not in (0, 1]", file, cure="write a probability"))
         else:
             args = (_entity(subject),) if predicate == RDF.type else (_entity(subject), _entity(target))
             scene = graph.value(axiom, PROV.wasDerivedFrom)
-            facts.append(Fact(names[word], args, float(str(weight)), "" if scene is None else _entity(scene)))
+            facts.append(Fact(names[word], args, _number(weight), "" if scene is None else _entity(scene)))
     if problems:
         raise DataError(sorted(set(problems), key=str))
     return FactStore(tuple(sorted(facts)))
+
+
+def _number(node: Node) -> float:
+    try:
+        return float(str(node))
+    except ValueError:
+        return math.nan
 
 
 def _entity(node: Node) -> str:
@@ -209,11 +219,11 @@ class _Writer:
         for number, fact in enumerate(store.facts):
             self._fact(fact, BNode(f"fact{number:08d}"))
         scenes = {f.scene for f in store.facts if f.scene}
-        study = self.ontology.classes.get("study")
+        has_study = any(c.iri == str(NS.study) for c in self.ontology.classes.values())
         for scene in sorted(scenes):
             self._add(self._iri(scene), RDF.type, PROV.Entity)
-            if study is not None:
-                self._add(self._iri(scene), RDF.type, self._word(study.iri, OWL.Class))
+            if has_study:
+                self._add(self._iri(scene), RDF.type, self._word(str(NS.study), OWL.Class))
         for scene, entity in sorted({(f.scene, e) for f in store.facts for e in self._objects(f)}):
             node = self._iri(entity)
             self._add(node, RDF.type, PROV.Entity)

@@ -143,6 +143,13 @@ def test_what_cannot_be_written_or_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "f.ttl").write_text("<a> <b")
     with pytest.raises(DataError, match="f.ttl: not turtle"):
         load_rdf(tmp_path / "f.ttl", CHEST.ontology)
+    for weight, shown in (("1.5", "1.5"), ("'much'", "much")):
+        (tmp_path / "f.ttl").write_text(
+            "@prefix : <https://w3id.org/neurosym/core#> . @prefix owl: <http://www.w3.org/2002/07/owl#> .\n"
+            f"[] :weight {weight} ; owl:annotatedSource <x:a> ; owl:annotatedProperty :near ; owl:annotatedTarget <x:b> ."
+        )
+        with pytest.raises(DataError, match=f"f.ttl: the ns:weight {shown} is not in"):
+            load_rdf(tmp_path / "f.ttl", CHEST.ontology)
     save_rdf(tmp_path / "g.nt", facts_from([SCENE], CHEST), CHEST.ontology, PREDICTED)
     blood = load_knowledge([ROOT / "ontologies/blood.ttl"]).ontology
     with pytest.raises(DataError, match="thorax#left_lung> is not declared by the ontology"):
