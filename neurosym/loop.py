@@ -308,7 +308,7 @@ class Stages:
         return given[1] if given is not None else None if folder is None else self.run.config.base / folder
 
     def facts(self, masks: bool = False, calibrated: bool = False) -> FactStore:
-        """The facts of the predictions, written to `facts_file`: by boxes or `masks`, weighed by scores or `calibrated` ones."""
+        """The facts of the predictions, written to `facts_file`; `calibrated` ones weigh probabilities, not scores."""
         scenes, attributes = self.scenes(), image_attributes(self.run, self.split)
         probable = self.calibration() if calibrated else None
         knowledge, threshold = self.run.knowledge, self.threshold
