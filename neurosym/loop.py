@@ -1,6 +1,7 @@
 """The loop on a run folder: which file each stage reads and which it leaves for the next.
 
     train ─▶ config.yaml, checkpoints/ ─▶ predict ─▶ scenes-SPLIT.json ─▶ facts ─▶ facts-SPLIT.tsv
+                                          facts --calibrated ─▶ calibration-scores.json
                                           evaluate ─▶ evaluation-SPLIT.json, overlays/SPLIT/*.png
     repair ─▶ scenes-SPLIT-repaired.json, repairs-SPLIT.json     explain ─▶ explanations/SPLIT/IMAGE.png
     quality ─▶ quality-SPLIT.json, quality-SPLIT.html
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from neurosym.data.coco import known_categories, load_coco
+from neurosym.data.coco import known_categories, load_coco, told_counts
 from neurosym.data.images import IMAGE_SUFFIXES, annotated_scene, read_image
 from neurosym.data.unread import unread
 from neurosym.errors import ConfigError, DataError, InductionError, Problem, did_you_mean, short_path
@@ -36,17 +37,19 @@ from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
 from neurosym.review import load_candidates, save_candidates, write_report
 from neurosym.review.cohort import Cohort, films_of
-from neurosym.review.origin import origin_of_annotations, origin_of_predictions
+from neurosym.review.origin import origin_of_annotations, origin_of_predictions, run_name
 from neurosym.review.quality_page import write_quality_page
 from neurosym.review.run_assessment import RunAssessment, assess_run
 from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
 from neurosym.scenes.draw import save_overlays, save_picture
 from neurosym.scenes.explanation_picture import explanation_picture
+from neurosym.scenes.of_run import image_attributes, run_calibration
 
 if TYPE_CHECKING:
     from neurosym.constraints.explanation import SceneExplanation
     from neurosym.constraints.repair import RepairPlan
+    from neurosym.scenes.score_calibration import ScoreCalibration
 
 log = logging.getLogger(__name__)
 Advance = Callable[[int, int, str], None]
@@ -55,13 +58,6 @@ Advance = Callable[[int, int, str], None]
 
 def _quiet(done: int, total: int, note: str) -> None:
     """Show no progress."""
-
-
-def _counted(annotations: Mapping[str, int]) -> str:
-    """How many annotations there are of each category, in words; of the ten most frequent ones, if there are more."""
-    most = sorted(annotations.items(), key=lambda pair: (-pair[1], pair[0]))
-    rest = sum(count for _, count in most[10:])
-    return ", ".join(f"{count} of {name}" for name, count in most[:10]) + (f", {rest} of others" if rest else "")
 
 
 @dataclass(frozen=True)
@@ -298,7 +294,7 @@ class Stages:
         known, left_out = known_categories(file, knowledge, self.run.names)
         found = load_coco(file, folder, knowledge, known, bad_boxes, labelled=False)
         if not any(entry.annotations for entry in found.entries):
-            others = f"; annotated are {_counted(left_out)}" if left_out else ""
+            others = f"; annotated are {told_counts(left_out)}" if left_out else ""
             message = f"nothing is annotated that the run learns ({', '.join(self.run.names)}){others}"
             cure = "give a file of its classes, or tie a category to one of them (ns:category in the ontology)"
             raise DataError(Problem(message, short_path(file), cure=cure))
@@ -315,20 +311,45 @@ class Stages:
         folder = getattr(getattr(self.run.config.data, self.split, None), "images", None)
         return given[1] if given is not None else None if folder is None else self.run.config.base / folder
 
-    def facts(self) -> FactStore:
-        """The facts of the split's predictions, written to ``facts-SPLIT.tsv``."""
-        store = facts_from(self.scenes(), self.run.knowledge, self.threshold)
-        save_facts(self.file("facts", ".tsv"), store)
+    def facts(self, masks: bool = False, calibrated: bool = False) -> FactStore:
+        """The facts of the predictions, written to `facts_file`; `calibrated` ones weigh probabilities, not scores."""
+        scenes, attributes = self.scenes(), image_attributes(self.run, self.split)
+        probable = self.calibration() if calibrated else None
+        knowledge, threshold = self.run.knowledge, self.threshold
+        store = facts_from(scenes, knowledge, threshold, masks=masks, calibration=probable, attributes=attributes)
+        save_facts(self.facts_file(masks, calibrated), store)
         return store
+
+    def facts_file(self, masks: bool = False, calibrated: bool = False, truth: bool = False) -> Path:
+        """``facts-SPLIT.tsv``, of annotations ``true-facts-SPLIT.tsv``; by masks and of calibrated weights each its own."""
+        how = f"{'-masks' if masks else ''}{'-calibrated' if calibrated else ''}"
+        return self.file("true-facts" if truth else "facts", f"{how}.tsv")
+
+    def calibration(self) -> ScoreCalibration:
+        """What makes this checkpoint's scores probabilities, fitted to the validation split."""
+        val = replace(self, split="val")
+        return run_calibration(self.run, self._checkpoint(), lambda: (val.scenes(), val.true_scenes()))
+
+    def save_rdf(self, path: Path, store: FactStore, truth: bool = False, how: Sequence[str] = ()) -> None:
+        """Write facts of this split as RDF, with where they come from; `how` says how they were made, in words."""
+        from neurosym import __version__
+        from neurosym.scenes.rdf import Provenance, save_rdf
+
+        name = f"{run_name(self.run.path)} {self.split}"
+        predicted = Provenance.of_predictions(name, __version__, self._checkpoint(), self.threshold, *how)
+        origin = Provenance.of_annotations(name, __version__, *how) if truth else predicted
+        save_rdf(path, store, self.run.knowledge.ontology, origin)
 
     def true_scenes(self) -> list[Scene]:
         """What is annotated on the images of the split."""
         return [annotated_scene(image) for image in unread(self.run.images(self.split))]
 
-    def true_facts(self, scenes: Sequence[Scene] | None = None) -> FactStore:
-        """The facts of the split's annotations, written to ``true-facts-SPLIT.tsv``."""
-        store = facts_from(self.true_scenes() if scenes is None else scenes, self.run.knowledge)
-        save_facts(self.file("true-facts", ".tsv"), store)
+    def true_facts(self, scenes: Sequence[Scene] | None = None, masks: bool = False) -> FactStore:
+        """The facts of the split's annotations, written to `facts_file`."""
+        scenes = self.true_scenes() if scenes is None else scenes
+        attributes = image_attributes(self.run, self.split)
+        store = facts_from(scenes, self.run.knowledge, masks=masks, attributes=attributes)
+        save_facts(self.facts_file(masks, truth=True), store)
         return store
 
     def induce(self, config: InductionConfig, truth: bool = False) -> list[Candidate]:
@@ -336,7 +357,7 @@ class Stages:
 
         With `truth` the facts are of the annotations, and the file is ``true-candidates.json``: evidence that no model was
         taught. Unless targets are named, heads are relations, places, sizes and study labels: what class a detection has is
-        for the detector to say, not for a rule.
+        for the detector to say, how many there are is counted, and who the patient is is known.
         """
 
         def progress(state: Any) -> None:
@@ -346,7 +367,8 @@ class Stages:
         ontology, facts = self.run.knowledge.ontology, self.true_facts(scenes) if truth else self.facts()
         if not config.targets:
             labels = {label for scene in scenes for label in scene.labels}
-            heads = {*ontology.relations, *ZONES, *SIDES, *SIZES, *labels}
+            places = {*ZONES, *SIDES, *SIZES, *(word.name for word in ontology.scene_words.placed)}
+            heads = {*ontology.relations, *places, *labels}
             config = replace(config, targets=tuple(r for r in facts.relations if r in heads))
         found = induce(facts, config, progress, background=ontology.entailments())
         image_ids = [scene.image_id for scene in scenes]

@@ -13,6 +13,7 @@ import pytest
         "loop",
         "knowledge.reasoner",
         "scenes.draw",
+        "scenes.rdf",
         "induction",
         "induction.kg.weights",
         "review",

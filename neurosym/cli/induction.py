@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     epilogs: dict[Callable[..., None], str] = {
-        facts: "Example: `neurosym facts runs/jsrt-anatomy --threshold 0.7`",
+        facts: "Examples: `neurosym facts runs/jsrt-anatomy --threshold 0.7`, "
+        "`neurosym facts RUN --calibrated --rdf facts.ttl`, `neurosym facts RUN --truth --masks`",
         induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce RUN --truth`, "
         "`neurosym induce --facts kg.txt --budget 60`",
     }
@@ -43,19 +44,44 @@ def facts(
     split: SplitName = "test",
     threshold: Threshold = 0.5,
     truth: Annotated[bool, typer.Option("--truth", help="Facts of the annotations, not of the predictions.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Relate objects by their masks where both have one.")] = False,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Weigh by probabilities, fitted to the val split, instead of scores.")
+    ] = False,
+    rdf: Annotated[
+        Path | None, typer.Option(help="Also write them as RDF with their provenance, to FILE.ttl or FILE.nt.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a split's scenes into weighted facts in the words of the ontology."""
     from neurosym.loop import Stages
+    from neurosym.scenes.rdf import format_of
 
+    if truth and calibrated:
+        raise ConfigError("--calibrated: annotations have no scores to calibrate; leave it out, or --truth")
+    if rdf is not None:
+        format_of(rdf)  # a wrong name need not wait for the detector
     with bars() as stage:
         stages = Stages.of(run, split, threshold, stage("detect"))
-        store = stages.true_facts() if truth else stages.facts()
-    path = stages.file("true-facts" if truth else "facts", ".tsv")
+        store = stages.true_facts(masks=masks) if truth else stages.facts(masks, calibrated)
+        fitted = stages.calibration() if calibrated else None
+        if rdf is not None:
+            how = [*(["related by masks"] if masks else []), *(["calibrated"] if calibrated else [])]
+            stages.save_rdf(rdf, store, truth, how)
+    path = stages.facts_file(masks, calibrated, truth)
     if as_json:
-        print_json({"facts": str(path), "count": len(store.facts), "relations": list(store.relations)})
-    else:
-        console.print(f"[green]{len(store.facts)} facts[/] in {path}", soft_wrap=True)
+        value = {"facts": str(path), "count": len(store.facts), "relations": list(store.relations)}
+        value |= {"rdf": str(rdf)} if rdf else {}
+        errors = {"before": fitted.error_before, "after": fitted.error_after} if fitted else None
+        print_json(value | ({"calibration_error": errors} if errors else {}))
+        return
+    console.print(f"[green]{len(store.facts)} facts[/] in {path}{f' and {rdf}' if rdf else ''}", soft_wrap=True)
+    if fitted:
+        after = "unknown" if fitted.error_after is None else f"{fitted.error_after:.3f}"
+        told = f"expected calibration error on val: {fitted.error_before:.3f}, after by cross-validation {after}"
+        console.print(told, soft_wrap=True, highlight=False)
+        if split == "val":
+            console.print("[yellow]the probabilities were fitted to these very films[/]")
 
 
 def induce(

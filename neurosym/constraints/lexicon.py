@@ -22,6 +22,7 @@ _PLAIN: Final = {
 }
 """Words that say what another word says, of the same objects (False) or of them exchanged (True)."""
 _GEOMETRIC: Final = "a relation in it has no ns:predicate, so an image cannot show it"
+_OF_SCENES: Final = "read off a whole scene, for facts and induction; it constrains no detector"
 
 
 class Lexicon:
@@ -63,6 +64,8 @@ class Lexicon:
         leaves = self.leaves(name)
         if leaves:
             return ClassIs(leaves)
+        if name in self.ontology.scene_words.names:
+            raise Unusable(f"class {name!r} is {_OF_SCENES}")
         tied = self.ontology.categories.values()
         if not any(self.ontology.is_a(c, name) for c in tied):
             raise Unusable(
@@ -73,6 +76,8 @@ class Lexicon:
     def word(self, atom: Atom, swapped: bool) -> int:
         """The geometric word of a binary atom, of its objects in this order or exchanged; one number for what is the same."""
         word = "same" if atom.predicate == "=" else self.ontology.relations[atom.predicate].predicate
+        if atom.predicate in self.ontology.scene_words.names:
+            raise Unusable(f"relation {atom.predicate!r} is {_OF_SCENES}")
         if word not in WORDS:
             raise Unusable(_GEOMETRIC)
         plain, exchanged = _PLAIN.get(word, (word, False))

@@ -177,6 +177,13 @@ def known_categories(
     return tuple(dict.fromkeys(known)), dict(sorted(others.items()))
 
 
+def told_counts(annotations: Mapping[str, int]) -> str:
+    """How many annotations there are of each category, in words; of the ten most frequent ones, if there are more."""
+    most = sorted(annotations.items(), key=lambda pair: (-pair[1], pair[0]))
+    rest = sum(count for _, count in most[10:])
+    return ", ".join(f"{count} of {name}" for name, count in most[:10]) + (f", {rest} of others" if rest else "")
+
+
 def checked_annotations(
     data: CocoFile, names: Mapping[str, str], checker: BoxChecker
 ) -> Iterator[tuple[int, Annotation]]:

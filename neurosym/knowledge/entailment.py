@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-from neurosym.knowledge.geometry import SIZES, SWAPPED
+from neurosym.knowledge.geometry import SIZES, SWAPPED, ZONES
 from neurosym.logic import Atom, Rule, Term
 
 if TYPE_CHECKING:
     from neurosym.knowledge.ontology import Ontology, Relation
+    from neurosym.knowledge.regions import Region
 
 _X, _Y, _Z = Term("X"), Term("Y"), Term("Z")
 
@@ -59,7 +60,7 @@ def theory(ontology: Ontology) -> tuple[Rule, ...]:
 
 
 def entailments(ontology: Ontology) -> tuple[Rule, ...]:
-    """The closure of the class hierarchy, and what is stated of each relation."""
+    """The closure of the class hierarchy, what is stated of each relation, and how regions lie in one another."""
     rules = [
         Rule((Atom(above, (_X,)),), (Atom(name, (_X,)),))
         for name in ontology.classes
@@ -80,7 +81,23 @@ def entailments(ontology: Ontology) -> tuple[Rule, ...]:
         if r.predicate == "larger_than":
             pairs = combinations(sizes, 2)  # from small to large
             rules += [Rule((Atom(name, (_X, _Y)),), (Atom(b, (_X,)), Atom(a, (_Y,)))) for a, b in pairs]
+    rules += _regions(ontology)
     return tuple(sorted(set(rules), key=str))
+
+
+def _regions(ontology: Ontology) -> Iterator[Rule]:
+    """What is in a region, and in a zone of it, is in every region that holds that zone."""
+    for inner in ontology.scene_words.placed:
+        for zone in (z for z in ZONES if z in ontology.classes):
+            there = [region for region in inner.regions if zone in region.zones]
+            for outer in ontology.scene_words.placed if there else ():
+                held = all(any(_holds(o, region, zone) for o in outer.regions) for region in there)
+                if outer != inner and held and not ontology.is_a(inner.name, outer.name):
+                    yield Rule((Atom(outer.name, (_X,)),), (Atom(inner.name, (_X,)), Atom(zone, (_X,))))
+
+
+def _holds(outer: Region, inner: Region, zone: str) -> bool:
+    return zone in outer.zones and set(inner.frames) <= set(outer.frames)
 
 
 def geometry_rules(ontology: Ontology) -> tuple[Rule, ...]:

@@ -3,7 +3,8 @@
 Five annotation properties of `ontologies/neurosym.ttl` tie an ontology to data, so that no Python table has to:
 ``ns:category`` (a data set's category), ``ns:studyLabel`` (an image attribute ``key=value``), ``ns:predicate`` (the geometric
 word a property means), ``ns:zoned`` (boxes of this class are the frame whose thirds are the zones), ``ns:confidence`` (how
-often an axiom holds). What an axiom becomes is in `neurosym.knowledge.axioms`; names are in `neurosym.knowledge.vocabulary`.
+often an axiom holds). Words that are read off a whole scene are in `neurosym.knowledge.scene_words`. What an axiom becomes is
+in `neurosym.knowledge.axioms`; names are in `neurosym.knowledge.vocabulary`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurosym.errors import OntologyError, did_you_mean, short_path
+from neurosym.errors import OntologyError, short_path
 from neurosym.knowledge.annotations import subject_of, words_of
 from neurosym.knowledge.axioms import Axiom, read_axioms
-from neurosym.knowledge.geometry import MEASURES, PREDICATES, SIDES, SIZES, ZONES
 from neurosym.knowledge.rdf import Source, read_sources
+from neurosym.knowledge.ties import check_predicates
 from neurosym.knowledge.triples import NS, SKOS, Literal, Node, is_blank
 from neurosym.knowledge.vocabulary import Vocabulary
 from neurosym.logic import Rule
@@ -30,6 +31,8 @@ from neurosym.logic import Rule
 if TYPE_CHECKING:
     import networkx as nx
     from rdflib import Graph
+
+    from neurosym.knowledge.scene_words import SceneWords
 
 DEFINITIONS = (SKOS + "definition", "http://purl.obolibrary.org/obo/IAO_0000115")
 
@@ -209,6 +212,13 @@ class Ontology:
 
         return geometry_rules(self)
 
+    @cached_property
+    def scene_words(self) -> SceneWords:
+        """The classes and relations that are read off a whole scene."""
+        from neurosym.knowledge.scene_words import read_scene_words
+
+        return read_scene_words(self)[0]
+
     def place(self, axiom: Axiom) -> tuple[str, int]:
         """File and line of an axiom; line 0 if it is not found."""
         triples = self.source.triples
@@ -264,8 +274,10 @@ class _Reader:
         self.vocabulary = Vocabulary(source)
 
     def read(self) -> Ontology:
+        from neurosym.knowledge.scene_words import read_scene_words
+
         v = self.vocabulary
-        self._check_words()
+        check_predicates(v)
         axioms = read_axioms(v)
         hard = [rule for a in axioms if a.confidence is None for rule in a.rules]
         parents: dict[str, set[str]] = {}
@@ -282,6 +294,8 @@ class _Reader:
             axioms=axioms,
             source=self.source,
         )
+        if not v.problems:  # the words name classes
+            v.problems += read_scene_words(ontology)[1]
         if not v.classes:
             v.problem("declares no owl:Class", "is this the right file?")
         if v.problems:
@@ -329,22 +343,6 @@ class _Reader:
                 range=names(iri, "Range"),
             )
         return found
-
-    def _check_words(self) -> None:
-        v = self.vocabulary
-        for iri, value in self.triples.pairs(NS + "predicate"):
-            word = value.value if isinstance(value, Literal) else value
-            if iri in v.classes and word not in (*ZONES, *SIDES, *SIZES):
-                cure = did_you_mean(word, (*ZONES, *SIDES, *SIZES))
-                v.problem(
-                    f"ns:predicate {word!r} of class {v.names[iri]!r} is not a zone, side or size", cure, iri, word
-                )
-            elif iri in v.data and word not in MEASURES:
-                cure = did_you_mean(word, MEASURES)
-                v.problem(f"ns:predicate {word!r} of {v.names[iri]!r} is not a measure of a box", cure, iri, word)
-            elif iri in v.names and iri not in v.classes and iri not in v.data and word not in PREDICATES:
-                cure = did_you_mean(word, PREDICATES)
-                v.problem(f"ns:predicate {word!r} of {v.names[iri]!r} is not a geometric word", cure, iri, word)
 
     def _check_circles(self, axioms: Iterable[Axiom]) -> None:
         """Classes below one another in a circle are a slip, unless they are stated to be equivalent."""

@@ -78,6 +78,15 @@ class Regions:
         """Of a lobe the word "lung" says nothing."""
         return words - {"lung"} if "lobe" in words else words
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes that are regions."""
+        return tuple(sorted(self._names))
+
+    def of_class(self, name: str) -> Region | None:
+        """The region that a class is, None for a class that is none."""
+        return self._names.get(name)
+
     def find(self, text: str) -> Region | None:
         """The region that a text names, None if no class fits."""
         frame, slash, zones = text.strip().partition("/")

@@ -16,17 +16,17 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from neurosym.knowledge.geometry import iou
-from neurosym.records import Box, Scene
+from neurosym.records import Box, Detection, Scene
 
 BINS = 10
 
 
 def calibration_error(predicted: Sequence[Scene], true: Sequence[Scene], overlap: float = 0.5) -> float | None:
     """The error in [0, 1] over all detections of all images, None if there are none."""
-    pairs = [pair for p, t in zip(predicted, true, strict=True) for pair in _judged(p, t, overlap)]
+    pairs = [pair for p, t in zip(predicted, true, strict=True) for pair in judged(p, t, overlap)]
     if not pairs:
         return None
-    scores, right = np.array([s for s, _ in pairs]), np.array([r for _, r in pairs])
+    scores, right = np.array([d.score for d, _ in pairs]), np.array([r for _, r in pairs])
     return expected_calibration_error(scores, right)
 
 
@@ -44,9 +44,10 @@ def expected_calibration_error(
     return float(sum(gaps))
 
 
-def _judged(predicted: Scene, true: Scene, overlap: float) -> list[tuple[float, bool]]:
+def judged(predicted: Scene, true: Scene, overlap: float = 0.5) -> list[tuple[Detection, bool]]:
+    """Each detection, the surest first, and whether it is right."""
     taken: set[int] = set()
-    judged = []
+    found = []
     for d in sorted(predicted.detections, key=lambda d: -d.score):
         free = [
             (overlap_of(d.box, t.box), k) for k, t in enumerate(true.detections) if t.name == d.name and k not in taken
@@ -54,8 +55,8 @@ def _judged(predicted: Scene, true: Scene, overlap: float) -> list[tuple[float, 
         best, which = max(free, default=(0.0, -1))
         if best >= overlap:
             taken.add(which)
-        judged.append((d.score, best >= overlap))
-    return judged
+        found.append((d, best >= overlap))
+    return found
 
 
 def overlap_of(a: Box, b: Box) -> float:

@@ -268,3 +268,26 @@ def test_compiling_is_deterministic() -> None:
     one, other = compiled(*EVERY_SHAPE), compiled(*EVERY_SHAPE)
     assert torch.equal(one.columns, other.columns)
     assert torch.equal(one.pairs.head, other.pairs.head)
+
+
+def test_words_of_whole_scenes_constrain_no_detector_and_say_so(thorax: Knowledge, tmp_path: Path) -> None:
+    path = tmp_path / "x.rules"
+    path.write_text(
+        "left_of(H, L) :- heart(H), left_lung(L).\n"
+        "0.9 :: left_sided(X) :- nodule(X).\n"
+        "0.9 :: mirrors(X, Y) :- nodule(X), nodule(Y).\n"
+        "0.9 :: :- nodule(X), nodule(Y), single_nodule(S).\n"
+    )
+    chest = ROOT / "ontologies/chest-facts.ttl"
+    found = compile_constraints(load_knowledge([chest, path]), LEAVES)
+    text = "read off a whole scene, for facts and induction; it constrains no detector"
+    assert {rule.line: why for rule, why in found.unused if rule.file.endswith("x.rules")} == {
+        2: f"class 'left_sided' is {text}",
+        3: f"relation 'mirrors' is {text}",
+        4: "it relates 3 objects; constraints relate at most 2",
+    }
+    more, plain = (
+        compile_constraints(load_knowledge([o, ROOT / "rules/thorax.rules"]), LEAVES)
+        for o in (chest, ROOT / "ontologies/thorax.ttl")
+    )
+    assert [str(r) for r in more.rules] == [str(r) for r in plain.rules], "declaring them trains nothing else"
