@@ -3,7 +3,7 @@
     train ─▶ config.yaml, checkpoints/ ─▶ predict ─▶ scenes-SPLIT.json ─▶ facts ─▶ facts-SPLIT.tsv
                                           evaluate ─▶ evaluation-SPLIT.json, overlays/SPLIT/*.png
     repair ─▶ scenes-SPLIT-repaired.json, repairs-SPLIT.json     explain ─▶ explanations/SPLIT/IMAGE.png
-    quality ─▶ quality-SPLIT.json, quality-SPLIT.html
+    quality ─▶ quality-SPLIT.json, quality-SPLIT.html     findings ─▶ findings/SPLIT/findings.json, .txt, sr/*.dcm
     induce ─▶ candidates.json, candidates.rules ─▶ report ─▶ report.html     of annotations: true-candidates.json, .rules
     review ─▶ reviews.jsonl ─▶ rules/NAME.rules, rules/NAME.rejected.rules
 
@@ -33,8 +33,11 @@ from neurosym.learning.annotation_truth import Truth, score_quality, truth_of_fi
 from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
 from neurosym.review import load_candidates, save_candidates, write_report
+from neurosym.review.film_reports import Wanted, write_film_reports
+from neurosym.review.findings import Findings
 from neurosym.review.origin import origin_of_annotations, origin_of_predictions
 from neurosym.review.quality_page import write_quality_page
+from neurosym.review.sentences import Templates
 from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
 from neurosym.scenes.draw import save_overlays, save_picture
@@ -353,6 +356,13 @@ class Stages:
             origin = origin_of_predictions(self.run, self.split, self.threshold, self._checkpoint(), image_ids)
         save_candidates(self.run.path / f"{'true-' if truth else ''}candidates.json", found, origin)
         return found
+
+    def findings(self, templates: Templates, wanted: Wanted, out: Path | None = None) -> list[Path]:
+        """Report what is found on each film of the split; see `write_film_reports` for what is written and raised."""
+        made = Findings(self.run.knowledge, self.run.names, self.threshold, templates.ratios)
+        source = f"predictions of score ≥ {self.threshold:g} on the {self.split} split"
+        out = out or self.run.path / "findings" / self.split
+        return write_film_reports(out, self.scenes(), made, templates, wanted, source, self.advance)
 
     def report(self, out: Path) -> int:
         """Write the HTML report of the induced rules, on the split they were learned from; returns how many there are."""
