@@ -37,7 +37,8 @@ from neurosym.review.film_reports import Wanted, write_film_reports
 from neurosym.review.findings import Findings
 from neurosym.review.origin import origin_of_annotations, origin_of_predictions
 from neurosym.review.quality_page import write_quality_page
-from neurosym.review.sentences import Templates
+from neurosym.review.run_summary import summary_of
+from neurosym.review.sentences import Templates, load_templates, sentences_of
 from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
 from neurosym.scenes.draw import save_overlays, save_picture
@@ -364,8 +365,11 @@ class Stages:
         out = out or self.run.path / "findings" / self.split
         return write_film_reports(out, self.scenes(), made, templates, wanted, source, self.advance)
 
-    def report(self, out: Path) -> int:
-        """Write the HTML report of the induced rules, on the split they were learned from; returns how many there are."""
+    def report(self, out: Path, keep_identifiers: bool = False, films: int = 4) -> int:
+        """Write the HTML report of the run and its rules, on the split they were learned from; returns how many there are.
+
+        Films are numbered unless identifiers are kept; what is found on the first `films` is told.
+        """
         path = self.run.path / "candidates.json"
         candidates, origin = load_candidates(path)
         if origin.get("checkpoint") != self._checkpoint() or not {"split", "threshold"} <= set(origin):
@@ -381,5 +385,12 @@ class Stages:
                 evaluation = None  # of another checkpoint or threshold
         title = f"Rules induced from {self.run.config.name}"
         source = f"predictions of score ≥ {learned.threshold:g} on the {learned.split} split"
-        write_report(out, title, candidates, scenes, self.run.knowledge, evaluation, source, learned.threshold)
+        templates = load_templates()
+        made = Findings(self.run.knowledge, self.run.names, learned.threshold, templates.ratios)
+        found = ((scene, sentences_of(made.of(scene), templates)) for scene in scenes[:films])
+        told = [(scene, [s for s in several if s.kind != "supported"]) for scene, several in found]
+        write_report(
+            out, title, candidates, scenes, self.run.knowledge, evaluation, source, learned.threshold,
+            keep_identifiers=keep_identifiers, summary=summary_of(self.run), told=told,
+        )  # fmt: skip
         return len(candidates)

@@ -49,6 +49,7 @@ FIELDS: Final[dict[str, dict[str, frozenset[str]]]] = {
         "hard": frozenset(),
         "nothing": frozenset(),
     },
+    "headings": dict.fromkeys(("film", "quantities", "rules"), frozenset()),
     "relations": dict.fromkeys(CONTACTS, frozenset()),
     "places": dict.fromkeys((*ZONES, *SIDES, *SIZES), frozenset()),
 }
@@ -196,10 +197,10 @@ class _Writer:
             fields = {"certainty": t.certain(label.probability), "score": _number(label.probability)}
             kind: Kind = "study_present" if label.present else "study_absent"
             text = t.fill("sentences", kind, label=label.label, Label=_capital(label.label), **fields)
-            yield Sentence(kind, text, "film", (label.name,))
+            yield Sentence(kind, text, t.words["headings"]["film"], (label.name,))
         for q in self.film.quantities:
             text = t.fill("sentences", "quantity", label=q.label, Label=_capital(q.label), value=_number(q.value))
-            yield Sentence("quantity", text, "quantities", (q.name,), q.detections)
+            yield Sentence("quantity", text, t.words["headings"]["quantities"], (q.name,), q.detections)
         yield from self._rules()
 
     def _finding(self, finding: Finding) -> Iterator[Sentence]:
@@ -287,7 +288,8 @@ class _Writer:
     def _of_rules(self, kind: Kind, text: str, rules: Sequence[RuleEvidence]) -> Sentence:
         seen = dict.fromkeys(i for r in rules for i in (*r.detections, *r.witnesses))
         about = tuple(dict.fromkeys(self.names[i].name for i in seen if i in self.names))
-        return Sentence(kind, text, "rules", about, tuple(seen), (rules[0].id,), (rules[0].weight,))
+        group = self.templates.words["headings"]["rules"]
+        return Sentence(kind, text, group, about, tuple(seen), (rules[0].id,), (rules[0].weight,))
 
 
 def _number(value: float) -> str:

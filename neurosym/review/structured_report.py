@@ -13,6 +13,7 @@ are in the JSON and the text. Needs highdicom (the extra `dicom`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 NOBODY = "ANONYMOUS"
 """The id of the patient where no identifiers are kept; the name is the same with a caret, as DICOM writes family names."""
 _MAKER = "neurosym"
+logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of every module that it copies
 _REFERRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns")
 """What a report needs to know of the image that it refers to."""
 
