@@ -190,7 +190,7 @@ class Findings:
         self.names = tuple(n for n in dict.fromkeys(names) if n in knowledge.ontology.classes)
         self.book = RuleBook(knowledge, self.names)
         self.frames = {n for n in self.names if any(knowledge.ontology.is_a(n, z) for z in knowledge.ontology.zoned)}
-        with_frames = {_group(n, knowledge.ontology) for n in self.frames}
+        with_frames = {_group(n, knowledge.ontology) for n in knowledge.ontology.zoned}
         self.ordered = sorted(self.names, key=lambda n: self._rank(_group(n, knowledge.ontology), n, with_frames))
 
     def _rank(self, group: str, name: str, with_frames: set[str]) -> tuple[bool, str, str]:

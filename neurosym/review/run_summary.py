@@ -80,7 +80,10 @@ def _differing(key: str, value: Any, default: Any) -> Iterator[tuple[str, str]]:
 
 def _curves(path: Path) -> Iterator[Curve]:
     series: dict[str, list[tuple[int, float]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()  # a training that was killed, or still writes
+    for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
             step = int(values["step"])

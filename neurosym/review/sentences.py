@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
 from string import Formatter
 from typing import Any, Final, Literal
@@ -60,7 +61,8 @@ FIELDS: Final[dict[str, dict[str, frozenset[str]]]] = {
 class Sentence:
     """One sentence and what it rests on: detections by index, rules by id with their weights (None: hard).
 
-    `about` are the classes, labels or quantities that it speaks of; `group` the heading that it belongs under.
+    The rules of a finding that is present are those about it that hold; broken ones have sentences of their own. `about` are
+    the classes, labels or quantities that it speaks of; `group` is the heading that it belongs under.
     """
 
     kind: Kind
@@ -208,7 +210,8 @@ class _Writer:
         names = {"label": finding.label, "Label": _capital(finding.label)}
         scores = [e.probability for e in finding.evidence]
         if not finding.present:
-            best = t.fill("phrases", "best", score=_number(finding.probability)) if finding.probability > 0 else ""
+            score = _number(floor(100 * finding.probability) / 100)  # never rounded up to the threshold
+            best = t.fill("phrases", "best", score=score) if finding.probability > 0 else ""
             yield Sentence("absent", t.fill("sentences", "absent", best=best, **names), group, (finding.name,))
             return
         if finding.count > t.list_at_most:
@@ -223,10 +226,18 @@ class _Writer:
             fields = {"certainty": t.certain(e.probability), "score": _number(e.probability), "number": e.detection}
             place, frame = self._place(finding, e)
             text = t.fill("sentences", "present", place=place, **fields, **names)
-            yield Sentence("present", text, group, (finding.name,), (e.detection, *frame))
+            ids, weights = self._support(e.detection)
+            yield Sentence("present", text, group, (finding.name,), (e.detection, *frame), ids, weights)
             for edge in self.film.edges:
                 if edge.subject == e.detection and self._is_told(edge, e):
                     yield self._related(finding, edge)
+
+    def _support(self, detection: int) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
+        """The rules about a detection that hold, wherever they fired for it, and their weights."""
+        mine = [r for r in self.film.rules if detection in r.detections]
+        broken = {r.id for r in mine if not r.holds}
+        held = {r.id: r.weight for r in mine if r.id not in broken}
+        return tuple(held), tuple(held.values())
 
     def _is_told(self, edge: Edge, evidence: Evidence) -> bool:
         """An edge is said of findings: not between organs, and not again where its place says it."""
