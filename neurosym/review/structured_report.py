@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurosym import __version__
 from neurosym.errors import Problem, ReviewError, short_path
 from neurosym.knowledge import Ontology
 from neurosym.review.codes import Concept, concept_of, private_concept
@@ -103,7 +103,7 @@ def structured_report(
 
     image = image if keep_identifiers else _without_patient(image)
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=hd.UID(), name=_MAKER, manufacturer_name=_MAKER, model_name=f"{_MAKER} {__version__}"
+        uid=hd.UID(), name=_MAKER, manufacturer_name=_MAKER, model_name=f"{_MAKER} {_version()}".strip()
     )
     context = sr.ObservationContext(
         observer_device_context=sr.ObserverContext(codes.DCM.Device, observer_identifying_attributes=device)
@@ -129,6 +129,14 @@ def structured_report(
     if not keep_identifiers:
         _say_who_is_gone(document)
     return document
+
+
+def _version() -> str:
+    """Of the installed package, "" where the program runs from its sources."""
+    try:
+        return version("neurosym-imaging")
+    except PackageNotFoundError:
+        return ""
 
 
 def _groups(film: FilmFindings, image: Dataset, ontology: Ontology) -> Iterator[Any]:

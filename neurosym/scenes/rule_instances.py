@@ -47,11 +47,10 @@ class RuleBook:
     def __init__(self, knowledge: Knowledge, names: Iterable[str]) -> None:
         self.knowledge, self.names = knowledge, frozenset(names)
         ontology = knowledge.ontology
-        self.relations = {n: r.predicate for n, r in ontology.relations.items() if r.predicate in PREDICATES}
-        self.measures = {n: r.predicate for n, r in ontology.relations.items() if r.predicate in MEASURES}
         spoken_of = {a.predicate for rule in knowledge.rules for a in rule.atoms}
-        self.relations = {n: w for n, w in self.relations.items() if n in spoken_of}
-        self.measures = {n: w for n, w in self.measures.items() if n in spoken_of}
+        words = {n: r.predicate for n, r in ontology.relations.items() if n in spoken_of}
+        self.relations = {n: word for n, word in words.items() if word in PREDICATES}
+        self.measures = {n: word for n, word in words.items() if word in MEASURES}
         self._programs: dict[frozenset[str], tuple[tuple[Rule, ...], Program]] = {}
 
     def instances(self, scene: Scene, threshold: float = 0.5) -> tuple[RuleInstance, ...]:

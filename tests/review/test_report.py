@@ -115,7 +115,7 @@ def test_no_name_folder_or_metadata_of_a_film_is_in_the_report(thorax: Knowledge
     assert len(pictures) == 4
     assert text.count("film 1") == 4  # caption and alternative text, twice
     assert "Already written: x.rules:1." in text
-    for stored in (text.encode(), *pictures):
+    for stored in (re.sub(r"base64,[^\"]+", "", text).encode(), *pictures):
         assert not [word for word in (b"jane", b"doe", b"4711", b"4712", b"clinic") if word in stored.lower()]
     for stored in pictures:
         assert dict(Image.open(io.BytesIO(stored)).getexif()) == {}
