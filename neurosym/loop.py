@@ -4,7 +4,7 @@
                                           facts --calibrated ─▶ calibration-scores.json
                                           evaluate ─▶ evaluation-SPLIT.json, overlays/SPLIT/*.png
     repair ─▶ scenes-SPLIT-repaired.json, repairs-SPLIT.json     explain ─▶ explanations/SPLIT/IMAGE.png
-    quality ─▶ quality-SPLIT.json, quality-SPLIT.html
+    quality ─▶ quality-SPLIT.json, quality-SPLIT.html     findings ─▶ findings/SPLIT/findings.json, .txt, sr/*.dcm
     induce ─▶ candidates.json, candidates.rules ─▶ report ─▶ report.html     of annotations: true-candidates.json, .rules
     assess ─▶ assessments.json                                               of annotations: true-assessments.json
     review ─▶ reviews.jsonl ─▶ rules/NAME.rules, rules/NAME.rejected.rules
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -25,21 +24,24 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from neurosym.data.coco import known_categories, load_coco, told_counts
 from neurosym.data.images import IMAGE_SUFFIXES, annotated_scene, read_image
 from neurosym.data.unread import unread
 from neurosym.errors import ConfigError, DataError, InductionError, Problem, did_you_mean, short_path
 from neurosym.induction import InductionConfig, induce
 from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
 from neurosym.knowledge.rules import write_text_atomically
-from neurosym.learning.annotation_truth import Truth, score_quality, truth_of_file, truth_of_split
+from neurosym.learning.annotation_truth import score_quality, to_judge
 from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
 from neurosym.review import load_candidates, save_candidates, write_report
 from neurosym.review.cohort import Cohort, films_of
+from neurosym.review.film_reports import Wanted, write_film_reports
+from neurosym.review.findings import Findings
 from neurosym.review.origin import origin_of_annotations, origin_of_predictions, run_name
 from neurosym.review.quality_page import write_quality_page
 from neurosym.review.run_assessment import RunAssessment, assess_run
+from neurosym.review.run_summary import summary_of
+from neurosym.review.sentences import Templates, load_templates, sentences_of
 from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
 from neurosym.scenes.draw import save_overlays, save_picture
@@ -122,32 +124,19 @@ class Stages:
         Raises:
             ConstraintError: python-sat is not installed.
         """
+        from neurosym.constraints.repair_report import repair_details, repair_summary
+
         scenes = self.scenes() if scenes is None else scenes
         plan = self._plan()
-        repairs = []
+        repairs = {}
         for number, scene in enumerate(scenes, 1):
-            repairs.append(plan.repair(scene, threshold=self.threshold))
+            repairs[scene.image_id] = plan.repair(scene, threshold=self.threshold)
             self.advance(number, len(scenes), "repaired")
-        repaired = [r.scene for r in repairs]
-        changes = [(s.image_id, change) for s, r in zip(scenes, repairs, strict=True) for change in r.changes]
-        left = [(s.image_id, broken) for s, r in zip(scenes, repairs, strict=True) for broken in r.unsatisfied]
-        summary = self._origin() | {
-            "images": len(scenes),
-            "images_changed": len({image for image, _ in changes}),
-            "removed": sum(change.after is None for _, change in changes),
-            "relabelled": sum(change.after is not None for _, change in changes),
-            "forced_by": dict(Counter(rule for _, change in changes for rule in change.rules).most_common()),
-            "unsatisfied": dict(Counter(broken.id for _, broken in left).most_common()),
-        }
-        told = [
-            {"image": image, "detection": c.detection, "before": c.before, "after": c.after, "cost": round(c.cost, 4)}
-            | {"rules": list(c.rules), "partners": list(c.partners), "message": str(c)}
-            for image, c in changes
-        ]
-        unmet = [{"image": i, "rule": b.id, "detections": list(b.detections), "message": str(b)} for i, b in left]
+        repaired = [r.scene for r in repairs.values()]
+        summary = self._origin() | repair_summary(repairs)
         save_scenes(self.file("scenes", "-repaired.json"), repaired, self._checkpoint())
-        value = summary | {"changes": told, "unsatisfied_places": unmet}
-        write_text_atomically(self.file("repairs", ".json"), json.dumps(value, indent=1) + "\n")
+        text = json.dumps(summary | repair_details(repairs), indent=1)
+        write_text_atomically(self.file("repairs", ".json"), text + "\n")
         return repaired, summary
 
     def _plan(self) -> RepairPlan:
@@ -232,6 +221,14 @@ class Stages:
         write_text_atomically(self.file("evaluation", f"{suffix}.json"), json.dumps(result, indent=1) + "\n")
         return result
 
+    def evaluation(self) -> dict[str, Any] | None:
+        """What `evaluate` wrote of this split, None if nothing, or of another checkpoint or threshold."""
+        path, made = self.file("evaluation", ".json"), self._origin()
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found if {k: found.get(k) for k in made} == made else None
+
     def quality(
         self, out: Path, top: int = 40, suggest: Path | None = None, given: tuple[Path, Path] | None = None
     ) -> dict[str, Any]:
@@ -255,7 +252,7 @@ class Stages:
         if suggest is not None and not refines:
             cure = "train with model.inexact.posterior: true"
             raise ConfigError(Problem("--suggest: the run refines no boxes", short_path(self.run.path), cure=cure))
-        images, truth, left_out = self._annotated(given)
+        images, truth, left_out = to_judge(self.run, self.split, given)
         scenes = self.scenes(images) if given is None else self.predict(images)
         found = annotation_quality(
             self.run, self.split, images, scenes, progress=lambda done, total: self.advance(done, total, "judged")
@@ -273,7 +270,8 @@ class Stages:
                     "--suggest: the run has refined no box (it ended before model.inexact.start, or learns from masks)"
                 )
                 raise ConfigError(Problem(message, short_path(self.run.path), cure="train a detector for longer"))
-            count = write_suggestions(suggest, found, scenes, self._categories(), self._image_folder(given))
+            folder = given[1] if given else self.run.image_folder(self.split)
+            count = write_suggestions(suggest, found, scenes, self.run.categories, folder)
             result |= {"suggestions": str(suggest), "changed": count}
         text = json.dumps(result | {"ranked": [q.as_dict() for q in ranked]}, indent=1, ensure_ascii=False)
         write_text_atomically(self.file("quality", ".json"), text + "\n")
@@ -282,34 +280,6 @@ class Stages:
         by_id = {s.image_id: s for s in scenes}
         write_quality_page(out, title, ranked[:top], lambda i: images[place[i]], by_id, len(found), scores)
         return result | {"report": str(out), "worst": [q.as_dict() for q in ranked[:top]]}
-
-    def _annotated(self, given: tuple[Path, Path] | None) -> tuple[Sequence[Sample], Truth | None, dict[str, int]]:
-        """The images to judge, the truth about them where there is one, which is for scoring only; and how many annotations
-        of each category are left out, because the run does not learn it."""
-        if given is None:
-            images = self.run.images(self.split)
-            return images, truth_of_split(self.run, self.split, images), {}
-        file, folder = given
-        knowledge, bad_boxes = self.run.knowledge, self.run.config.data.bad_boxes
-        known, left_out = known_categories(file, knowledge, self.run.names)
-        found = load_coco(file, folder, knowledge, known, bad_boxes, labelled=False)
-        if not any(entry.annotations for entry in found.entries):
-            others = f"; annotated are {told_counts(left_out)}" if left_out else ""
-            message = f"nothing is annotated that the run learns ({', '.join(self.run.names)}){others}"
-            cure = "give a file of its classes, or tie a category to one of them (ns:category in the ontology)"
-            raise DataError(Problem(message, short_path(file), cure=cure))
-        return found, truth_of_file(self.run, file, known), left_out
-
-    def _categories(self) -> dict[str, str]:
-        """What each class of the run is called in its data."""
-        ties = self.run.knowledge.ontology.categories
-        names = [*(self.run.config.data.categories or ()), *sorted(ties)]
-        return {n: next((c for c in names if ties.get(c) == n), n) for n in self.run.names}
-
-    def _image_folder(self, given: tuple[Path, Path] | None) -> Path | None:
-        """The folder that the split's file names are relative to, None for images that are not on disk."""
-        folder = getattr(getattr(self.run.config.data, self.split, None), "images", None)
-        return given[1] if given is not None else None if folder is None else self.run.config.base / folder
 
     def facts(self, masks: bool = False, calibrated: bool = False) -> FactStore:
         """The facts of the predictions, written to `facts_file`; `calibrated` ones weigh probabilities, not scores."""
@@ -390,8 +360,18 @@ class Stages:
 
         return assess_run(self.run, cohort, truth=truth, checkpoint=self._checkpoint(), advance=self.advance, **how)
 
-    def report(self, out: Path) -> int:
-        """Write the HTML report of the induced rules, on the split they were learned from; returns how many there are."""
+    def findings(self, templates: Templates, wanted: Wanted, out: Path | None = None) -> list[Path]:
+        """Report what is found on each film of the split; see `write_film_reports` for what is written and raised."""
+        made = Findings(self.run.knowledge, self.run.names, self.threshold, templates.ratios)
+        source = f"predictions of score ≥ {self.threshold:g} on the {self.split} split"
+        out = out or self.run.path / "findings" / self.split
+        return write_film_reports(out, self.scenes(), made, templates, wanted, source, self.advance)
+
+    def report(self, out: Path, keep_identifiers: bool = False, films: int = 4) -> int:
+        """Write the HTML report of the run and its rules, on the split they were learned from; returns how many there are.
+
+        Films are numbered unless identifiers are kept; what is found on the first `films` is told.
+        """
         path = self.run.path / "candidates.json"
         candidates, origin = load_candidates(path)
         if origin.get("checkpoint") != self._checkpoint() or not {"split", "threshold"} <= set(origin):
@@ -399,13 +379,15 @@ class Stages:
             message = f"the rules were induced with {made}, the run is at {self._checkpoint()}"
             raise InductionError(Problem(message, short_path(path), cure="run `neurosym induce RUN` again"))
         learned = replace(self, split=origin["split"], threshold=origin["threshold"])
-        scenes, scored, evaluation = learned.scenes(), learned.file("evaluation", ".json"), None
-        if scored.is_file():
-            evaluation = json.loads(scored.read_text(encoding="utf-8"))
-            made = learned._origin()
-            if {k: evaluation.get(k) for k in made} != made:
-                evaluation = None  # of another checkpoint or threshold
+        scenes, evaluation = learned.scenes(), learned.evaluation()
         title = f"Rules induced from {self.run.config.name}"
         source = f"predictions of score ≥ {learned.threshold:g} on the {learned.split} split"
-        write_report(out, title, candidates, scenes, self.run.knowledge, evaluation, source, learned.threshold)
+        templates = load_templates()
+        made = Findings(self.run.knowledge, self.run.names, learned.threshold, templates.ratios)
+        found = ((scene, sentences_of(made.of(scene), templates)) for scene in scenes[:films])
+        told = [(scene, [s for s in several if s.kind != "supported"]) for scene, several in found]
+        write_report(
+            out, title, candidates, scenes, self.run.knowledge, evaluation, source, learned.threshold,
+            keep_identifiers=keep_identifiers, summary=summary_of(self.run), told=told,
+        )  # fmt: skip
         return len(candidates)

@@ -140,9 +140,10 @@ class Loop:
             if waiting := self._waiting(review):
                 return self._told([*done, reached], waiting)
             made = review.publish(self.rules, knowledge=open_run(folder).knowledge)
-            became = {"accepted": len(made.accepted) + len(_accepted(made.present)), "rejected": len(made.rejected)}
-            done.append(replace(reached, **became, refused=tuple(str(p) for p in made.refused)))
-            if not became["accepted"]:
+            accepted = len(made.accepted) + len(_accepted(made.present))
+            refused = tuple(str(p) for p in made.refused)
+            done.append(replace(reached, accepted=accepted, rejected=len(made.rejected), refused=refused))
+            if not accepted:
                 break
         return self._told(done)
 
@@ -155,7 +156,9 @@ class Loop:
         settings = self.config
         if (folder / "config.yaml").is_file():  # as it was begun, whatever was accepted since
             settings = settings.model_copy(update={"knowledge": open_run(folder).config.knowledge})
-        elif self.rules.is_file() and self.rules.resolve() not in {(settings.base / p).resolve() for p in settings.knowledge}:
+        elif self.rules.is_file() and self.rules.resolve() not in {
+            (settings.base / p).resolve() for p in settings.knowledge
+        }:
             settings = settings.model_copy(update={"knowledge": (*settings.knowledge, self.rules.resolve())})
         if steps_done(folder) >= settings.train.steps:
             return

@@ -18,6 +18,7 @@ import pytest
         "induction.kg.weights",
         "review",
         "review.run",
+        "review.film_reports",
         "learning.runfolder",
         "data.config",
     ],

@@ -1,5 +1,5 @@
-"""The commands: check, rules, ontology, infer, lsp (knowledge); pretrain; train … demo (loop); facts, induce; review …;
-complete; data degrade. No logic here.
+"""The commands: check, rules, ontology, infer, lsp (knowledge); pretrain; train … demo (loop); findings; facts, induce;
+review …; complete; data degrade. No logic here.
 
 Messages and progress go to standard error, results to standard output (as JSON with ``--json``). Exit codes: 0 done,
 1 something is wrong with what was given (each problem on a line), 2 an unknown option or command, 130 interrupted.
@@ -15,7 +15,7 @@ import typer
 from rich.logging import RichHandler
 
 from neurosym import __version__
-from neurosym.cli import data, graphs, induction, knowledge, loop, pretrain, review
+from neurosym.cli import data, findings, graphs, induction, knowledge, loop, pretrain, review
 from neurosym.cli.console import console, show_problems
 from neurosym.errors import NeurosymError, Problem
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 knowledge.register(app)
 pretrain.register(app)
 loop.register(app)
+findings.register(app)
 induction.register(app)
 review.register(app)
 graphs.register(app)
@@ -40,6 +41,8 @@ _EXTRAS = {
     "numba": "graphs",
     "pyarrow": "graphs",
     "distributed": "cluster",
+    "highdicom": "dicom",
+    "pydicom": "dicom",
     **dict.fromkeys(_TRAINING, "train"),
 }
 

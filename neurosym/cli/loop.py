@@ -215,13 +215,20 @@ def explain(
 def report(
     run: RunFolder,
     out: Annotated[Path | None, typer.Option(help="HTML file; RUN/report.html by default.")] = None,
+    films: Annotated[int, typer.Option(min=0, help="On how many films to tell what is found.")] = 4,
+    keep_identifiers: Annotated[
+        bool, typer.Option("--keep-identifiers", help="Call films by their ids instead of numbers.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML file with each induced rule, its measures, and the films for and against it."""
+    """Write one HTML file to share: settings, curves, scores, and each induced rule with the films for and against it.
+
+    It names no patient, file or folder, unless identifiers are kept; what is written on a film itself stays.
+    """
     from neurosym.loop import Stages
 
     out = out or run / "report.html"
-    count = Stages.of(run).report(out)
+    count = Stages.of(run).report(out, keep_identifiers, films)
     if as_json:
         print_json({"report": str(out), "rules": count})
     else:

@@ -79,7 +79,9 @@ def loop(
             console.print(escaped(f"refused: {problem}"), soft_wrap=True, highlight=False)
     last = made.done[-1]
     if made.waiting:
-        told = f"{len(made.waiting)} candidates wait for a verdict: `neurosym review {last.run}`, then this command again"
+        told = (
+            f"{len(made.waiting)} candidates wait for a verdict: `neurosym review {last.run}`, then this command again"
+        )
         console.print(told, soft_wrap=True, highlight=False)
     elif len(made.done) <= rounds:
         console.print("no rule was accepted: nothing more to learn")

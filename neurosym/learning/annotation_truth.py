@@ -22,10 +22,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from neurosym.data.coco import known_categories, load_coco, told_counts
 from neurosym.data.config import CocoData, CocoSplit
 from neurosym.data.degrade import DegradedSamples
 from neurosym.data.degrade_files import read_truth
 from neurosym.data.masks import mask_overlap
+from neurosym.errors import DataError, Problem, short_path
 from neurosym.learning.annotation_estimate import AnnotationQuality
 from neurosym.learning.calibration import BINS, expected_calibration_error, overlap_of
 from neurosym.learning.runfolder import OpenRun
@@ -134,3 +136,28 @@ def truth_of_file(run: OpenRun, file: Path, categories: Sequence[str] | None = N
         image_id: [replace(a, name=ties.get(a.name, f"category {a.name!r}")) for a in group]
         for image_id, group in read_truth(file, categories).items()
     }
+
+
+def to_judge(
+    run: OpenRun, split: str, given: tuple[Path, Path] | None = None
+) -> tuple[Sequence[Sample], Truth | None, dict[str, int]]:
+    """Images whose annotations are to be judged: of a split, or of a COCO file and the folder of its images.
+
+    With them the truth where there is one, which is for scoring only, and of a file how many annotations of each category are
+    left out, because the run does not learn it.
+
+    Raises:
+        DataError: nothing is annotated that the run learns.
+    """
+    if given is None:
+        images = run.images(split)
+        return images, truth_of_split(run, split, images), {}
+    file, folder = given
+    known, left_out = known_categories(file, run.knowledge, run.names)
+    found = load_coco(file, folder, run.knowledge, known, run.config.data.bad_boxes, labelled=False)
+    if not any(entry.annotations for entry in found.entries):
+        others = f"; annotated are {told_counts(left_out)}" if left_out else ""
+        message = f"nothing is annotated that the run learns ({', '.join(run.names)}){others}"
+        cure = "give a file of its classes, or tie a category to one of them (ns:category in the ontology)"
+        raise DataError(Problem(message, short_path(file), cure=cure))
+    return found, truth_of_file(run, file, known), left_out

@@ -47,6 +47,18 @@ class OpenRun:
                 return open_split(self.config.data, known, self.config.base, self.knowledge)
         raise ConfigError(f"unknown split {split!r}; {did_you_mean(split, SPLITS)}")
 
+    @property
+    def categories(self) -> dict[str, str]:
+        """What each class of the run is called in its data."""
+        ties = self.knowledge.ontology.categories
+        names = [*(self.config.data.categories or ()), *sorted(ties)]
+        return {n: next((c for c in names if ties.get(c) == n), n) for n in self.names}
+
+    def image_folder(self, split: str) -> Path | None:
+        """The folder that the split's file names are relative to, None for images that are not on disk."""
+        folder = getattr(getattr(self.config.data, split, None), "images", None)
+        return None if folder is None else self.config.base / folder
+
 
 def open_run(path: str | Path | Run) -> OpenRun:
     """Read a run's config and knowledge; knowledge files that changed since training are named in a warning.

@@ -1,7 +1,9 @@
-"""`write_report`: one self-contained HTML file that shows each induced rule with the films for and against it.
+"""`write_report`: one self-contained HTML file of a run, to share: each induced rule with the films for and against it.
 
 Refuting films come first in each rule, because they are what an expert needs to see. The page holds no script, fetches
-nothing, and escapes whatever the knowledge files say.
+nothing, and escapes whatever the knowledge files say. Films are called by their number (`neurosym.review.film_names`), their
+pictures are drawn anew from the pixels, so nothing of a file's name, folder or metadata is in it; what is written on the
+film itself is.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from neurosym.knowledge.canonical import canonical
 from neurosym.knowledge.reading import reading
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.records import Candidate, Rule, Scene
+from neurosym.review.film_names import film_names
+from neurosym.review.run_summary import HEIGHT, WIDTH, RunSummary
+from neurosym.review.sentences import Sentence
 from neurosym.scenes.draw import draw_scene
 
 
@@ -44,6 +49,9 @@ def write_report(
     source: str = "predictions",
     threshold: float = 0.5,
     films_per_rule: int = 4,
+    keep_identifiers: bool = False,
+    summary: RunSummary | None = None,
+    told: Sequence[tuple[Scene, Sequence[Sentence]]] = (),
 ) -> None:
     """Write the report.
 
@@ -57,10 +65,14 @@ def write_report(
         source: where the facts came from, in words.
         threshold: detections below it were no facts and are not drawn.
         films_per_rule: thumbnails on each side.
+        keep_identifiers: call films by their ids.
+        summary: of the run, shown first.
+        told: what is found on some of the scenes.
     """
     by_id = {s.image_id: s for s in scenes}
-    written = {canonical(r): f"{r.file}:{r.line}" for r in knowledge.rules}
-    thumbnails = _Thumbnails(knowledge, threshold)
+    written = {canonical(r): f"{_without_folder(r.file)}:{r.line}" for r in knowledge.rules}
+    thumbnails = _Thumbnails(knowledge, threshold, film_names(scenes, keep_identifiers))
+    described = [(thumbnails.film(scene), sentences) for scene, sentences in told]
     entries = [
         {
             "candidate": c,
@@ -75,21 +87,29 @@ def write_report(
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=select_autoescape(["html"])
     )
     page = environment.get_template("report.html").render(
-        title=title, entries=entries, scenes=scenes, evaluation=evaluation, source=source
-    )
+        title=title, entries=entries, films=len(scenes), evaluation=evaluation, source=source, summary=summary,
+        told=described, curve_size=(WIDTH, HEIGHT),
+    )  # fmt: skip
     write_text_atomically(path, page)
 
 
+def _without_folder(file: str) -> str:
+    """A file as it is called from the project's folder; of one that lies elsewhere the name alone."""
+    path = Path(file)
+    return path.name if path.is_absolute() or ".." in path.parts else file
+
+
 class _Thumbnails:
-    def __init__(self, knowledge: Knowledge, threshold: float) -> None:
-        self.ontology, self.threshold = knowledge.ontology, threshold
+    def __init__(self, knowledge: Knowledge, threshold: float, names: Mapping[str, str]) -> None:
+        self.ontology, self.threshold, self.names = knowledge.ontology, threshold, names
         self.images: dict[str, np.ndarray | None] = {}
 
-    def film(self, scene: Scene, rule: Rule) -> Film:
-        image = self._image(scene)
+    def film(self, scene: Scene, rule: Rule | None = None) -> Film:
+        """A scene as a thumbnail; what a rule names is lit."""
+        name, image = self.names[scene.image_id], self._image(scene)
         if image is None:
-            return Film(scene.image_id, "")
-        named = {a.predicate for a in (*rule.head, *rule.body) if len(a.args) == 1}
+            return Film(name, "")
+        named = {a.predicate for a in (*rule.head, *rule.body) if len(a.args) == 1} if rule else set()
         lit = [
             i
             for i, d in enumerate(scene.detections)
@@ -97,7 +117,7 @@ class _Thumbnails:
         ]
         stream = io.BytesIO()
         draw_scene(image, scene, self.threshold, 280, lit or None).save(stream, "JPEG", quality=72)
-        return Film(scene.image_id, "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode())
+        return Film(name, "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode())
 
     def _image(self, scene: Scene) -> np.ndarray | None:
         if scene.image_id not in self.images:

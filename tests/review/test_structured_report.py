@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurosym.data.images import annotated_scene
+from neurosym.data.phantom import PhantomConfig, phantom_film
+from neurosym.errors import ReviewError
+from neurosym.knowledge import Knowledge
+from neurosym.records import Box, Detection, Scene
+from neurosym.review.codes import concept_of
+from neurosym.review.findings import FilmFindings, Findings
+from neurosym.review.sentences import load_templates
+from tests.conftest import CLASSES
+
+pydicom = pytest.importorskip("pydicom")
+highdicom = pytest.importorskip("highdicom")
+
+from neurosym.review.structured_report import read_film, secondary_capture, structured_report  # noqa: E402
+
+SIZE = 96
+IDENTITY = ("Doe", "Jane", "P-4711", "19600102", "ACC-99", "Dr^House")
+
+
+def film_of(index: int, knowledge: Knowledge) -> tuple[FilmFindings, np.ndarray]:
+    sample = phantom_film(index, PhantomConfig(size=SIZE))
+    findings = Findings(knowledge, CLASSES, 0.5, load_templates().ratios)
+    return findings.of(annotated_scene(sample)), sample.image
+
+
+def source_film(path: Path, pixels: np.ndarray) -> Path:
+    """A DICOM film that says who the patient is."""
+    image = secondary_capture(pixels, "P-4711")
+    image.PatientName, image.PatientBirthDate, image.AccessionNumber = "Doe^Jane", "19600102", "ACC-99"
+    image.ReferringPhysicianName, image.StudyDate = "Dr^House", "20200301"
+    image.save_as(path, enforce_file_format=True)
+    return path
+
+
+def code_of(item: object) -> tuple[str, str]:
+    return item.value, item.scheme_designator  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("index", [3, 6, 9])
+def test_what_is_read_back_is_what_was_found(tmp_path: Path, thorax: Knowledge, index: int) -> None:
+    film, pixels = film_of(index, thorax)
+    structured_report(film, secondary_capture(pixels), thorax.ontology).save_as(tmp_path / "r.dcm")
+    content = highdicom.sr.srread(tmp_path / "r.dcm").content
+    names = {concept_of(n, thorax.ontology)[:2]: n for n in (*CLASSES, *(x.name for x in film.labels))}
+    boxes = {}
+    for group in content.get_planar_roi_measurement_groups():
+        [certainty] = group.get_measurements()
+        corners = group.roi.value
+        box = (*corners.min(0).tolist(), *corners.max(0).tolist())
+        boxes[group.tracking_identifier] = names[code_of(group.finding_type)], box, certainty.value / 100
+    assert boxes == {
+        f"{f.name} #{e.detection}": (f.name, e.box, e.probability) for f in film.findings for e in f.evidence
+    }
+    said = {}
+    for group in content.get_image_measurement_groups():
+        found = [q.value.meaning for q in group.get_qualitative_evaluations()]
+        if found:
+            said[names[code_of(group.finding_type)]] = found == ["Present"]
+        else:
+            [ratio] = group.get_measurements()
+            assert (ratio.name.value, ratio.value) == ("cardiothoracic_ratio", round(film.quantities[0].value, 4))
+    absent = {f.name: False for f in film.findings if not f.present}
+    assert said == absent | {label.name: label.present for label in film.labels}
+
+
+def test_a_finding_has_the_lung_that_holds_it_as_its_site(tmp_path: Path, thorax: Knowledge) -> None:
+    scene = Scene("a", 100, 80, (Detection("left_lung", Box(50, 0, 90, 60)), Detection("nodule", Box(60, 20, 65, 25))))
+    film = Findings(thorax, CLASSES).of(scene)
+    report = structured_report(film, secondary_capture(np.zeros((80, 100), np.uint8)), thorax.ontology)
+    report.save_as(tmp_path / "r.dcm")
+    groups = highdicom.sr.srread(tmp_path / "r.dcm").content.get_planar_roi_measurement_groups()
+    sites = {g.tracking_identifier: [code_of(s.value) for s in g.finding_sites] for g in groups}
+    assert sites == {"nodule #1": [("RID1326", "RADLEX")], "left_lung #0": []}
+
+
+def test_codes_are_those_that_the_ontology_states_to_be_the_same_thing(thorax: Knowledge, blood: Knowledge) -> None:
+    assert concept_of("heart", thorax.ontology) == ("RID1385", "RADLEX", "heart")
+    assert concept_of("cardiomediastinum", thorax.ontology)[:2] == ("cardiomediastinum", "99NEUROSYM")  # a close match
+    assert concept_of("platelet", blood.ontology) == ("platelet", "99NEUROSYM", "platelet")
+    assert concept_of("no_class", blood.ontology) == ("no_class", "99NEUROSYM", "no class")
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_patient_of_a_dicom_film_is_in_the_report_only_if_asked_for(
+    tmp_path: Path, thorax: Knowledge, keep: bool
+) -> None:
+    film, pixels = film_of(6, thorax)
+    image = read_film(source_film(tmp_path / "film.dcm", pixels), film)
+    report = structured_report(film, image, thorax.ontology, keep)
+    report.save_as(tmp_path / "r.dcm")
+    stored = (tmp_path / "r.dcm").read_bytes()
+    assert [word for word in IDENTITY if word.encode() in stored] == (list(IDENTITY) if keep else [])
+    [study] = report.CurrentRequestedProcedureEvidenceSequence
+    [series] = study.ReferencedSeriesSequence
+    [instance] = series.ReferencedSOPSequence
+    assert instance.ReferencedSOPInstanceUID == image.SOPInstanceUID
+    assert ("PatientIdentityRemoved" in report) != keep
+
+
+def test_a_capture_holds_the_films_pixels_and_nobodys_name(tmp_path: Path) -> None:
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    secondary_capture(grey).save_as(tmp_path / "a.dcm")
+    back = pydicom.dcmread(tmp_path / "a.dcm")
+    assert (back.pixel_array == grey).all()
+    assert (back.PatientID, str(back.PatientName), back.PatientIdentityRemoved) == ("ANONYMOUS", "ANONYMOUS^", "YES")
+    colours = np.stack([grey, grey + 1, grey + 2], axis=-1)
+    assert (secondary_capture(colours).pixel_array == colours).all()
+
+
+def test_a_film_of_another_size_or_none_at_all_is_refused(tmp_path: Path, thorax: Knowledge) -> None:
+    film, _ = film_of(6, thorax)
+    path = source_film(tmp_path / "film.dcm", np.zeros((10, 20), np.uint8))
+    with pytest.raises(ReviewError, match="is 20×10 pixels, the findings are of 96×96; boxes in pixels of another"):
+        read_film(path, film)
+    (tmp_path / "x.dcm").write_bytes(b"no film")
+    with pytest.raises(ReviewError, match=r"x\.dcm: cannot be read as DICOM"):
+        read_film(tmp_path / "x.dcm", film)
+
+
+@pytest.mark.skipif(shutil.which("dsrdump") is None, reason="dcmtk is not installed")
+def test_dcmtk_reads_the_report(tmp_path: Path, thorax: Knowledge) -> None:
+    film, pixels = film_of(6, thorax)
+    structured_report(film, secondary_capture(pixels), thorax.ontology).save_as(tmp_path / "r.dcm")
+    shown = subprocess.run(["dsrdump", tmp_path / "r.dcm"], capture_output=True, text=True, check=True)
+    assert shown.stdout.count('"Image Region")=(POLYLINE') == sum(f.count for f in film.findings)
+    assert shown.stdout.count('DCM,"Absent"') == sum(not f.present for f in film.findings)
+    assert "E:" not in shown.stderr
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools are not installed")
+def test_report_and_capture_have_what_their_classes_ask_for(tmp_path: Path, thorax: Knowledge) -> None:
+    film, pixels = film_of(6, thorax)
+    image = secondary_capture(pixels)
+    image.save_as(tmp_path / "i.dcm")
+    structured_report(film, image, thorax.ontology).save_as(tmp_path / "r.dcm")
+    for name in ("i.dcm", "r.dcm"):
+        told = subprocess.run(["dciodvfy", tmp_path / name], capture_output=True, text=True, check=False).stderr
+        assert [line for line in told.splitlines() if line.startswith("Error")] == []
