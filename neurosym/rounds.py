@@ -159,7 +159,7 @@ class Loop:
         elif self.rules.is_file() and self.rules.resolve() not in {
             (settings.base / p).resolve() for p in settings.knowledge
         }:
-            settings = settings.model_copy(update={"knowledge": (*settings.knowledge, self.rules.resolve())})
+            settings = settings.model_copy(update={"knowledge": (*settings.knowledge, str(self.rules.resolve()))})
         if steps_done(folder) >= settings.train.steps:
             return
         from neurosym.learning.train import train

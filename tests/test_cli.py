@@ -13,7 +13,19 @@ from neurosym.cli import app
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
     *("check", "infer", "lsp", "rules format", "rules export", "rules import", "rules show", "ontology show"),
-    *("train", "evaluate", "predict", "explain", "facts", "induce", "report", "findings", "demo", "data quality"),
+    *(
+        "train",
+        "evaluate",
+        "predict",
+        "explain",
+        "facts",
+        "induce",
+        "report",
+        "findings",
+        "loop",
+        "demo",
+        "data quality",
+    ),
     *("review list", "review assess", "review verdict", "review agreement", "review publish"),
 )
 

@@ -15,7 +15,7 @@ import typer
 from rich.logging import RichHandler
 
 from neurosym import __version__
-from neurosym.cli import data, findings, graphs, induction, knowledge, loop, pretrain, review
+from neurosym.cli import data, findings, graphs, induction, knowledge, loop, pretrain, review, rounds
 from neurosym.cli.console import console, show_problems
 from neurosym.errors import NeurosymError, Problem
 
@@ -32,6 +32,7 @@ loop.register(app)
 findings.register(app)
 induction.register(app)
 review.register(app)
+rounds.register(app)
 graphs.register(app)
 data.register(app)
 _TRAINING = ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping", "lightly")

@@ -1,0 +1,134 @@
+"""Rounds of the loop, with a detector that hardly learns: what it sees is put beside its checkpoint instead."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from neurosym.cli import app
+from neurosym.induction import InductionConfig
+from neurosym.knowledge.rules import parse_rules
+from neurosym.learning.config import TrainConfig, load_config
+from neurosym.learning.train import train
+from neurosym.loop import Stages
+from neurosym.review.assessment import Assessment, Confounder, Counted
+from neurosym.review.run import RunReview
+from neurosym.rounds import AUTOMATIC, Loop, Policy
+from neurosym.scenes import save_scenes
+
+ROOT = Path(__file__).parents[2]
+CONFIG = f"""
+name: tiny
+threads: 1
+knowledge: [{ROOT}/ontologies/thorax.ttl, one.rules]
+data:
+  format: phantom
+  size: 96
+  categories: [left_lung, right_lung, heart]
+  train: {{start: 0, count: 4}}
+  val: {{start: 100, count: 24}}
+  test: {{start: 200, count: 24}}
+model: {{image_size: 96, max_size: 96, proposals: 20, sampled_boxes: 16, head_features: 32, fpn_channels: 32}}
+train: {{steps: 2, batch_size: 2, lr: 1.0e-4, warmup_steps: 1}}
+constraints: {{weight: 0.3}}
+"""
+
+
+def trained(folder: Path, settings: TrainConfig) -> None:
+    """A run whose predictions on validation and test films are what is annotated there."""
+    run = train(settings, folder)
+    checkpoint = max(p.name for p in (run.path / "checkpoints").glob("step-*"))
+    for split in ("val", "test"):
+        stages = Stages.of(folder, split)
+        scenes = [replace(s, image_path=f"{s.image_id}.png") for s in stages.true_scenes()]
+        save_scenes(stages.file("scenes", ".json"), scenes, checkpoint)
+        scores = {"ap": 0.5, "ap50": 0.75, "rules": []} | stages._origin()
+        stages.file("evaluation", ".json").write_text(json.dumps(scores))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "one.rules").write_text("X = Y :- heart(X), heart(Y).  %! id=one_heart\n")
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    return tmp_path / "config.yaml"
+
+
+@pytest.fixture
+def loop(config: Path, tmp_path: Path) -> Loop:
+    settings = load_config(config)
+    trained(tmp_path / "loop" / "round-0", settings)
+    induction = InductionConfig(min_confidence=0.9, top=12, generations=2)
+    return Loop(settings, tmp_path / "loop", tmp_path / "accepted.rules", induction=induction, offered=6)
+
+
+def test_a_round_waits_for_its_reviewers_and_then_trains_with_just_what_they_accepted(loop: Loop) -> None:
+    first = loop.run(1)
+    assert [r.ap50 for r in first.done] == [0.75]
+    assert first.waiting
+    assert not loop.rules.exists()
+    review = RunReview.of(loop.out / "round-0")
+    taken, *others = first.waiting
+    review.judge(str(taken.rule), "anna", "accept")
+    assert loop.run(1).waiting == tuple(others)
+    for candidate in others:
+        review.judge(str(candidate.rule), "anna", "reject", "not of the anatomy")
+    second = loop.run(1)
+    assert second.waiting == ()
+    assert [(r.taught, r.accepted) for r in second.done] == [(0, 1), (1, 0)]
+    [published] = parse_rules(loop.rules.read_text())
+    assert (published.head, published.body) == (taken.rule.head, taken.rule.body)
+    round_one = Stages.of(loop.out / "round-1").run
+    assert {r.meta["id"] for r in round_one.knowledge.rules if r.body} >= {"one_heart", published.meta["id"]}
+    written = json.loads((loop.out / "rounds.json").read_text())
+    assert [w["taught"] for w in written] == [0, 1]
+
+
+def test_what_was_done_is_not_done_again(loop: Loop) -> None:
+    done = replace(loop, policy=Policy(held=0.0, low=0.0)).run(1)
+    logs = {p: p.read_bytes() for p in loop.out.glob("round-*/log.jsonl")}
+    before = loop.rules.read_bytes()
+    assert len(logs) == 2
+    again = replace(loop, policy=Policy(held=0.0, low=0.0)).run(1)
+    assert again == done
+    assert {p: p.read_bytes() for p in logs} == logs
+    assert loop.rules.read_bytes() == before
+
+
+def test_a_policy_says_that_nobody_reviewed(loop: Loop) -> None:
+    replace(loop, policy=Policy(held=0.0, low=0.0)).run(1)
+    rules = parse_rules(loop.rules.read_text())
+    assert rules
+    assert {r.meta["reviewer"] for r in rules} == {AUTOMATIC}
+
+
+def test_the_loop_ends_where_nothing_is_accepted(loop: Loop) -> None:
+    made = replace(loop, policy=Policy(held=1.01)).run(3)
+    assert len(made.done) == 1
+    assert made.done[0].accepted == 0
+    assert not (loop.out / "round-1").exists()
+
+
+def test_a_policy_accepts_what_is_new_stable_confirmed_and_not_explained_away() -> None:
+    sure = Counted(20, 95, 100, 0.95, 0.88, 0.98)
+    fine = Assessment("a(X) :- b(X).", "", "novel", confirmation=sure, resamples=100, held=0.99)
+    sex = Confounder("sex", 0.4, 0.01, -0.1, 0.1, "sex may explain it")
+    policy = Policy(held=0.9, low=0.8)
+    assert policy.objection(fine) == ""
+    assert policy.objection(None) == "it was not assessed"
+    assert policy.objection(replace(fine, standing="entailed")) == "it is entailed"
+    assert policy.objection(replace(fine, held=0.5)) == "it keeps the learner's bounds on 0.50 of the samples"
+    unsure = replace(fine, confirmation=replace(sure, low=0.7))
+    assert policy.objection(unsure) == "its confidence on other images may be below 0.8"
+    assert policy.objection(replace(fine, confirmation=None)) == "its confidence on other images may be below 0.8"
+    assert policy.objection(replace(fine, confounders=(sex,))) == "sex may explain it"
+
+
+def test_rules_are_not_found_on_the_films_that_rounds_are_compared_on(config: Path, tmp_path: Path) -> None:
+    words = ["loop", str(config), "--to", str(tmp_path / "a.rules"), "--on", "test"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code != 0
+    assert "compared where their rules were found" in str(result.exception)
