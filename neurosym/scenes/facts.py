@@ -33,10 +33,15 @@ def facts_from(scenes: Iterable[Scene], knowledge: Knowledge, threshold: float =
     return FactStore(tuple(sorted({f for scene in scenes for f in vocabulary.facts(scene, threshold)})))
 
 
+def seen_in(scene: Scene, knowledge: Knowledge, threshold: float = 0.5) -> list[Detection]:
+    """The detections that facts are of; the entity ``image/i`` is the one at position i."""
+    return [d for d in scene.detections if d.score >= threshold and d.name in knowledge.ontology.classes]
+
+
 class _Vocabulary:
     def __init__(self, knowledge: Knowledge) -> None:
         ontology = knowledge.ontology
-        self.ontology = ontology
+        self.knowledge, self.ontology = knowledge, ontology
         core = {name for name, c in ontology.classes.items() if c.iri.startswith(NS)}
         self.classes = {n: sorted(({n} | ontology.ancestors(n)) - core) for n in ontology.classes}
         self.declared = set(ontology.classes)
@@ -51,7 +56,7 @@ class _Vocabulary:
         self.frames = {n for n in ontology.classes if any(ontology.is_a(n, z) for z in ontology.zoned)}
 
     def facts(self, scene: Scene, threshold: float) -> Iterator[Fact]:
-        seen = [d for d in scene.detections if d.score >= threshold and d.name in self.declared]
+        seen = seen_in(scene, self.knowledge, threshold)
         entities = [f"{scene.image_id}/{i}" for i in range(len(seen))]
         for entity, detection in zip(entities, seen, strict=True):
             for name in (*self.classes[detection.name], *self._places(detection, seen, scene)):
