@@ -34,6 +34,7 @@ review.register(app)
 graphs.register(app)
 data.register(app)
 _TRAINING = ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping", "lightly")
+_REVIEW = ("fastapi", "starlette", "uvicorn")
 _EXTRAS = {
     "pygls": "lsp",
     "lsprotocol": "lsp",
@@ -41,6 +42,7 @@ _EXTRAS = {
     "pyarrow": "graphs",
     "distributed": "cluster",
     **dict.fromkeys(_TRAINING, "train"),
+    **dict.fromkeys(_REVIEW, "review"),
 }
 
 

@@ -56,6 +56,8 @@ def wording(text: str, candidate: Rule, evidence: Evidence) -> Wording:
     except NeurosymError as error:
         why = [replace(p, file="", line=0, severity="warning") for p in error.problems]
         return Wording(text, (*told, *why), rule, same=same, accepted=normal_text(rule))
+    unseen = sorted({a.predicate for a in (*rule.head, *rule.body) if evidence.index.number(a.predicate) is None})
+    told += [_placed(Problem(f"no film has a fact of '{name}'", severity="warning"), text) for name in unseen]
     weighted = rule
     if rule.weight is None and not same and measured.confidence > 0:
         weighted = replace(rule, weight=max(0.001, round(measured.confidence, 3)))

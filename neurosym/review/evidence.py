@@ -83,7 +83,9 @@ class Evidence:
             ReviewError: there is none; the nearest id is named.
         """
         if film not in self.scenes:
-            raise ReviewError(Problem(f"no film {film!r} among {len(self.scenes)}", cure=did_you_mean(film, self.scenes)))
+            raise ReviewError(
+                Problem(f"no film {film!r} among {len(self.scenes)}", cure=did_you_mean(film, self.scenes))
+            )
         return self.scenes[film]
 
     def image(self, film: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -43,12 +44,10 @@ def take_name(request: Request, state: State, form: Sent) -> Response:
 @router.get("/agreement")
 def agreement(request: Request, state: State) -> Response:
     """Cohen's κ of every two reviewers, and where they differ."""
-    numbers = {}
+    numbers: dict[str, int] = {}
     for number, of in state.verdicts().items():
         numbers |= {v.rule: number for v in of.values()}
-    return page(
-        request, "agreement.html", found=state.review.agreements(), categories=CATEGORIES, numbers=numbers
-    )
+    return page(request, "agreement.html", found=state.review.agreements(), categories=CATEGORIES, numbers=numbers)
 
 
 @router.get("/publish")
@@ -95,7 +94,7 @@ def _digest(made: Publication) -> str:
 @router.get("/export/{name}")
 def export(state: State, reviewer: Reviewer, name: str) -> Response:
     """The ledger, or the candidates with their verdicts."""
-    makers = {
+    makers: dict[str, tuple[str, Callable[[], str]]] = {
         "ledger.jsonl": ("application/jsonl", lambda: ledger_json(state.review.ledger.verdicts())),
         "ledger.csv": ("text/csv", lambda: ledger_csv(state.review.ledger.verdicts())),
         "candidates.csv": ("text/csv", lambda: candidates_csv(state.rows, state.verdicts())),

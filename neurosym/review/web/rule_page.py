@@ -1,4 +1,4 @@
-"""What the page of one rule shows: its atoms, its films with counter-examples first, and the objects each variable is bound to."""
+"""What the page of one rule shows: its atoms, its films, counter-examples first, and the objects its variables are bound to."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def variables_of(rule: Rule) -> list[str]:
     return list(dict.fromkeys(v.name for part in (*rule.body, *rule.head, *rule.conditions) for v in part.variables))
 
 
-def parts_of(rule: Rule) -> list[Part]:
-    """The rule's text in pieces, without its weight."""
+def parts_of(rule: Rule, weighted: bool = False) -> list[Part]:
+    """The rule's text in pieces, with its weight or without."""
     numbers = {name: i for i, name in enumerate(variables_of(rule))}
-    pieces: list[Part] = []
+    pieces = [Part(f"{rule.weight:g} :: ")] if weighted and rule.weight is not None else []
     for parts, lead in ((rule.head, ""), ((*rule.body, *rule.conditions), " :- ")):
         for i, part in enumerate(parts):
             gap = lead if i == 0 else ", "

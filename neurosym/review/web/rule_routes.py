@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, HTTPException, Request
@@ -11,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from neurosym.errors import NeurosymError, ReviewError
 from neurosym.records import Rule
-from neurosym.review.edits import Wording, wording
+from neurosym.review.edits import Wording
 from neurosym.review.ledger import DECISIONS, Decision, the_rule
 from neurosym.review.web.listing import SORTS, STATUSES, Listing, Query, Row, status_of
 from neurosym.review.web.overlay import WIDTHS
@@ -102,6 +101,8 @@ def _rule_page(
         "place": place_of(row.candidate.rule, state.evidence.knowledge.ontology),
         "edited": "",
         "wording": None,
+        "written": state.written_at(row),
+        "unproven": state.unproven(row),
         "done_label": DONE,
     }
     return page(request, "rule.html", status, **values | _done(request, state) | more)
@@ -148,7 +149,7 @@ def film(
     shown, films, text = row.candidate.rule, _films(row), ""
     if edited:
         shown = the_rule(edited)
-        checked = wording(edited, row.candidate.rule, state.evidence)
+        checked = state.wording(edited, row)
         if checked.measured is not None:
             films, text = _films_of_wording(checked), edited
     view = film_view(shown, state.evidence, films, film, cast(Side, side), case)
@@ -167,13 +168,15 @@ def _films_of_wording(checked: Wording) -> Films:
 def edit(request: Request, state: State, query: Asked, reviewer: Reviewer, form: Sent, number: int) -> Response:
     """An edited wording: what is wrong with it, or what the films say of it."""
     row = _row(state, number)
-    checked = wording(form.get("text", ""), row.candidate.rule, state.evidence)
+    checked = state.wording(form.get("text", ""), row)
     films, view, text = _films(row), None, ""
     if checked.rule is not None and checked.measured is not None and not checked.same:
         films, text = _films_of_wording(checked), checked.accepted
         view = _first_film(state, checked.rule, films)
     view = view or _first_film(state, row.candidate.rule, films)
-    values = {"wording": checked, "films": films, "view": view, "edited": text, "base": _measured(state, row)}
+    parts = parts_of(the_rule(checked.accepted), weighted=True) if checked.accepted else []
+    values: dict[str, Any] = {"wording": checked, "wording_parts": parts, "films": films, "view": view, "edited": text}
+    values["base"] = _measured(state, row)
     if is_partial(request):
         return page(request, "_wording.html", row=row, query=query, oob=True, **values)
     return _rule_page(request, state, row, query, reviewer, **values)
@@ -212,7 +215,7 @@ def verdict(request: Request, state: State, query: Asked, reviewer: Reviewer, fo
 def _judge(state: ReviewState, row: Row, reviewer: str, decision: Decision, form: Form) -> None:
     edited = form.get("edited", "")
     if edited:
-        checked = wording(edited, row.candidate.rule, state.evidence)
+        checked = state.wording(edited, row)
         if not checked.accepted:
             raise ReviewError(checked.problems)
         edited = checked.accepted
@@ -243,8 +246,3 @@ def picture(request: Request, state: State, film: str, width: int = WIDTHS[-1]) 
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(data, media_type="image/jpeg", headers=headers)
-
-
-def without_weight(rule: Rule) -> str:
-    """A rule as the editor opens it: a wording without a weight gets the measured one."""
-    return str(replace(rule, weight=None))

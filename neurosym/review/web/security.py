@@ -1,7 +1,7 @@
 """Who may ask: one browser that was given the token of this server, from pages of this server.
 
-- The token stands in the address that is printed; the first visit changes it for a cookie (HttpOnly, SameSite=Strict) and leaves
-  an address without it.
+- The token stands in the address that is printed; the first visit changes it for a cookie (HttpOnly, SameSite=Strict) and
+  leaves an address without it.
 - The Host header must name this server, so that no foreign name can be pointed at it (DNS rebinding).
 - What a page of another origin asks for is refused, also of another port of this machine, which is the same *site*
   (Sec-Fetch-Site, Origin); a form has to bring the token that only a page of this server can read.
@@ -41,14 +41,15 @@ HEADERS: Final = {
 
 _ONWARD: Final = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>neurosym review</title>'
-    '<link rel="icon" href="/static/icon.svg"><meta http-equiv="refresh" content="0;url={0}"></head><body><p><a href="{0}">Go on to the rules</a></p></body></html>'
+    '<link rel="icon" href="/static/icon.svg"><meta http-equiv="refresh" content="0;url={0}"></head>'
+    '<body><p><a href="{0}">Go on to the rules</a></p></body></html>'
 )
-"""A page and no redirect: a browser that came from elsewhere sends a strict cookie only to where a page of ours leads it."""
+"""A page and no redirect: a browser that comes from elsewhere sends a strict cookie only where a page of ours leads it."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """The secrets of one server: `token` opens it once a browser, `session` is what the cookie holds, `csrf` what forms bring."""
+    """The secrets of one server: `token` lets a browser in, `session` is what its cookie holds, `csrf` what its forms bring."""
 
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)

@@ -11,7 +11,6 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from neurosym.errors import NeurosymError, Problem
 from neurosym.review.web.listing import Query
 from neurosym.review.web.security import CSRF_FIELD, CSRF_HEADER, same
 from neurosym.review.web.state import ReviewState
@@ -92,7 +91,3 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
 def is_partial(request: Request) -> bool:
     """Whether htmx asks for a part of a page."""
     return request.headers.get("hx-request") == "true"
-
-
-def problems_of(error: NeurosymError) -> tuple[Problem, ...]:
-    return error.problems

@@ -16,6 +16,8 @@ from neurosym.learning.runfolder import open_run
 from neurosym.records import Rule
 from neurosym.review.assessment import FILE as ASSESSMENTS
 from neurosym.review.assessment import Assessment, load_assessments
+from neurosym.review.confirmation import self_confirming
+from neurosym.review.edits import Wording, wording
 from neurosym.review.evidence import Evidence
 from neurosym.review.ledger import Key, Verdict, rule_key, the_rule
 from neurosym.review.origin import run_name
@@ -26,6 +28,7 @@ from neurosym.review.web.listing import Listing, Query, Row, rows_of
 from neurosym.review.web.overlay import Pictures
 from neurosym.review.web.security import Access
 
+_KEPT = 64
 Said = Mapping[int, Mapping[str, Verdict]]
 """The verdicts that stand, by row number and reviewer."""
 
@@ -94,7 +97,9 @@ class ReviewState:
                 f"Give that verdict again: {self.review.ledger.cut[:200]}"
             )
         if self._candidates_stamp() != self._stamp:
-            found.append("candidates.json has changed since this page was started; start it again to review what it says now")
+            found.append(
+                "candidates.json has changed since this page was started; start it again to review what it says now"
+            )
         return found
 
     def _candidates_stamp(self) -> tuple[int, int]:
@@ -143,6 +148,32 @@ class ReviewState:
     def listing(self, query: Query, reviewer: str) -> Listing:
         return Listing(self.rows, self.verdicts(), query, reviewer)
 
+    def wording(self, text: str, row: Row) -> Wording:
+        """An edited text, read, checked and measured; asked for again with each film that is looked at, so some are kept."""
+        key = (row.number, text)
+        if key not in self._wordings:
+            if len(self._wordings) > _KEPT:
+                self._wordings.clear()
+            self._wordings[key] = wording(text, row.candidate.rule, self.evidence)
+        return self._wordings[key]
+
+    @cached_property
+    def _wordings(self) -> dict[tuple[int, str], Wording]:
+        return {}
+
+    def written_at(self, row: Row) -> str:
+        """Where somebody has written the rule already, "" if nobody has."""
+        return self._written.get(rule_key(row.candidate.rule), "")
+
+    @cached_property
+    def _written(self) -> dict[Key, str]:
+        knowledge = self.evidence.knowledge
+        return {rule_key(r): f"{r.file}:{r.line}" for r in (*knowledge.inactive, *knowledge.rules)}
+
+    def unproven(self, row: Row) -> str:
+        """Why the run's facts do not speak for a rule, "" if they do (`neurosym.review.confirmation`)."""
+        return self_confirming(row.candidate, self.review.origin, self.evidence.knowledge)
+
     def publication(self, disputed: bool = False, write: bool = False) -> Publication:
         """What publishing changes; the knowledge is read anew, for its rule files may have changed.
 
@@ -151,9 +182,7 @@ class ReviewState:
         """
         assert self.target is not None
         knowledge = open_run(self.review.path).knowledge
-        made = self.review.publish(
-            self.target, knowledge=knowledge, since=self.since, disputed=disputed, write=write
-        )
+        made = self.review.publish(self.target, knowledge=knowledge, since=self.since, disputed=disputed, write=write)
         if write:
             self.since = read_rule_file(self.target)
         return made

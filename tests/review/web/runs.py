@@ -1,4 +1,4 @@
-"""A run folder to review, without a training: phantom films with what is on them as predictions, and rules measured on those."""
+"""A run folder to review, without a training: phantom films, what is on them as predictions, rules measured on those."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ TEXTS = (
 FILMS = 12
 
 
-def make_run(folder: Path, texts: Sequence[str] = TEXTS, films: int = FILMS, size: int = 128, masks: bool = False) -> Path:
+def make_run(
+    folder: Path, texts: Sequence[str] = TEXTS, films: int = FILMS, size: int = 128, masks: bool = False
+) -> Path:
     """Write the folder; on the first film the lungs are taken for each other, which speaks against rules of sides."""
     folder.mkdir(parents=True)
     file = folder / "x.rules"

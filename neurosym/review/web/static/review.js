@@ -10,6 +10,12 @@
   };
 
   // --- the objects of an atom ---------------------------------------------------------------------------------------
+  // Of the induced rule or of an edited wording: only that whose films are shown.
+  const isShown = (atom) => {
+    const film = document.querySelector("#film .film-head");
+    return film !== null && film.dataset.rule === atom.closest(".atoms").dataset.rule;
+  };
+  const variablesOf = (atom) => atom.dataset.variables.split(" ").filter(Boolean);
   function light(variables) {
     for (const object of document.querySelectorAll("#film .object")) {
       const own = object.dataset.variable;
@@ -20,12 +26,12 @@
   const atomOf = (event) => (event.target instanceof Element ? event.target.closest(".atom") : null);
   function follow(event) {
     const atom = atomOf(event);
-    if (atom) light(atom.dataset.variables.split(" ").filter(Boolean));
+    if (atom && isShown(atom)) light(variablesOf(atom));
   }
   function leave(event) {
     if (!atomOf(event)) return;
     const focused = document.activeElement && document.activeElement.closest(".atom");
-    light(focused && event.type === "mouseout" ? focused.dataset.variables.split(" ").filter(Boolean) : null);
+    light(focused && isShown(focused) && event.type === "mouseout" ? variablesOf(focused) : null);
   }
   document.addEventListener("mouseover", follow);
   document.addEventListener("focusin", follow);
@@ -34,8 +40,8 @@
   document.addEventListener("mouseover", (event) => {
     const object = event.target instanceof Element ? event.target.closest("#film .object.bound") : null;
     for (const atom of document.querySelectorAll(".atom")) {
-      const own = atom.dataset.variables.split(" ");
-      atom.classList.toggle("lit", object !== null && own.includes(object.dataset.variable));
+      const spoken = object !== null && isShown(atom) && variablesOf(atom).includes(object.dataset.variable);
+      atom.classList.toggle("lit", spoken);
     }
   });
 
