@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
+import uvicorn
 import yaml
 from PIL import Image
 
@@ -17,6 +21,8 @@ from neurosym.knowledge import Knowledge, load_knowledge, parse_rules
 from neurosym.learning.config import TrainConfig
 from neurosym.records import Candidate, Rule, Scene
 from neurosym.review import save_candidates
+from neurosym.review.web.app import create_app
+from neurosym.review.web.state import ReviewState
 from neurosym.scenes import facts_from, save_scenes
 
 ROOT = Path(__file__).parents[3]
@@ -83,3 +89,20 @@ def _measured(rule: Rule, number: int, index: FactIndex) -> Candidate:
     rule = replace(rule, weight=max(0.001, round(m.confidence, 3)), meta={"id": f"induced_{head}_{number}"}, line=0)
     measures = (m.support, m.body_size, m.confidence, m.pca_confidence, m.head_coverage, m.lift)
     return Candidate(rule, *measures, m.supporting, m.refuting)
+
+
+@contextmanager
+def served(state: ReviewState) -> Iterator[str]:
+    """The page of a state on a port of its own; yields its address, without the token."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    settings = uvicorn.Config(create_app(state), log_level="error", lifespan="off")
+    server = uvicorn.Server(settings)
+    thread = Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listening.close()
