@@ -9,6 +9,7 @@ import hashlib
 import io
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from threading import Lock
 from typing import Any, Final
 
@@ -67,7 +68,12 @@ def mask_path(mask: Mapping[str, Any]) -> str:
     >>> mask_path(encode_mask(np.array([[0, 0, 0], [0, 1, 1], [0, 0, 0]])))
     'M1 1h2M1 2h2M1 1v1M3 1v1'
     """
-    inside = decode_mask(mask) > 0
+    return _path_of(*mask["size"], mask["counts"])
+
+
+@lru_cache(maxsize=2_000)
+def _path_of(height: int, width: int, counts: str) -> str:
+    inside = decode_mask({"size": [height, width], "counts": counts}) > 0
     step = max(1, -(-max(inside.shape) // _FINEST))
     padded = np.pad(inside[::step, ::step], 1)
     parts = []

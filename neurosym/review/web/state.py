@@ -172,7 +172,13 @@ class ReviewState:
 
     def unproven(self, row: Row) -> str:
         """Why the run's facts do not speak for a rule, "" if they do (`neurosym.review.confirmation`)."""
-        return self_confirming(row.candidate, self.review.origin, self.evidence.knowledge)
+        if row.number not in self._unproven:
+            self._unproven[row.number] = self_confirming(row.candidate, self.review.origin, self.evidence.knowledge)
+        return self._unproven[row.number]
+
+    @cached_property
+    def _unproven(self) -> dict[int, str]:
+        return {}
 
     def publication(self, disputed: bool = False, write: bool = False) -> Publication:
         """What publishing changes; the knowledge is read anew, for its rule files may have changed.
