@@ -17,6 +17,7 @@ import pytest
         "induction.kg.weights",
         "review",
         "review.run",
+        "review.web.app",
         "learning.runfolder",
         "data.config",
     ],
