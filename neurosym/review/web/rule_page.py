@@ -153,7 +153,12 @@ def _sentence(rule: Rule, cases: Sequence[Case], case: int, objects: dict[int, D
         bound.append(f"{name} is the film" if number is None else f"{name} is the {objects[number].label}")
     what = ", ".join(bound) or "the film as a whole"
     head = " and ".join(map(str, rule.head))
-    return f"{what}: {head} holds." if found.holds else f"{what}, but {head} does not hold."
+    many = len(rule.head) > 1
+    if found.holds:
+        return f"{what}: {head} {'hold' if many else 'holds'}."
+    if rule.existential:
+        return f"{what}, but there is no {', '.join(map(str, rule.existential))} such that {head}."
+    return f"{what}, but {head} {'do' if many else 'does'} not hold."
 
 
 def _label(name: str, ontology: Ontology) -> str:
