@@ -118,8 +118,8 @@ def in_chromium(address: str) -> dict[str, float]:
             page.wait_for_selector("a.row")
 
         def opened(number: int) -> None:
-            page.goto(f"{root}rule/{number}", wait_until="load")
-            page.wait_for_selector("#film svg image")
+            page.goto(f"{root}rule/{number}", wait_until="domcontentloaded")
+            page.evaluate("document.querySelector('#film svg image').decode()")
 
         found = {
             "browser list": statistics.median(seconds(listed) for _ in range(3)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,10 +13,17 @@ from starlette.exceptions import HTTPException
 from neurosym.errors import NeurosymError
 from neurosym.review.web import result_routes, rule_routes
 from neurosym.review.web.security import Guard
-from neurosym.review.web.shown import is_partial, page
+from neurosym.review.web.shown import STATIC, is_partial, page
 from neurosym.review.web.state import ReviewState
 
-STATIC = Path(__file__).parent / "static"
+
+class _Kept(StaticFiles):
+    """Static files that a browser keeps: their addresses change with them."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = "private, max-age=86400"
+        return answer
 
 
 def create_app(state: ReviewState) -> FastAPI:
@@ -25,7 +32,7 @@ def create_app(state: ReviewState) -> FastAPI:
     app.state.review = state
     app.include_router(rule_routes.router)
     app.include_router(result_routes.router)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", _Kept(directory=STATIC))
     app.add_exception_handler(NeurosymError, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -66,9 +66,10 @@ def publish(request: Request, state: State, form: Sent) -> Response:
         if form.get("seen") == "file":
             state.take_file_as_it_is()
             return RedirectResponse("/publish", 303)
-        if form.get("digest", "") != _digest(state.publication(disputed)):
+        verdicts = state.review.ledger.verdicts()
+        if form.get("digest", "") != _digest(state.publication(disputed, verdicts=verdicts)):
             raise ReviewError("verdicts or files have changed since this was shown; look at it again")
-        made = state.publication(disputed, write=True)
+        made = state.publication(disputed, write=True, verdicts=verdicts)
     except NeurosymError as error:
         return _publish_page(request, state, disputed, 409, message=str(error))
     return _publish_page(request, state, disputed, written=made)

@@ -6,6 +6,9 @@
 - What a page of another origin asks for is refused, also of another port of this machine, which is the same *site*
   (Sec-Fetch-Site, Origin); a form has to bring the token that only a page of this server can read.
 - Answers may not be framed, nor stored, and load nothing but from here (Content-Security-Policy).
+
+What this does not keep out: other programs of the same user; and a server on another port of this machine that the same browser
+visits is sent the cookie, too, because cookies do not tell ports apart.
 """
 
 from __future__ import annotations

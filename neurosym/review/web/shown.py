@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs, quote, unquote
@@ -16,12 +18,24 @@ from neurosym.review.web.security import CSRF_FIELD, CSRF_HEADER, same
 from neurosym.review.web.state import ReviewState
 
 REVIEWER_COOKIE: Final = "neurosym_reviewer"
+THEMES: Final = ("dark", "light")
+"""What a browser may have chosen; without a choice it follows its system."""
+STATIC: Final = Path(__file__).parent / "static"
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=select_autoescape(["html"]),
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+@lru_cache
+def static(name: str) -> str:
+    """The address of a static file; it changes with the file, so that a browser may keep what it has."""
+    return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
+
+
+_TEMPLATES.globals["static"] = static
 
 
 class Form(dict[str, str]):
@@ -84,6 +98,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
         "csrf": state.access.csrf,
         "new_id": lambda: uuid.uuid4().hex,
         "path": request.url.path,
+        "theme": next((t for t in THEMES if t == request.cookies.get("neurosym_theme")), ""),
     }
     return HTMLResponse(_TEMPLATES.get_template(template).render(known | values), status)
 

@@ -5,7 +5,7 @@ The ledger is the truth, whoever writes it: other tabs, other reviewers, the com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -150,12 +150,13 @@ class ReviewState:
 
     def wording(self, text: str, row: Row) -> Wording:
         """An edited text, read, checked and measured; asked for again with each film that is looked at, so some are kept."""
-        key = (row.number, text)
-        if key not in self._wordings:
+        found = self._wordings.get((row.number, text))
+        if found is None:
+            found = wording(text, row.candidate.rule, self.evidence)
             if len(self._wordings) > _KEPT:
                 self._wordings.clear()
-            self._wordings[key] = wording(text, row.candidate.rule, self.evidence)
-        return self._wordings[key]
+            self._wordings[row.number, text] = found
+        return found
 
     @cached_property
     def _wordings(self) -> dict[tuple[int, str], Wording]:
@@ -180,15 +181,21 @@ class ReviewState:
     def _unproven(self) -> dict[int, str]:
         return {}
 
-    def publication(self, disputed: bool = False, write: bool = False) -> Publication:
+    def publication(
+        self, disputed: bool = False, write: bool = False, verdicts: Sequence[Verdict] | None = None
+    ) -> Publication:
         """What publishing changes; the knowledge is read anew, for its rule files may have changed.
+
+        `verdicts` are those that were looked at, by default the ledger's now.
 
         Raises:
             what `publish` raises, and KnowledgeError if the knowledge is not sound any more.
         """
         assert self.target is not None
         knowledge = open_run(self.review.path).knowledge
-        made = self.review.publish(self.target, knowledge=knowledge, since=self.since, disputed=disputed, write=write)
+        made = self.review.publish(
+            self.target, knowledge=knowledge, since=self.since, disputed=disputed, write=write, verdicts=verdicts
+        )
         if write:
             self.since = read_rule_file(self.target)
         return made

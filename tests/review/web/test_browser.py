@@ -233,6 +233,7 @@ def test_the_essentials_of_a_rule_fit_on_a_screen_of_1366_by_768(page: Page, add
 
 def test_the_rule_stands_in_the_picture_of_the_ontology(page: Page) -> None:
     open_first(page)
+    page.wait_for_selector("#graph canvas", state="attached")
     nodes = page.evaluate("document.getElementById('graph').cy.nodes('.named').map(n => n.data('label'))")
     assert sorted(nodes) == ["heart", "right lung"]
     colours = page.evaluate(

@@ -136,7 +136,7 @@
     const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
-    localStorage.setItem("theme", root.dataset.theme);
+    document.cookie = `neurosym_theme=${root.dataset.theme}; path=/; max-age=31536000; SameSite=Strict`;
     graph();
   }
   function graph() {
@@ -173,8 +173,14 @@
     box.checked = keysOn();
     box.addEventListener("change", () => localStorage.setItem("keys", box.checked ? "on" : "off"));
     const place = by("place");
-    if (place) place.addEventListener("toggle", () => { if (place.open) graph(); });
-    graph();
+    if (place) {
+      // The picture is drawn once nothing more urgent is to be done.
+      const drawing = document.createElement("script");
+      drawing.src = by("graph").dataset.script;
+      drawing.addEventListener("load", graph);
+      requestIdleCallback(() => document.head.append(drawing), { timeout: 1500 });
+      place.addEventListener("toggle", () => { if (place.open) graph(); });
+    }
     if (by("q") && sessionStorage.getItem("filter")) { sessionStorage.removeItem("filter"); by("q").focus(); by("q").select(); }
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", graph);
   });
