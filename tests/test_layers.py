@@ -19,6 +19,7 @@ import pytest
         "review",
         "review.run",
         "review.film_reports",
+        "review.web.app",
         "learning.runfolder",
         "data.config",
     ],

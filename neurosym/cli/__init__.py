@@ -36,6 +36,7 @@ rounds.register(app)
 graphs.register(app)
 data.register(app)
 _TRAINING = ("torch", "torchvision", "tensorboard", "safetensors", "jaxtyping", "lightly")
+_REVIEW = ("fastapi", "starlette", "uvicorn")
 _EXTRAS = {
     "pygls": "lsp",
     "lsprotocol": "lsp",
@@ -45,6 +46,7 @@ _EXTRAS = {
     "highdicom": "dicom",
     "pydicom": "dicom",
     **dict.fromkeys(_TRAINING, "train"),
+    **dict.fromkeys(_REVIEW, "review"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The verbs of review: `review list`, `assess`, `verdict`, `agreement`, `publish`.
+"""The review page, `review RUN`, and the verbs `review list`, `assess`, `verdict`, `agreement`, `publish`.
 
 None of them needs torch, but that `assess` predicts a split that was not predicted yet.
 """
@@ -6,11 +6,13 @@ None of them needs torch, but that `assess` predicts a split that was not predic
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from typer.core import TyperGroup
 
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_problems
 from neurosym.errors import ConfigError
@@ -22,8 +24,29 @@ if TYPE_CHECKING:
     from neurosym.review.publish import Publication
     from neurosym.review.run import RunReview
 
-review_app = typer.Typer(no_args_is_help=True, help="Judge induced rules, and publish what was accepted.")
+
+class _PageFirst(TyperGroup):
+    """A group whose first command is meant where none is named: `review RUN` is `review page RUN`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            meant = [] if Path(args[0]).exists() else get_close_matches(args[0], self.commands)
+            args = args if meant else ["page", *args]
+        return super().parse_args(ctx, args)
+
+
+review_app = typer.Typer(
+    cls=_PageFirst,
+    no_args_is_help=True,
+    help="Judge induced rules, and publish what was accepted. `neurosym review RUN` opens the review page.",
+    epilog='Examples: `neurosym review runs/jsrt-anatomy --to rules/accepted.rules --reviewer "A. Meyer"`, '
+    "`neurosym review list runs/jsrt-anatomy`, `neurosym review RUN --no-browser --port 8100`",
+)
 Reviewed = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `neurosym induce` has written to.")]
+_PAGE_EXAMPLES = (
+    'Examples: `neurosym review runs/jsrt-anatomy --to rules/accepted.rules --reviewer "A. Meyer"`, '
+    "`neurosym review RUN --no-browser --port 8100`"
+)
 _VERDICT_EXAMPLES = (
     'Examples: `neurosym review verdict runs/jsrt-anatomy --rule 3 --accept --reviewer "A. Meyer"`, '
     '`neurosym review verdict RUN --rule induced_near_1 --reject --reason "true of this projection alone" --reviewer anna`, '
@@ -41,12 +64,37 @@ _PUBLISH_EXAMPLES = (
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
+    review_app.command("page", epilog=_PAGE_EXAMPLES)(page)
     review_app.command("list", epilog="Example: `neurosym review list runs/jsrt-anatomy`")(list_)
     review_app.command("assess", epilog=_ASSESS_EXAMPLES)(assess)
     review_app.command("verdict", epilog=_VERDICT_EXAMPLES)(verdict)
     review_app.command("agreement", epilog="Example: `neurosym review agreement runs/jsrt-anatomy --json`")(agreement)
     review_app.command("publish", epilog=_PUBLISH_EXAMPLES)(publish)
     app.add_typer(review_app, name="review")
+
+
+def page(
+    run: Reviewed,
+    reviewer: Annotated[str, typer.Option(help="Who reviews; else the page asks.")] = "",
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The rule file that the page may publish to, e.g. rules/accepted.rules.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Open the review page of a run: rules with their films, counter-examples first. It ends with Ctrl+C.
+
+    The address holds a token that lets in whoever has it: do not pass it on.
+    """
+    from neurosym.review.web.serve import serve
+    from neurosym.review.web.state import ReviewState
+
+    def told(address: str) -> None:
+        console.print(f"{len(state.rows)} rules to review. The page ends with Ctrl+C.", highlight=False)
+        output.print(address, soft_wrap=True, highlight=False)
+
+    state = ReviewState.of(run, to, reviewer)
+    serve(state, port, browser, told)
 
 
 def list_(run: Reviewed, as_json: AsJson = False) -> None:

@@ -41,7 +41,7 @@ from neurosym.records import Atom, FactStore, Rule
 
 WORK_CAP: Final = 5_000_000
 """Most rows of an intermediate table by default: about half a gigabyte, a few seconds."""
-_ROW: Final = -1_000_000
+ROW: Final = -1_000_000
 """The pseudo-variable that remembers which body grounding a row of the head's join belongs to."""
 
 
@@ -84,8 +84,8 @@ def evaluate_rule(
         work_cap: most rows of an intermediate table.
 
     Raises:
-        InductionError: a denial, a rule without a body, equality, a relation used with another arity than its facts
-            have, or a rule that needs more work than `work_cap`.
+        InductionError: a denial, a rule without a body or with conditions, equality, a relation used with another arity
+            than its facts have, or a rule that needs more work than `work_cap`.
 
     >>> from neurosym.records import Fact, Term
     >>> x, y = Term("X"), Term("Y")
@@ -134,15 +134,15 @@ def ground(
 
     The variables are numbered as they occur in the head. For what is raised see `evaluate_rule`.
     """
-    _check(rule, index)
+    require_measurable(rule, index)
     numbers: dict[str, int] = {}
     head, body = encode(rule.head, numbers), encode(rule.body, numbers)
     unbound = {numbers[v.name] for v in rule.existential}
     frontier = tuple(v for v in free_variables(head) if v not in unbound)
     try:
-        groundings = _project(index, _query(index, body, injective, work_cap), frontier)
+        groundings = project(index, query(index, body, injective, work_cap), frontier)
         held = head_weights(index, head, groundings, injective, work_cap)
-        head_size = len(_project(index, _query(index, head, injective, work_cap), frontier))
+        head_size = len(project(index, query(index, head, injective, work_cap), frontier))
     except TooExpensiveError:
         raise InductionError(
             Problem(
@@ -168,7 +168,8 @@ def object_is_subject(relation: Relation) -> bool:
     return len(np.unique(relation.second)) > len(np.unique(relation.first))
 
 
-def _check(rule: Rule, index: FactIndex) -> None:
+def require_measurable(rule: Rule, index: FactIndex) -> None:
+    """Raise InductionError, naming every reason, for a rule that has no measures on these facts."""
     problems: list[Problem] = []
 
     def complain(message: str, cure: str = "") -> None:
@@ -178,6 +179,8 @@ def _check(rule: Rule, index: FactIndex) -> None:
         complain(f"{rule} is a denial: without a head it has no confidence", "give it a head to count violations by")
     if not rule.body:
         complain(f"{rule} has no body: there is nothing to condition on")
+    if rule.conditions:
+        complain(f"{rule} has conditions ({', '.join(map(str, rule.conditions))}), which are not measured")
     for atom in dict.fromkeys((*rule.head, *rule.body)):
         if atom.predicate == "=":
             complain(f"{rule} uses equality, which has no facts", "distinct variables already bind distinct entities")
@@ -190,7 +193,7 @@ def _check(rule: Rule, index: FactIndex) -> None:
         raise InductionError(problems)
 
 
-def _steps(index: FactIndex, atoms: tuple[Coded, ...]) -> tuple[list[Step], frozenset[int]]:
+def steps_of(index: FactIndex, atoms: tuple[Coded, ...]) -> tuple[list[Step], frozenset[int]]:
     """Atoms as steps of a join; a constant becomes a variable (-1, -2, …) that only its namesakes satisfy."""
     names = sorted({a for _, args in atoms for a in args if isinstance(a, str)})
     stand_in = {name: -1 - i for i, name in enumerate(names)}
@@ -202,12 +205,13 @@ def _steps(index: FactIndex, atoms: tuple[Coded, ...]) -> tuple[list[Step], froz
     return steps, frozenset(stand_in.values())
 
 
-def _query(index: FactIndex, atoms: tuple[Coded, ...], injective: bool, cap: int) -> Table:
-    steps, constants = _steps(index, atoms)
+def query(index: FactIndex, atoms: tuple[Coded, ...], injective: bool, cap: int) -> Table:
+    """Every binding of the atoms' variables for which they are facts."""
+    steps, constants = steps_of(index, atoms)
     return bind(index, steps, injective=injective, cap=cap, weighted=True, constants=constants)
 
 
-def _project(index: FactIndex, table: Table, frontier: tuple[int, ...]) -> Table:
+def project(index: FactIndex, table: Table, frontier: tuple[int, ...]) -> Table:
     """The distinct bindings of the frontier, each with its largest weight; one a scene where the frontier is empty."""
     assert table.weight is not None
     scenes = index.scene_of[table.anchor]
@@ -221,13 +225,13 @@ def _project(index: FactIndex, table: Table, frontier: tuple[int, ...]) -> Table
 
 def head_weights(index: FactIndex, head: tuple[Coded, ...], groundings: Table, injective: bool, cap: int) -> FloatArray:
     """For each binding the weight of the head, 0 where it does not hold; the best of an existential head."""
-    columns = {**groundings.columns, _ROW: np.arange(len(groundings))}
-    steps, constants = _steps(index, head)
+    columns = {**groundings.columns, ROW: np.arange(len(groundings))}
+    steps, constants = steps_of(index, head)
     start = Table(columns, groundings.anchor, np.ones(len(groundings)))
-    found = bind(index, steps, injective=injective, cap=cap, start=start, constants=constants | {_ROW})
+    found = bind(index, steps, injective=injective, cap=cap, start=start, constants=constants | {ROW})
     assert found.weight is not None
     held = np.zeros(len(groundings))
-    np.maximum.at(held, found.columns[_ROW], found.weight)
+    np.maximum.at(held, found.columns[ROW], found.weight)
     return held
 
 

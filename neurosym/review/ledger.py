@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 Decision = Literal["accept", "reject", "later", "undo"]
 DECISIONS: Final = get_args(Decision)
 FILE: Final = "reviews.jsonl"
+_KEPT: Final = 65_536
+"""Lines and rules that are kept as they were read, because a ledger is read whole at each verdict."""
 Key = tuple[bool, Form]
 """What a rule says: equal for two rules that differ in weight, metadata, names of variables and order of atoms only."""
 
@@ -55,7 +57,7 @@ class Verdict:
 
     @property
     def key(self) -> Key:
-        return rule_key(the_rule(self.rule))
+        return _key_of(self.rule)
 
 
 def rule_key(rule: Rule) -> Key:
@@ -68,7 +70,7 @@ def normal_text(rule: Rule) -> str:
     return format_rule(replace(rule, meta={}))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_KEPT)
 def the_rule(text: str) -> Rule:
     """The one rule of a text.
 
@@ -82,6 +84,11 @@ def the_rule(text: str) -> Rule:
     if len(found) != 1:
         raise ReviewError(Problem(f"expected one rule, found {len(found)} in {text!r}"))
     return found[0]
+
+
+@lru_cache(maxsize=_KEPT)
+def _key_of(text: str) -> Key:
+    return rule_key(the_rule(text))
 
 
 def standing(verdicts: Iterable[Verdict]) -> dict[Key, dict[str, Verdict]]:
@@ -259,6 +266,7 @@ def _check(entry: Verdict) -> None:
         the_rule(text)
 
 
+@lru_cache(maxsize=_KEPT)
 def _parsed(line: bytes) -> Verdict:
     """The entry of a line; ValueError, TypeError or ReviewError if it is none."""
     value: Any = json.loads(line.decode("utf-8"))

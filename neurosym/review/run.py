@@ -94,9 +94,11 @@ class RunReview:
         since: RuleFile | None = None,
         disputed: bool = False,
         write: bool = True,
+        verdicts: Sequence[Verdict] | None = None,
     ) -> Publication:
-        """Write the verdicts into rule files; see `publish`."""
+        """Write the verdicts, by default the ledger's, into rule files; see `publish`."""
+        said = self.ledger.verdicts() if verdicts is None else verdicts
         return publish(
-            self.candidates, self.ledger.verdicts(), rules_file, origin=self.origin, knowledge=knowledge, also=also,
+            self.candidates, said, rules_file, origin=self.origin, knowledge=knowledge, also=also,
             since=since, disputed=disputed, write=write,
         )  # fmt: skip

@@ -71,10 +71,15 @@ def facts_from(
     return FactStore(tuple(sorted(found)))
 
 
+def seen_in(scene: Scene, knowledge: Knowledge, threshold: float = 0.5) -> list[Detection]:
+    """The detections that facts are of; the entity ``image/i`` is the one at position i."""
+    return [d for d in scene.detections if d.score >= threshold and d.name in knowledge.ontology.classes]
+
+
 class _Vocabulary:
     def __init__(self, knowledge: Knowledge, masks: bool, calibration: Calibration | None) -> None:
         ontology = knowledge.ontology
-        self.ontology, self.masks, self.calibration = ontology, masks, calibration
+        self.knowledge, self.ontology, self.masks, self.calibration = knowledge, ontology, masks, calibration
         core = {name for name, c in ontology.classes.items() if c.iri.startswith(NS)}
         self.classes = {n: sorted(({n} | ontology.ancestors(n)) - core) for n in ontology.classes}
         self.declared = set(ontology.classes)
@@ -90,7 +95,7 @@ class _Vocabulary:
         self.image_facts = ImageFacts(ontology, self.frames, lambda name: self.classes[name])
 
     def facts(self, scene: Scene, threshold: float, attributes: Mapping[str, Any]) -> Iterator[Fact]:
-        seen = [d for d in scene.detections if d.score >= threshold and d.name in self.declared]
+        seen = seen_in(scene, self.knowledge, threshold)
         weights = [d.score for d in seen]
         if self.calibration is not None:
             weights = [round(self.calibration(d.name, d.score), 4) for d in seen]
