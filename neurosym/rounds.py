@@ -20,11 +20,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from neurosym.errors import ConfigError
 from neurosym.induction import InductionConfig
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.forecast import steps_done
-from neurosym.learning.runfolder import copy_of, open_run
+from neurosym.learning.runfolder import SPLITS, copy_of, open_run
 from neurosym.loop import Advance, Stages
 from neurosym.records import Candidate, Rule
 from neurosym.review.assessment import Assessment
@@ -126,8 +127,12 @@ class Loop:
         """Go on until rules were accepted `rounds` times and learned, none is accepted, or a review is waited for.
 
         Raises:
-            What training, induction and publishing raise; TrainingError: a folder of a round is of other settings.
+            What training, induction and publishing raise; ConfigError: the data has no such split.
         """
+        for split in (self.found_on, self.score):  # before a training, not after it
+            if getattr(self.config.data, split, None) is None:
+                there = [known for known in SPLITS if getattr(self.config.data, known, None) is not None]
+                raise ConfigError(f"the data of {self.config.name} has no split {split!r}; it has {', '.join(there)}")
         done: list[Round] = []
         for number in range(rounds + 1):
             folder = self.out / f"round-{number}"

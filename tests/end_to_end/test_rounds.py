@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from neurosym.cli import app
+from neurosym.errors import ConfigError
 from neurosym.induction import InductionConfig
 from neurosym.knowledge.rules import parse_rules
 from neurosym.learning.config import TrainConfig, load_config
@@ -132,3 +133,10 @@ def test_rules_are_not_found_on_the_films_that_rounds_are_compared_on(config: Pa
     result = CliRunner().invoke(app, words)
     assert result.exit_code != 0
     assert "compared where their rules were found" in str(result.exception)
+
+
+def test_a_split_that_is_not_there_is_told_before_anything_is_trained(config: Path, tmp_path: Path) -> None:
+    loop = Loop(load_config(config), tmp_path / "loop", tmp_path / "a.rules", found_on="unlabelled")
+    with pytest.raises(ConfigError, match="the data of tiny has no split 'unlabelled'; it has train, val, test"):
+        loop.run()
+    assert not loop.out.exists()
