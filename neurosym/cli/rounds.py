@@ -66,11 +66,11 @@ def loop(
         waiting = [str(c.rule) for c in made.waiting]
         print_json({"rounds": [asdict(r) for r in made.done], "waiting": waiting})
         return
-    table = Table("round", "rules taught", "AP", "gain", "AP50", "gain", "violated/fired", "candidates", "accepted")
+    table = Table("round", "rules", "AP", "AP50", "violated", "candidates", "accepted")
     before = None
     for number, r in enumerate(made.done):
-        gains = ("–", "–") if before is None else (f"{r.ap - before.ap:+.3f}", f"{r.ap50 - before.ap50:+.3f}")
-        scores = (f"{r.ap:.3f}", gains[0], f"{r.ap50:.3f}", gains[1], f"{r.violated}/{r.fired}")
+        gains = ("", "") if before is None else (f" {r.ap - before.ap:+.3f}", f" {r.ap50 - before.ap50:+.3f}")
+        scores = (f"{r.ap:.3f}{gains[0]}", f"{r.ap50:.3f}{gains[1]}", f"{r.violated}/{r.fired}")
         table.add_row(str(number), str(r.taught), *scores, str(r.candidates), str(r.accepted))
         before = r
     output.print(table)
