@@ -73,7 +73,7 @@ class Round:
         run: its folder.
         taught: accepted rules that it was trained with, beside the config's.
         ap, ap50: on the split that rounds are compared on.
-        violated, fired: of its rules, in sum, on that split.
+        violated, fired: of its own rules, in sum, on that split; a round that was taught more rules has more of both.
         candidates: rules induced from its predictions; of them `accepted`, `rejected` and `refused` (see `publish`).
     """
 
@@ -127,7 +127,8 @@ class Loop:
         """Go on until rules were accepted `rounds` times and learned, none is accepted, or a review is waited for.
 
         Raises:
-            What training, induction and publishing raise; ConfigError: the data has no such split.
+            What training, induction and publishing raise; ConfigError: the data has no such split, or a round was trained
+                with other settings.
         """
         for split in (self.found_on, self.score):  # before a training, not after it
             if getattr(self.config.data, split, None) is None:
@@ -166,6 +167,8 @@ class Loop:
         }:
             settings = settings.model_copy(update={"knowledge": (*settings.knowledge, str(self.rules.resolve()))})
         if steps_done(folder) >= settings.train.steps:
+            if settings.model_dump(mode="json") != open_run(folder).config.model_dump(mode="json"):
+                raise ConfigError(f"{folder} was trained with other settings; restore them, or use another --out")
             return
         from neurosym.learning.train import train
 

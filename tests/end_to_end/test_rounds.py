@@ -99,6 +99,12 @@ def test_what_was_done_is_not_done_again(loop: Loop) -> None:
     assert loop.rules.read_bytes() == before
 
 
+def test_a_loop_does_not_go_on_with_other_settings(loop: Loop, config: Path) -> None:
+    other = replace(loop, config=load_config(config, ["train.lr=1e-3"]))
+    with pytest.raises(ConfigError, match="round-0 was trained with other settings"):
+        other.run()
+
+
 def test_a_policy_says_that_nobody_reviewed(loop: Loop) -> None:
     replace(loop, policy=Policy(held=0.0, low=0.0)).run(1)
     rules = parse_rules(loop.rules.read_text())

@@ -258,7 +258,8 @@ def test_what_is_completed_depends_on_the_place(client: Client, rules: Path) -> 
         return {i["label"] for i in client.at("completion", rules, line, character)["items"]}
 
     lobes = {"upper_lobe_of_left_lung", "lower_lobe_of_left_lung"}
-    assert offered(0, 30) == {"left_lung", "left_of", "patient_left_of"} | lobes
+    places = {"left_sided", "in_left_upper_lobe", "in_left_lower_lobe"}
+    assert offered(0, 30) == {"left_lung", "left_of", "patient_left_of"} | lobes | places
     assert offered(0, 12) == {"Nod", "L"}
     assert offered(0, 13) == {"L"}
     assert offered(0, 48) == {"written", "accepted", "candidate", "rejected"}
