@@ -160,14 +160,15 @@ class Loop:
 
     def _train(self, folder: Path) -> None:
         settings = self.config
-        if (folder / "config.yaml").is_file():  # as it was begun, whatever was accepted since
-            settings = settings.model_copy(update={"knowledge": open_run(folder).config.knowledge})
+        begun = open_run(folder).config if (folder / "config.yaml").is_file() else None
+        if begun is not None:  # with the rules of that time, whatever was accepted since
+            settings = settings.model_copy(update={"knowledge": begun.knowledge})
         elif self.rules.is_file() and self.rules.resolve() not in {
             (settings.base / p).resolve() for p in settings.knowledge
         }:
             settings = settings.model_copy(update={"knowledge": (*settings.knowledge, str(self.rules.resolve()))})
         if steps_done(folder) >= settings.train.steps:
-            if settings.model_dump(mode="json") != open_run(folder).config.model_dump(mode="json"):
+            if begun is None or settings.model_dump(mode="json") != begun.model_dump(mode="json"):
                 raise ConfigError(f"{folder} was trained with other settings; restore them, or use another --out")
             return
         from neurosym.learning.train import train

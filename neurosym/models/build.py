@@ -27,7 +27,7 @@ MODELS: dict[str, type[SceneModel]] = {
 def build_model(config: DetectorConfig, names: Sequence[str], load: bool = True) -> SceneModel:
     """A model of the classes `names`; `load` reads the backbone's initial weights, which a checkpoint would replace anyway.
 
-    Its weights lie with the channels last, and so will its features: a step takes some 5% less CPU time (`detector-cost`).
+    Its weights lie with the channels last, and so will its features: which costs less CPU time (`detector-cost`).
 
     Raises:
         ConfigError: an unknown kind, or weights that do not fit.

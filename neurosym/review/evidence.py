@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from neurosym.data.images import annotated_scene, read_image
+from neurosym.data.unread import unread
 from neurosym.errors import DataError, InductionError, NeurosymError, Problem, ReviewError, did_you_mean
 from neurosym.induction.bindings import Case, cases_of
 from neurosym.induction.engine import Evaluation, evaluate_rule
@@ -27,6 +28,7 @@ from neurosym.records import Detection, FactStore, Rule, Sample, Scene
 from neurosym.review.origin import ANNOTATIONS, PREDICTIONS
 from neurosym.scenes import facts_from, load_scenes
 from neurosym.scenes.facts import seen_in
+from neurosym.scenes.of_run import image_attributes
 
 WORK_CAP = 2_000_000
 """Most rows of a table while somebody waits: about two seconds."""
@@ -41,6 +43,7 @@ class Evidence:
     threshold: float = 0.5
     images: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     missing: str = ""
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     @classmethod
@@ -50,7 +53,8 @@ class Evidence:
             if origin.get("facts") == PREDICTIONS:
                 return cls._predicted(run, origin)
             if origin.get("facts") == ANNOTATIONS:
-                return cls._annotated(run, run.images(str(origin.get("split", ""))))
+                split = str(origin.get("split", ""))
+                return cls._annotated(run, run.images(split), image_attributes(run, split))
         except NeurosymError as error:
             return cls(run.knowledge, missing=str(error))
         return cls(run.knowledge, missing="candidates.json does not say which films its facts are of")
@@ -63,18 +67,15 @@ class Evidence:
             message = f"are of checkpoint {checkpoint!r}, the candidates of {origin['checkpoint']!r}"
             raise DataError(Problem(message, str(path), cure="induce again"))
         images = {s.image_id: _reader(Path(s.image_path)) for s in scenes if s.image_path}
-        return cls(run.knowledge, {s.image_id: s for s in scenes}, float(origin.get("threshold", 0.5)), images)
+        stated = image_attributes(run, str(origin.get("split", "")))
+        threshold = float(origin.get("threshold", 0.5))
+        return cls(run.knowledge, {s.image_id: s for s in scenes}, threshold, images, attributes=stated)
 
     @classmethod
-    def _annotated(cls, run: OpenRun, samples: Sequence[Sample]) -> Evidence:
-        entries = getattr(samples, "entries", None)
-        if entries is None:  # films that are made when they are asked for
-            scenes = [annotated_scene(sample) for sample in samples]
-        else:
-            empty = np.uint8(0)
-            scenes = [annotated_scene(e.sample(np.broadcast_to(empty, (e.height, e.width)))) for e in entries]
+    def _annotated(cls, run: OpenRun, samples: Sequence[Sample], stated: Mapping[str, Mapping[str, Any]]) -> Evidence:
+        scenes = [annotated_scene(sample) for sample in unread(samples)]
         images = {scene.image_id: _drawer(samples, i) for i, scene in enumerate(scenes)}
-        return cls(run.knowledge, {s.image_id: s for s in scenes}, images=images)
+        return cls(run.knowledge, {s.image_id: s for s in scenes}, images=images, attributes=stated)
 
     def scene(self, film: str) -> Scene:
         """The scene of an image id.
@@ -109,7 +110,7 @@ class Evidence:
         Raises:
             ReviewError: no such film. InductionError: the rule cannot be measured.
         """
-        facts = facts_from([self.scene(film)], self.knowledge, self.threshold)
+        facts = facts_from([self.scene(film)], self.knowledge, self.threshold, attributes=self.attributes)
         return cases_of(rule, facts, WORK_CAP) if facts.facts else []
 
     def measure(self, rule: Rule, cases: int = 50) -> Evaluation:
@@ -133,7 +134,7 @@ class Evidence:
         return FactIndex.of(self._facts())
 
     def _facts(self) -> FactStore:
-        return facts_from(self.scenes.values(), self.knowledge, self.threshold)
+        return facts_from(self.scenes.values(), self.knowledge, self.threshold, attributes=self.attributes)
 
 
 def position(entity: str, film: str) -> int | None:

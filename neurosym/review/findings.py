@@ -21,6 +21,7 @@ from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, ZONES, frame_d
 from neurosym.knowledge.reading import reading
 from neurosym.knowledge.triples import NS
 from neurosym.records import Box, Scene
+from neurosym.scenes.image_facts import width_ratio
 from neurosym.scenes.rule_instances import RuleBook, RuleInstance
 
 CONTACTS: Final = ("inside", "overlaps", "near")
@@ -293,8 +294,8 @@ def _quantity(ratio: Ratio, scene: Scene, seen: Sequence[int]) -> Quantity | Non
             return None
         best.append(max(mine, key=lambda i: (scene.detections[i].score, -i)))
     part, *whole = (scene.detections[i].box for i in best)
-    extent = max(b.x2 for b in whole) - min(b.x1 for b in whole)
-    return Quantity(ratio.name, ratio.label, part.width / extent, tuple(best)) if extent > 0 else None
+    value = width_ratio(part, whole)
+    return None if value is None else Quantity(ratio.name, ratio.label, value, tuple(best))
 
 
 def _rule(instance: RuleInstance, ontology: Ontology) -> RuleEvidence:

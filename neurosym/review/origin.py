@@ -21,10 +21,10 @@ from neurosym.knowledge.rules import format_rule
 from neurosym.learning.runfolder import OpenRun
 from neurosym.learning.taught import taught_rules
 from neurosym.records import Rule
+from neurosym.review.cohort import films_of
 
 PREDICTIONS: Final = "predictions"
 ANNOTATIONS: Final = "annotations"
-_PATIENT: Final = ("patient", "patient_id", "patientid")
 
 
 def origin_of_annotations(run: OpenRun, split: str, image_ids: Iterable[str]) -> dict[str, Any]:
@@ -85,12 +85,7 @@ def _images(run: OpenRun, split: str, image_ids: Iterable[str]) -> dict[str, Any
 def _patients(run: OpenRun, split: str) -> dict[str, str]:
     """The patient of each image whose data names one, in an attribute `patient` or `patient_id`."""
     try:
-        images = run.images(split)
+        films = films_of(run, split)
     except NeurosymError:
         return {}  # the predictions are at hand, the data is not
-    found = {}
-    for entry in getattr(images, "entries", ()):
-        named = [v for k, v in entry.attributes.items() if k.lower().replace(" ", "_") in _PATIENT]
-        if named and str(named[0]):
-            found[entry.image_id] = str(named[0])
-    return found
+    return {film.image_id: film.patient for film in films if film.patient}

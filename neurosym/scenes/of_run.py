@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from neurosym.data.unread import unread
 from neurosym.errors import NeurosymError
 from neurosym.learning.runfolder import OpenRun
 from neurosym.records import Scene
@@ -25,7 +26,7 @@ def image_attributes(run: OpenRun, split: str) -> dict[str, Mapping[str, Any]]:
     except NeurosymError as error:  # the predictions are at hand, the data is not
         log.warning("what the data says of the images is no fact: %s", error)
         return {}
-    return {entry.image_id: entry.attributes for entry in getattr(images, "entries", images)}
+    return {sample.image_id: sample.attributes for sample in unread(images)}
 
 
 def run_calibration(

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 
 from neurosym.data.masks import decode_mask, encode_mask
 from neurosym.induction import evaluate_rule
-from neurosym.knowledge import Knowledge, parse_rules
+from neurosym.knowledge import Knowledge, load_knowledge, parse_rules
+from neurosym.records import Box, Detection, Scene
 from neurosym.review import load_candidates, save_candidates
 from neurosym.review.evidence import Evidence, position
 from neurosym.review.ledger import the_rule
@@ -257,3 +258,12 @@ def test_the_place_of_a_rule_holds_its_classes_and_all_above(thorax: Knowledge, 
     data = re.search(r'id="graph-data">(.*?)</script>', anna.get("/rule/1").text, re.DOTALL)
     assert data is not None
     assert json.loads(data[1]) == json.loads(json.dumps(place.elements))
+
+
+def test_what_the_data_says_of_a_film_counts_in_its_facts() -> None:
+    knowledge = load_knowledge([Path(__file__).parents[3] / "ontologies" / "chest-facts.ttl"])
+    scenes = {n: Scene(n, 100, 100, (Detection("heart", Box(40, 40, 70, 70)),)) for n in ("a", "b")}
+    evidence = Evidence(knowledge, scenes, attributes={"a": {"sex": "F"}, "b": {"sex": "M"}})
+    [rule] = parse_rules("large_object(X) :- heart(X), female_patient(F).")
+    assert evidence.measure(rule).body_size == 1
+    assert [len(evidence.cases(rule, film)) for film in ("a", "b")] == [1, 0]
