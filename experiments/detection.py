@@ -11,7 +11,7 @@ from rich.console import Console
 
 from neurosym.induction import InductionConfig
 from neurosym.knowledge import load_knowledge
-from neurosym.learning.config import ConstraintConfig, TrainConfig, load_config
+from neurosym.learning.config import ConstraintConfig, OptimConfig, TrainConfig, load_config
 from neurosym.learning.train import train
 from neurosym.loop import Stages
 from neurosym.models.config import DetectorConfig
@@ -29,6 +29,9 @@ def drop_later(settings: dict[str, Any]) -> None:
         del settings["model"]["embedding"]
     if settings["model"]["classification"]["loss"] == "cross_entropy":
         del settings["model"]["classification"]
+    for later in ("accumulate", "precision"):
+        if settings["train"][later] == OptimConfig.model_fields[later].default:
+            del settings["train"][later]
     if settings["train"]["sampling"] == "uniform":
         del settings["train"]["sampling"], settings["train"]["repeat_threshold"]
 

@@ -15,6 +15,7 @@ from neurosym.cli.explanation import show_explanation
 from neurosym.cli.films import evaluate_films, train_films
 from neurosym.errors import ConfigError
 from neurosym.learning.forecast import spoken, steps_done
+from neurosym.learning.launch import is_main, processes
 
 if TYPE_CHECKING:
     from neurosym.learning.config import TrainConfig
@@ -25,7 +26,8 @@ def register(app: typer.Typer) -> None:
     epilogs: dict[Callable[..., None], str] = {
         train: "Examples: `neurosym train experiments/jsrt-anatomy/config.yaml --set train.steps=100 --out runs/short`, "
         "`neurosym train schedule.yaml --out runs/hybrid`; the same again goes on where a schedule was stopped; "
-        "`neurosym train experiments/comatch/kermany.yaml --out runs/films`, a classifier of whole films",
+        "`neurosym train experiments/comatch/kermany.yaml --out runs/films`, a classifier of whole films; "
+        "`torchrun --nproc-per-node 2 -m neurosym train CONFIG --resume`, on two GPUs or cores",
         evaluate: "Examples: `neurosym evaluate runs/jsrt-anatomy --split test --json`, "
         "`neurosym evaluate runs/films --split val`",
         predict: "Examples: `neurosym predict runs/jsrt-anatomy --split val`, `neurosym predict RUN --images new-films/`",
@@ -48,11 +50,16 @@ def train(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Train a detector under the constraints that the config's knowledge compiles to, or a classifier of whole films."""
+    """Train a detector under the constraints that the config's knowledge compiles to, or a classifier of whole films.
+
+    Under torchrun all processes train one detector together.
+    """
     from neurosym.learning.config import load_config
     from neurosym.learning.image_config import is_film_config
     from neurosym.learning.schedule import is_schedule
 
+    if processes() > 1 and (is_film_config(config) or is_schedule(config)):
+        raise ConfigError(f"{config}: several processes train one detector; start this one without torchrun")
     if is_film_config(config):
         train_films(config, out, resume, set_ or (), as_json)
         return
@@ -63,8 +70,11 @@ def train(
     from neurosym.learning.train import train as train_run  # after the config: a typing mistake need not wait for torch
 
     out = out or Path("runs") / settings.name
+    if not is_main():  # the first process speaks for all
+        train_run(settings, out, resume)
+        return
     refused = not resume and steps_done(out) > 0  # the run tells why
-    expected = _told_forecast(settings, out) if forecast and not refused else None
+    expected = _told_forecast(settings, out) if forecast and not refused and processes() == 1 else None
     with bars() as stage:
         advance = stage(f"train {settings.name}")
         run = train_run(settings, out, resume, lambda i, n, t: advance(i, n, f"loss {t['loss']:.3f}"))

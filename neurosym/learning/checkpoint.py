@@ -32,19 +32,26 @@ class Checkpoint:
     model: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: dict[str, Any]
-    random: Tensor
+    random: tuple[Tensor, ...]
+    """The state of the random numbers of each process."""
     guidance: dict[str, Tensor] = field(default_factory=dict)
     """What is learned beside the detector: by knowledge (see `neurosym.learning.guidance.Guidance.state`), CoMatch's bank."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """Of the loss, where it is trained with 16 bits."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any]) -> Path:
-    """Write a checkpoint and remove the older ones."""
+    """Write a checkpoint and remove the older ones; what cannot be written leaves those as they are.
+
+    Raises:
+        TrainingError: the disk is full, or may not be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
     try:
         save_file(_contiguous(checkpoint.average or checkpoint.model), temporary / "model.safetensors")
         tensors = {f"model.{k}": v for k, v in checkpoint.model.items()}
-        tensors["random"] = checkpoint.random
+        tensors |= {f"random.{rank}": state for rank, state in enumerate(checkpoint.random)}
         if checkpoint.guidance:
             save_file(_contiguous(checkpoint.guidance), temporary / "guidance.safetensors")
         groups = []
@@ -55,15 +62,23 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
                 {k: v for k, v in group.items() if isinstance(v, (int, float, bool, list, tuple, type(None)))}
             )
         save_file(_contiguous(tensors), temporary / "training.safetensors")
-        state = {"step": checkpoint.step, "param_groups": groups, **info}
+        state = {"step": checkpoint.step, "param_groups": groups, "scaler": checkpoint.scaler, **info}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         temporary.chmod(0o755)  # made private by mkdtemp; colleagues read checkpoints too
+        for file in temporary.iterdir():  # on the disk before its name is, should the machine fail
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
         final = folder / f"step-{checkpoint.step:06d}"
         if final.exists():
             shutil.rmtree(final)
         os.replace(temporary, final)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, (OSError, SafetensorError)):
+            last = latest_checkpoint(folder)
+            cure = f"make room, then --resume: {short_path(last)} is whole" if last else "make room, then start again"
+            problem = Problem(f"the checkpoint of step {checkpoint.step} cannot be written ({error})", cure=cure)
+            raise TrainingError(problem) from error
         raise
     for other in folder.iterdir():
         if other != final:
@@ -73,7 +88,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of a run."""
-    return max(folder.glob("step-*"), default=None) if folder.is_dir() else None
+    return max(folder.glob("step-*"), key=_step_of, default=None) if folder.is_dir() else None
+
+
+def _step_of(checkpoint: Path) -> int:
+    number = checkpoint.name.removeprefix("step-")
+    return int(number) if number.isdigit() else -1
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -98,9 +118,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
         model={k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")},
         average=average,
         optimizer={"state": optimizer, "param_groups": state["param_groups"]},
-        random=tensors["random"],
+        random=_random(tensors),
         guidance=load_guidance(path),
+        scaler=state.get("scaler", {}),
     )
+
+
+def _random(tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """The state of each process; a checkpoint of older versions has that of the only one."""
+    ranks = sorted(int(key.rpartition(".")[2]) for key in tensors if key.startswith("random."))
+    return tuple(tensors[f"random.{rank}"] for rank in ranks) if ranks else (tensors["random"],)
 
 
 def load_guidance(path: Path) -> dict[str, Tensor]:

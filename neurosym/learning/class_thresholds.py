@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.distribution import World
 from neurosym.models.scene import SceneProposals
 
 _PREFIX = "class_thresholds."
@@ -54,6 +55,12 @@ class ClassThresholds:
                 before = self.mean[c] if self.seen[c] > 0 else own.mean()
                 self.mean[c] = self.decay * before + (1.0 - self.decay) * own.mean()
                 self.seen[c] = 1.0
+
+    def agree(self, world: World) -> None:
+        """Take up the mean of the processes that have seen a class."""
+        weight, total = world.total(self.seen), world.total(self.mean * self.seen)
+        self.mean = total / weight.clamp_min(1.0)
+        self.seen = (weight > 0).to(self.seen)
 
     def thresholds(self) -> list[float]:
         """τ(c) of each class."""

@@ -57,6 +57,11 @@ class MemoryBank(nn.Module):
         self.probabilities[places[-size:]] = probabilities[-size:].to(self.probabilities)
         self.written += count
 
+    def merge(self, states: dict[str, Tensor]) -> None:
+        """Remember what the first process does: samples cannot be averaged."""
+        for name, buffer in self.named_buffers():
+            buffer.copy_(states[name][0])
+
     def filled(self) -> tuple[Float[Tensor, "entry channel"], Float[Tensor, "entry class"]]:
         """Copies of what is remembered, in no order that means anything; no entries at first."""
         count = min(int(self.written), len(self.embeddings))

@@ -26,6 +26,11 @@ class OptimConfig(_Strict):
 
     steps: int = Field(300, ge=1)
     batch_size: int = Field(4, ge=1)
+    """Images that a step learns from: of all processes together, and of all the parts that it is seen in."""
+    accumulate: int = Field(1, ge=1)
+    """Parts that a batch is seen in, one after the other, where all of it does not fit into memory."""
+    precision: Literal["32", "bf16", "16"] = "32"
+    """Of backbone and pyramid (mixed precision); heads, losses and knowledge always have 32 bits. 16 scales the loss."""
     lr: float = Field(5e-4, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     warmup_steps: int = Field(30, ge=0)

@@ -40,6 +40,8 @@ from neurosym.constraints.graph import (
     relabelled_scene,
 )
 from neurosym.learning.config import EnergyConfig
+from neurosym.learning.distribution import ALONE, World
+from neurosym.learning.sampling import Moment
 from neurosym.learning.teacher import target_scene
 from neurosym.models.scene import SceneModel, SceneProposals, Target, with_extent
 
@@ -72,6 +74,7 @@ class EnergyTerm:
         channels: of the model's pyramid.
         seed: of the network, and with the step of the corrupted scenes.
         device: where the detector is.
+        world: the processes that learn the same energy, each from the films that it sees.
     """
 
     def __init__(
@@ -82,8 +85,9 @@ class EnergyTerm:
         channels: int,
         seed: int,
         device: torch.device,
+        world: World = ALONE,
     ) -> None:
-        self.config, self.seed, self.leaves = config, seed, len(constraints.names)
+        self.config, self.seed, self.leaves, self.world = config, seed, len(constraints.names), world
         settings = EnergySettings(
             hidden=config.hidden,
             rounds=config.rounds,
@@ -92,7 +96,7 @@ class EnergyTerm:
             graph=GraphSettings(relations=config.relations),
         )
         shown = channels if config.image_features else 0
-        self.energy = EnergyModel(constraints, ontology, shown, settings, seed, device)
+        self.energy = EnergyModel(constraints, ontology, shown, settings, seed, device, world.average_gradients)
         self.updates, self.ranked, self.active = 0, 0.5, float("nan")
 
     def watch(
@@ -124,9 +128,9 @@ class EnergyTerm:
     def _features(self, model: SceneModel, boxes: list[Tensor]) -> Sequence[Tensor | None]:
         return model.features_of(boxes) if self.config.image_features else [None] * len(boxes)
 
-    def losses(self, step: int, labelled: Sequence[Watched], unlabelled: Sequence[Watched]) -> dict[str, Tensor]:
-        """Update the energy, then `loss_energy`, if it may teach yet; `step` is the detector's."""
-        self._update(step, labelled, unlabelled)
+    def losses(self, moment: Moment, labelled: Sequence[Watched], unlabelled: Sequence[Watched]) -> dict[str, Tensor]:
+        """Update the energy, then `loss_energy`, if it may teach yet; `moment` is the detector's."""
+        self._update(moment, labelled, unlabelled)
         weight = self.weight
         if weight == 0:
             self.active = float("nan")
@@ -148,8 +152,8 @@ class EnergyTerm:
         found = {"energy_ranked": self.ranked} if self.updates else {}
         return found | ({"energy_active": self.active} if self.active == self.active else {})
 
-    def _update(self, step: int, labelled: Sequence[Watched], unlabelled: Sequence[Watched]) -> None:
-        rng = np.random.default_rng([self.seed, step, 6])
+    def _update(self, moment: Moment, labelled: Sequence[Watched], unlabelled: Sequence[Watched]) -> None:
+        rng = moment.draws(self.seed, 6)
         positives: list[EnergyScene] = []
         negatives = [replace(w.scene.detached(), wrongness=UNJUDGED) for w in unlabelled]
         for one in labelled:
@@ -162,12 +166,15 @@ class EnergyTerm:
             positives += mine
             negatives += [judged_scene(one.objects, one.scene), *(corrupted_scene(s, rng) for s in mine)]
         negatives = [s for s in negatives if s.wrongness >= LEAST_WRONG]
-        if not positives or not negatives:
+        # an update is one of all processes, or of none
+        if not self.world.everyone(bool(positives and negatives), self.energy.device):
             return
         told = self.energy.update(positives, negatives)
         if self.config.updates > 1:
             self.energy.update(positives, negatives, self.config.updates - 1)
-        self.ranked = MEMORY * self.ranked + (1.0 - MEMORY) * told.ranked
+        ranked = float(self.world.mean(torch.tensor(told.ranked, device=self.energy.device)))
+        self.ranked = MEMORY * self.ranked + (1.0 - MEMORY) * ranked
+        self.world.agree([self.energy.network])
         self.updates += self.config.updates
 
     def state(self) -> dict[str, Tensor]:

@@ -93,5 +93,5 @@ def _seconds(each: Sequence[float]) -> float:
 
 def steps_done(run: Path) -> int:
     """The step of a run's last checkpoint, 0 if there is none."""
-    last = max((p.name for p in (run / "checkpoints").glob("step-*")), default="step-0")
-    return int(last.rpartition("-")[2])
+    numbers = (p.name.removeprefix("step-") for p in (run / "checkpoints").glob("step-*"))
+    return max((int(n) for n in numbers if n.isdigit()), default=0)

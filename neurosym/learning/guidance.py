@@ -47,8 +47,10 @@ from neurosym.knowledge import Knowledge
 from neurosym.learning.batches import known_annotations, make_batch
 from neurosym.learning.composed import Composer
 from neurosym.learning.config import RefinerConfig, TrainConfig
+from neurosym.learning.distribution import ALONE, World
 from neurosym.learning.energy_term import EnergyTerm, Watched
 from neurosym.learning.mask_refinement import fitted_scorer, require_masks_to_refine, restored_scorer
+from neurosym.learning.sampling import Moment
 from neurosym.learning.teacher import Lesson, Teacher, in_pixels, target_scene
 from neurosym.models.open_films import is_open
 from neurosym.models.scene import SceneModel, SceneProposals, Target
@@ -88,8 +90,9 @@ class Guidance:
         knowledge: Knowledge,
         images: Sequence[Sample],
         device: torch.device,
+        world: World = ALONE,
     ) -> None:
-        self.config, self.names, self.images, self.device = config, names, images, device
+        self.config, self.names, self.images, self.device, self.world = config, names, images, device, world
         self.knowledge = knowledge
         acting = (config.constraints.weight, config.refiner.enabled, config.compose.rate, config.energy.weight)
         self.active = any(value > 0 for value in acting)
@@ -118,7 +121,8 @@ class Guidance:
         self.energy: EnergyTerm | None = None
         if config.energy.weight > 0:
             channels = config.model.fpn_channels
-            self.energy = EnergyTerm(config.energy, self.constraints, self._ontology(), channels, config.seed, device)
+            settings, graph = config.energy, self._ontology()
+            self.energy = EnergyTerm(settings, self.constraints, graph, channels, config.seed, device, world)
         self.scorer: InstanceScorer | None = None
 
     @cached_property
@@ -135,25 +139,27 @@ class Guidance:
             constraints = replace(constraints, confidence=torch.zeros_like(constraints.confidence))
         return SceneSampler([self.scenes[n] for n in self.whole], constraints, settings)
 
-    def compose(self, chosen: Sequence[int], step: int) -> list[Sample]:
-        """The labelled images of a step, with findings laid onto them if the config asks for it."""
+    def compose(self, chosen: Sequence[int], moment: Moment) -> list[Sample]:
+        """The labelled images of a moment, with findings laid onto them if the config asks for it."""
         rate = self.config.compose.rate
         samples = [self.images[i] for i in chosen]
         if self.composer is None or rate == 0:
             return samples
-        rng = np.random.default_rng([self.config.seed, step, 2])
+        rng = moment.draws(self.config.seed, 2)
         return [
             s if says_weakly(s) else self.composer.compose(s, self.scenes[i], rate, rng)
             for i, s in zip(chosen, samples, strict=True)
         ]
 
-    def compose_unlabelled(self, samples: Sequence[Sample], seen: Sequence[ObjectScene], step: int) -> list[Sample]:
-        """The unlabelled images of a step, with findings laid onto them where what is seen there lets them be.
+    def compose_unlabelled(
+        self, samples: Sequence[Sample], seen: Sequence[ObjectScene], moment: Moment
+    ) -> list[Sample]:
+        """The unlabelled images of a moment, with findings laid onto them where what is seen there lets them be.
 
         Their annotations are what was laid, and nothing else.
         """
         assert self.composer is not None
-        rng = np.random.default_rng([self.config.seed, step, 5])
+        rng = moment.draws(self.config.seed, 5)
         rate = self.config.compose.rate
         return [self.composer.onto(sample, scene, rate, rng) for sample, scene in zip(samples, seen, strict=True)]
 
@@ -214,9 +220,11 @@ class Guidance:
         # an open film shows more than its boxes, so it is no example of a true scene
         return [w for w, t in zip(watched, targets, strict=True) if not is_open(t)] if targets else watched
 
-    def energy_losses(self, step: int, labelled: Sequence[Watched], unlabelled: Sequence[Watched]) -> dict[str, Tensor]:
-        """Update the energy with what was watched at the detector's `step`; its term, if it may teach yet."""
-        return {} if self.energy is None else self.energy.losses(step, labelled, unlabelled)
+    def energy_losses(
+        self, moment: Moment, labelled: Sequence[Watched], unlabelled: Sequence[Watched]
+    ) -> dict[str, Tensor]:
+        """Update the energy with what was watched at the detector's `moment`; its term, if it may teach yet."""
+        return {} if self.energy is None else self.energy.losses(moment, labelled, unlabelled)
 
     def figures(self) -> dict[str, float]:
         """What a step's line of the log says beside the losses."""
@@ -296,7 +304,7 @@ class Guidance:
             found = ground(self.constraints, scene.probabilities, scene.boxes, size=scene.size, threshold=SURE)
             fired.index_add_(0, found.rule, found.premise)
             violated.index_add_(0, found.rule, found.premise * (1.0 - found.head))
-        self.confidences.observe(fired, violated, "predictions")
+        self.confidences.observe(self.world.total(fired), self.world.total(violated), "predictions")
 
     def save_reports(self, folder: Path) -> None:
         """Write what was learned of the rules' confidences."""

@@ -192,7 +192,7 @@ class _Trainer:
         parts = ((_BANK, self.bank), (_ALIGNMENT, self.alignment))
         beside = {f"{prefix}{k}": v for prefix, part in parts for k, v in part.state_dict().items()}
         weights, optimizer = self.model.state_dict(), self.optimizer.state_dict()
-        state = Checkpoint(self.step, weights, self.average, optimizer, torch.get_rng_state(), beside)
+        state = Checkpoint(self.step, weights, self.average, optimizer, (torch.get_rng_state(),), beside)
         save_checkpoint(self.out / "checkpoints", state, {"name": self.config.name, "seed": self.config.seed})
 
     def load(self, state: Checkpoint) -> None:
@@ -206,7 +206,7 @@ class _Trainer:
         except (RuntimeError, ValueError) as error:
             raise TrainingError(f"{self.out}: the checkpoint is of another model; use another folder") from error
         self.average = dict(state.average)
-        torch.set_rng_state(state.random)
+        torch.set_rng_state(state.random[0])
         self.step = state.step
 
 

@@ -6,22 +6,36 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurosym.errors import ConfigError
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.pretrain_config import PretrainConfig
+from neurosym.models.backbones import Pyramid
+
+PRECISIONS: Mapping[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
-def pick_device(config: TrainConfig | PretrainConfig) -> torch.device:
-    """The config's device; "auto" is the GPU if there is one. Also sets the number of CPU threads."""
+def set_precision(model: nn.Module, name: str) -> None:
+    """Let backbone and pyramid of a model compute with the bits of one of `PRECISIONS`."""
+    for part in model.modules():
+        if isinstance(part, Pyramid):
+            part.precision = PRECISIONS[name]
+
+
+def pick_device(config: TrainConfig | PretrainConfig, local_rank: int = 0) -> torch.device:
+    """The config's device; "auto" is the GPU if there is one. Also sets the number of CPU threads.
+
+    Of several GPUs it is the one of this number, which of several processes on a machine each has its own.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: cuda was asked for, but torch sees no GPU; use device: auto or cpu")
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
 
 
 def cosine_rate(peak: float, step: int, steps: int, warmup: int) -> float:

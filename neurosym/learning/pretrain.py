@@ -262,7 +262,7 @@ class Pretrainer:
 
     def _save(self) -> None:
         weights, optimizer = self.method.state_dict(), self.optimizer.state_dict()
-        state = Checkpoint(self.step, weights, {}, optimizer, torch.get_rng_state())
+        state = Checkpoint(self.step, weights, {}, optimizer, (torch.get_rng_state(),))
         save_checkpoint(self.out / "checkpoints", state, {"name": self.config.name, "seed": self.config.seed})
 
     def load(self, state: Checkpoint) -> None:
@@ -276,7 +276,7 @@ class Pretrainer:
             self.optimizer.load_state_dict(state.optimizer)
         except (RuntimeError, ValueError) as error:
             raise TrainingError(f"{self.out}: the checkpoint is of another model; use another --out") from error
-        torch.set_rng_state(state.random)
+        torch.set_rng_state(state.random[0])
         self.step = state.step
 
     def _export(self) -> None:

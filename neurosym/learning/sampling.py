@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,6 +30,18 @@ from neurosym.records import Sample
 Array = np.ndarray
 Order = Callable[[int, int], list[int]]
 """The images of a step: (images in a step, number of the step from 0) → their indices."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A step from 0 and, where its batch is dealt to processes or seen in parts, which share of it; each has its own draws."""
+
+    step: int
+    share: int | None = None
+
+    def draws(self, seed: int, purpose: int) -> np.random.Generator:
+        """The random numbers that one purpose has at this moment; on one process, in one part, those of the step."""
+        return np.random.default_rng([seed, self.step, purpose, *([] if self.share is None else [self.share])])
 
 
 def class_repeats(shown: Sequence[Collection[str]], threshold: float) -> dict[str, float]:

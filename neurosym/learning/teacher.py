@@ -21,6 +21,7 @@ from neurosym.learning.batches import augment, to_target, to_tensor
 from neurosym.learning.box_jitter import reliable
 from neurosym.learning.config import TeacherConfig
 from neurosym.learning.objects import Objects, in_pixels, masks_of, sure_objects
+from neurosym.learning.sampling import Moment
 from neurosym.learning.strong_view import strong_view
 from neurosym.learning.weak_targets import WeakTargets
 from neurosym.models.build import build_model
@@ -73,11 +74,11 @@ class Reliability:
     rng: np.random.Generator
 
     @classmethod
-    def of(cls, settings: TeacherConfig, seed: int, step: int) -> Reliability | None:
-        """That of a step; None if every box is trusted."""
+    def of(cls, settings: TeacherConfig, seed: int, moment: Moment) -> Reliability | None:
+        """That of a moment; None if every box is trusted."""
         if not settings.jitters:
             return None
-        return cls(settings.jitters, settings.jitter, settings.variance, np.random.default_rng([seed, step, 6]))
+        return cls(settings.jitters, settings.jitter, settings.variance, moment.draws(seed, 6))
 
 
 class Teacher:

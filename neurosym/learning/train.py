@@ -6,7 +6,8 @@ images is learned before the last checkpoint is written.
 
 The folder holds ``config.yaml`` (resolved), ``knowledge/`` (copies of the files), ``checkpoints/``, ``log.jsonl`` (a line a
 step) and TensorBoard events. The same config and seed give the same weights on a CPU; an interrupted run is resumed from its
-last checkpoint and ends the same.
+last checkpoint and ends the same. Several processes share the work as `neurosym.learning.distribution` says; the first of them
+alone writes.
 """
 
 from __future__ import annotations
@@ -17,51 +18,39 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 import yaml
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from neurosym.data.config import class_names, open_split
 from neurosym.data.degrade import DegradedSamples
 from neurosym.data.unread import unread
-from neurosym.errors import ConfigError, TrainingError, short_path
-from neurosym.knowledge import Knowledge, load_knowledge
+from neurosym.errors import ConfigError, TrainingError
+from neurosym.knowledge import load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
-from neurosym.knowledge.similarity import class_similarity
-from neurosym.learning.batches import annotated_sizes, batch_indices, make_batch, require_masks
 from neurosym.learning.checkpoint import (
     Checkpoint,
-    begin_from,
     latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
-from neurosym.learning.class_thresholds import ClassThresholds
-from neurosym.learning.comatch_regions import LabelledRegions, region_comatch
 from neurosym.learning.config import TrainConfig
-from neurosym.learning.guidance import Guidance
+from neurosym.learning.distribution import ALONE, World, joined
 from neurosym.learning.idle_settings import idle_settings
-from neurosym.learning.optimisation import cosine_rate, pick_device, update_average
+from neurosym.learning.learner import Learner
+from neurosym.learning.optimisation import cosine_rate, update_average
+from neurosym.learning.resuming import logged_lines
 from neurosym.learning.runfolder import copy_of
-from neurosym.learning.sampling import image_order
-from neurosym.learning.teacher import Lesson, Reliability, Teacher, lessons
-from neurosym.learning.weak_supervision import WeakSupervision, check_supervision
-from neurosym.learning.witness import RuleWitness
-from neurosym.models.build import build_model
-from neurosym.models.class_losses import relate_classes
-from neurosym.models.scene import SceneProposals
+from neurosym.learning.train_log import TrainLog
+from neurosym.learning.weak_supervision import check_supervision
 from neurosym.records import Run, Sample
 
 log = logging.getLogger(__name__)
-_MAY_CHANGE: Final = frozenset({"train", "device", "threads", "base"})
-"""Settings that a resumed run may have changed; of `train`, only the number of steps and checkpoints."""
 _COUNTED: Final = 1000
 """Images whose worse annotations are counted at the start; coarse masks take milliseconds each."""
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -69,7 +58,7 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 
 def train(config: TrainConfig, out: str | Path, resume: bool = False, progress: Progress | None = None) -> Run:
-    """Train a detector under constraints.
+    """Train a detector under constraints, together with the other processes that torchrun may have started.
 
     Args:
         config: see `neurosym.learning.config.load_config`.
@@ -81,12 +70,13 @@ def train(config: TrainConfig, out: str | Path, resume: bool = False, progress: 
         KnowledgeError, DataError, ConfigError, ConstraintError: what is wrong with the files.
         TrainingError: a non-finite loss (every term is named; the last good checkpoint stays).
     """
-    trainer = open_trainer(config, Path(out))
-    trainer.prepare(resume)
-    return trainer.run(progress)
+    with joined() as world:
+        trainer = open_trainer(config, Path(out), world=world)
+        trainer.prepare(resume)
+        return trainer.run(progress)
 
 
-def open_trainer(config: TrainConfig, out: Path, most: int | None = None) -> Trainer:
+def open_trainer(config: TrainConfig, out: Path, most: int | None = None, world: World = ALONE) -> Trainer:
     """What `train` trains with; of `most` images of each pool only, if it is not for training but for looking at.
 
     Raises:
@@ -107,7 +97,7 @@ def open_trainer(config: TrainConfig, out: Path, most: int | None = None) -> Tra
             log.warning("%s", problem)
     else:
         images, unlabelled = images[:most], unlabelled[:most]
-    return Trainer(config, names, knowledge, images, unlabelled, out)
+    return Trainer(config, names, knowledge, images, unlabelled, out, world)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -116,63 +106,20 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return cosine_rate(optim.lr, step, optim.steps, optim.warmup_steps)
 
 
-@dataclass
-class Trainer:
-    """The state of a training; `train` is what to call."""
-
-    config: TrainConfig
-    names: tuple[str, ...]
-    knowledge: Knowledge
-    images: Sequence[Sample]
-    unlabelled: Sequence[Sample]
-    out: Path
+class Trainer(Learner):
+    """A training; `train` is what to call."""
 
     def __post_init__(self) -> None:
-        torch.manual_seed(self.config.seed)
-        self.device = pick_device(self.config)
-        self.guidance = Guidance(self.config, self.names, self.knowledge, self.images, self.device)
-        self.weak = WeakSupervision.of(
-            self.config, self.names, self.knowledge, (self.images, self.unlabelled), self.guidance
-        )
-        model = self.config.model
-        if model.weights:
-            model = model.model_copy(update={"weights": str(self.config.base / model.weights)})
-        self.model = build_model(model, self.names).to(self.device)
-        self.model.shows_scenes = self.guidance.looks_at_scenes or self.weak is not None
-        if self.model.uses_masks:
-            require_masks(self.images, self.names, 32 if self.weak is None else len(self.images))
-        if self.config.initial:  # what is measured below is of this run's own data
-            self._begin_from(self.config.base / self.config.initial)
-        if self.model.inexact is not None:
-            # images are scaled to the shorter side; 4:3 is as good a guess of the other as any
-            side = model.image_size * (4 / 3) ** 0.5
-            boxes, labels, areas = (v.to(self.device) for v in annotated_sizes(self.images, self.names))
-            self.model.inexact.measure(boxes, labels, areas, side)
-            if self.config.rules_are_witnesses:
-                self.model.inexact.witness = RuleWitness(self.guidance.constraints, self.config.constraints.temperature)
-        if model.classification.ontology > 0:
-            relate_classes(self.model, class_similarity(self.knowledge.ontology, self.names))
+        super().__post_init__()
         optim = self.config.train
-        self.order = image_order(optim.sampling, self.images, self.names, optim.repeat_threshold, self.config.seed)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
-        self.average = {k: v.clone() for k, v in self.model.state_dict().items()} if optim.ema else {}
-        self.teacher: Teacher | None = None
-        if self.config.teacher.weight > 0:
-            if not self.average:
-                raise ConfigError("train.ema: the teacher is the weight average; set it above 0, e.g. 0.98")
-            self.teacher = Teacher(model, self.names, self.device)
-        self.thresholds = ClassThresholds.of(self.config, len(self.names))
-        self.comatch = region_comatch(self.config, self.names, self.knowledge.ontology, self.device)
-        self.step = 0
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=optim.precision == "16")
+        if not self.world.main:  # the weights are those of all, what is drawn while training is not
+            torch.manual_seed(self._own_seed())
 
-    def _begin_from(self, run: Path) -> None:
-        """Start from another run's averaged weights; what serves training alone may differ (see `begin_from`)."""
-        checkpoint = latest_checkpoint(run / "checkpoints")
-        if checkpoint is None:
-            raise ConfigError(f"initial: {short_path(run)} holds no checkpoint; name a run folder that was trained")
-        anew = begin_from(checkpoint, self.model)
-        if anew:
-            log.info("starts from %s; not taken over, but learned anew: %s", short_path(run), ", ".join(anew))
+    def _own_seed(self) -> int:
+        """Of what this process draws from now on."""
+        return int(np.random.default_rng([self.config.seed, self.step, 8, self.world.rank]).integers(2**31))
 
     def _tell_constraints(self) -> None:
         """Say how many rules constrain this detector, and write down which do not, and why."""
@@ -193,8 +140,16 @@ class Trainer:
         if checkpoint is not None and not resume:
             raise ConfigError(f"{self.out} holds a run already; pass --resume to go on with it, or another --out")
         resolved = self.config.model_dump(mode="json") | {"names": list(self.names)}
+        self.world.wait()  # nothing is written before all processes have seen what is there
+        lines = None
         if checkpoint is not None:
-            self._load(checkpoint, resolved)
+            lines = logged_lines(self.out, resolved, self.knowledge.files)
+            self._load(checkpoint)
+        self.world.wait()
+        if not self.world.main:
+            return
+        if lines is not None:
+            write_text_atomically(self.out / "log.jsonl", "".join(lines[: self.step]))
         else:
             (self.out / "log.jsonl").unlink(missing_ok=True)
             for file in self.knowledge.files:
@@ -204,26 +159,8 @@ class Trainer:
         if self.guidance.active:
             self._tell_constraints()
 
-    def _load(self, checkpoint: Path, resolved: dict[str, Any]) -> None:
-        """Take up a checkpoint's state, if it was made with the same settings (but for steps and device) and knowledge."""
-        try:
-            before = yaml.safe_load((self.out / "config.yaml").read_text(encoding="utf-8"))
-            names = before.pop("names")
-            before = TrainConfig.model_validate(before).model_dump(mode="json") | {"names": names}
-            lines = (self.out / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-            copies = {f: copy_of(self.out, f).read_bytes() for f in self.knowledge.files}
-            old = before["train"]
-        except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
-            raise TrainingError(f"{self.out} cannot be resumed, a file of it is missing or damaged: {error}") from error
-        changed = [k for k in sorted({*before, *resolved} - _MAY_CHANGE) if before.get(k) != resolved.get(k)]
-        fixed = sorted({*resolved["train"]} - {"steps", "checkpoint_every"})
-        changed += [f"train.{k}" for k in fixed if old.get(k) != resolved["train"][k]]
-        changed += [short_path(f) for f, copy in copies.items() if f.read_bytes() != copy]
-        if changed:
-            what = ", ".join(changed)
-            raise ConfigError(
-                f"{self.out} was trained with other settings of {what}; restore them, or use another --out"
-            )
+    def _load(self, checkpoint: Path) -> None:
+        """Take up a checkpoint's state."""
         state = load_checkpoint(checkpoint)
         try:
             self.model.load_state_dict(state.model)
@@ -238,32 +175,35 @@ class Trainer:
             self.thresholds.load(state.guidance)
         if self.comatch is not None:
             self.comatch.load(state.guidance)
-        torch.set_rng_state(state.random)
         self.step = state.step
-        write_text_atomically(self.out / "log.jsonl", "".join(lines[: self.step]))
+        if self.scaler.is_enabled() and state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        if len(state.random) == self.world.size:
+            torch.set_rng_state(state.random[self.world.rank])
+        else:  # as many processes as there are now have drawn nothing yet
+            torch.manual_seed(self._own_seed())
 
     def run(self, progress: Progress | None) -> Run:
+        """Train up to the last step; the log and the checkpoints are written by the first process."""
         optim = self.config.train
         terms: dict[str, float] = {}
-        writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step + 1)
         self.model.train()
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log_file:
+        with TrainLog(self.out, self.step) if self.world.main else nullcontext() as told:
             while self.step < optim.steps:
                 started = time.perf_counter()
                 terms = self._train_step()
                 self.step += 1
                 terms["seconds"] = time.perf_counter() - started
-                log_file.write(json.dumps({"step": self.step} | {k: round(v, 5) for k, v in terms.items()}) + "\n")
-                for key, value in terms.items():
-                    writer.add_scalar(f"train/{key}", value, self.step)
+                if told is not None:
+                    told.add(self.step, terms)
                 if self.step % optim.checkpoint_every == 0 or self.step == optim.steps:
-                    log_file.flush()
+                    if told is not None:
+                        told.flush()
                     if self.step == optim.steps:
                         self.guidance.finish()
                     self._save()
                 if progress is not None:
                     progress(self.step, optim.steps, terms)
-        writer.close()
         return Run(self.out, self.step, terms)
 
     def time_steps(self, start: int, count: int) -> list[float]:
@@ -278,108 +218,63 @@ class Trainer:
         return seconds
 
     def _train_step(self) -> dict[str, float]:
-        optim, seed = self.config.train, self.config.seed
-        rng = np.random.default_rng([seed, self.step, 1]) if optim.augment else None
-        chosen = self.order(optim.batch_size, self.step)
-        samples = self.guidance.compose(chosen, self.step)
-        known = self.weak.hinter.target if self.weak is not None else None
-        images, targets = make_batch(samples, self.names, self.device, rng, self.model.uses_masks, known)
-        losses, scenes = self.model(images, targets)
-        if self.weak is not None:
-            losses = losses | self.weak.terms.losses(self.step, samples, scenes, images, targets)
-        labelled = self.guidance.watch(self.model, scenes, images, targets)
-        regions = None
-        if self.comatch is not None and self.step >= self.config.teacher.start:
-            regions = self.comatch.labelled(self.model, images, targets)
-        pseudo, others, taught = self._unlabelled_step(rng, regions)
-        unlabelled = self.guidance.watch(self.model, others)
-        losses = losses | pseudo | self.guidance.losses(self._taught_steps(), scenes, others, taught)
-        losses = losses | self.guidance.energy_losses(self.step, labelled, unlabelled)
-        total = sum_terms(losses)
-        self._require_finite(total, losses)
+        optim = self.config.train
+        self.optimizer.zero_grad()
+        parts = [self._learn(part) for part in range(optim.accumulate)]
+        terms = {k: sum(p.get(k, 0.0) for p in parts) / len(parts) for k in dict.fromkeys(k for p in parts for k in p)}
+        self.world.average_gradients(self.model.parameters())
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.gradient_clip)
+        if not math.isfinite(float(norm)) and not self.scaler.is_enabled():
+            raise TrainingError(f"step {self.step + 1}: the gradient is not finite; lower train.lr")
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.gradient_clip)
-        if not math.isfinite(float(norm)):
-            raise TrainingError(f"step {self.step + 1}: the gradient is not finite; lower train.lr")
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)  # with 16 bits, a step whose gradient overflows is left out
+        self.scaler.update()
+        self._agree()
         update_average(self.average, self.model.state_dict(), self.step, optim.ema)
-        terms = {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(total.detach())}
         if self.model.inexact is not None and self.model.inexact.head is not None:
             noise = self.model.inexact.noise
             terms |= {"annotation_noise": noise.level, "size_bias": float(noise.bias)}
         return terms | self.guidance.figures()
 
-    def _require_finite(self, total: Tensor, losses: dict[str, Tensor]) -> None:
+    def _agree(self) -> None:
+        """Make the same on all processes what each has learned from its own films, beside the weights."""
+        self.world.agree([self.model, *([] if self.comatch is None else [self.comatch.bank])])
+        if self.thresholds is not None and self.config.teacher.start <= self.step and self.world.size > 1:
+            self.thresholds.agree(self.world)
+
+    def _learn(self, part: int) -> dict[str, float]:
+        """Add the gradients of a part of the batch to those of the step; its terms, of which `loss` is of all processes."""
+        losses = self.losses(part)
+        total = sum_terms(losses)
+        over_all = self.world.mean(total)
+        self._require_finite(total, losses, over_all)
+        self.scaler.scale(total / self.config.train.accumulate).backward()  # type: ignore[no-untyped-call]
+        return {k: float(v.detach()) for k, v in losses.items()} | {"loss": float(over_all)}
+
+    def _require_finite(self, total: Tensor, losses: dict[str, Tensor], over_all: Tensor) -> None:
         if not math.isfinite(float(total.detach())):
             shown = ", ".join(f"{k}={float(v.detach()):g}" for k, v in losses.items())
             raise TrainingError(f"step {self.step + 1}: the loss is not finite ({shown}); lower train.lr")
-
-    def _taught_steps(self) -> int:
-        """Steps since the terms of knowledge began: with a teacher they begin with it."""
-        return self.step - self.config.teacher.start if self.config.teacher.weight > 0 else self.step
-
-    def _unlabelled_step(
-        self, rng: np.random.Generator | None, regions: LabelledRegions | None = None
-    ) -> tuple[dict[str, Tensor], list[SceneProposals], list[Lesson]]:
-        """Losses on pseudo-labels (none before the teacher starts), the student's scenes, and what the teacher said."""
-        settings, refiner = self.config.teacher, self.config.refiner
-        if settings.weight == 0:
-            return {}, self._plain_scenes(rng), []
-        if self.step < settings.start or self.teacher is None:
-            return {}, [], []
-        self.teacher.follow(self.average)
-        self.guidance.prepare(self.teacher)
-        chosen = batch_indices(len(self.unlabelled), settings.batch, self.step, self.config.seed + 1)
-        threshold = refiner.threshold if refiner.enabled else settings.threshold
-        samples = [self.unlabelled[i] for i in chosen]
-        compose = partial(self.guidance.compose_unlabelled, step=self.step)
-        onto = compose if self.guidance.composes_unlabelled else None
-        taught = lessons(
-            samples,
-            self.teacher,
-            self.guidance.refiner,
-            threshold if self.thresholds is None else self.thresholds.thresholds(),
-            rng,
-            onto,
-            regions is not None,
-            weak=self.weak.targets if self.weak is not None else None,
-            reliability=Reliability.of(settings, self.config.seed, self.step),
-            strong=np.random.default_rng([self.config.seed, self.step, 7]) if settings.strong else None,
-        )
-        seen = [lesson.seen for lesson in taught]
-        self.guidance.learn_from(seen)
-        if self.thresholds is not None:
-            self.thresholds.watch(seen)
-        self.model.annotated = False
-        losses, scenes = self.model([lesson.image for lesson in taught], [lesson.target for lesson in taught])
-        self.model.annotated = True
-        losses = {f"pseudo_{k}": settings.weight * v for k, v in losses.items()}
-        if self.comatch is not None and regions is not None:
-            losses |= self.comatch.losses(self.model, self.teacher, regions, taught)
-        return losses, scenes, taught
-
-    def _plain_scenes(self, rng: np.random.Generator | None) -> list[SceneProposals]:
-        """Without a teacher: the student's scenes of unlabelled images, for the constraints alone."""
-        settings = self.config.constraints
-        if not self.unlabelled or self.step == 0:
-            return []
-        chosen = batch_indices(len(self.unlabelled), settings.unlabelled_batch, self.step, self.config.seed + 1)
-        images, _ = make_batch([self.unlabelled[i] for i in chosen], self.names, self.device, rng)
-        return self.model.propose(images)
+        if not math.isfinite(float(over_all)):
+            raise TrainingError(f"step {self.step + 1}: the loss of another process is not finite; it says more")
 
     def _save(self) -> None:
+        self.world.require_agreement(self.model, self.step)
+        random = tuple(self.world.gather(torch.get_rng_state().to(self.device)).cpu())
+        if not self.world.main:
+            return
         state = Checkpoint(
             self.step,
             self.model.state_dict(),
             self.average,
             self.optimizer.state_dict(),
-            torch.get_rng_state(),
+            random,
             self.guidance.state()
             | (self.comatch.state() if self.comatch is not None else {})
             | (self.thresholds.tensors() if self.thresholds is not None else {}),
+            self.scaler.state_dict(),
         )
         self.guidance.save_reports(self.out)
         save_checkpoint(self.out / "checkpoints", state, {"name": self.config.name, "seed": self.config.seed})

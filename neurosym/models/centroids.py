@@ -64,6 +64,12 @@ class CentroidBank(nn.Module):
         self.register_buffer("centroids", torch.zeros(levels, classes + 1, channels))
         self.register_buffer("seen", torch.zeros(levels, classes + 1, dtype=torch.bool))
 
+    def merge(self, states: dict[str, Tensor]) -> None:
+        """Take up the mean of the centroids of all processes that have fed them."""
+        fed = states["seen"].to(self.centroids)[..., None]
+        self.centroids.copy_((fed * states["centroids"]).sum(0) / fed.sum(0).clamp_min(1.0))
+        self.seen.copy_(states["seen"].any(0))
+
     def map(self, level: int, features: Float[Tensor, "channel height width"]) -> Float[Tensor, "leaf height width"]:
         """M of one image on one level; a class that was never fed has no share, all is background before the first update."""
         cells = F.normalize(features.flatten(1), dim=0)

@@ -157,6 +157,11 @@ class ObjectMemory(nn.Module):
             self.features[label, places] = features[chosen].to(self.features)
             self.seen[label] += count
 
+    def merge(self, states: dict[str, Tensor]) -> None:
+        """Remember what the first process does: objects cannot be averaged."""
+        self.features.copy_(states["features"][0])
+        self.seen.copy_(states["seen"][0])
+
     def recall(self) -> tuple[Float[Tensor, "node channel"], Int[Tensor, " node"]]:
         """What is remembered: embeddings and labels from 0, class by class."""
         slots = self.features.shape[1]

@@ -56,6 +56,11 @@ class _UpperLevels(nn.Module):
         self._below: tuple[str, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        with self.pyramid.fewer_bits(x.device):
+            features = self._levels(x)
+        return OrderedDict((name, level.float()) for name, level in features.items())
+
+    def _levels(self, x: Tensor) -> OrderedDict[str, Tensor]:
         fpn, maps = self.pyramid.fpn, self.pyramid.trunk(x)
         names = list(maps)[self.skipped :]
         levels: list[Tensor] = []
@@ -68,7 +73,7 @@ class _UpperLevels(nn.Module):
             levels.insert(0, fpn.layer_blocks[int(name)](inner))
         if self.keeps_below and inner is not None:
             name = list(maps)[self.skipped - 1]
-            self._below = name, maps[name], inner
+            self._below = name, maps[name].float(), inner.float()
         levels, names = fpn.extra_blocks(levels, list(maps.values()), names)
         return OrderedDict(zip(names, levels, strict=True))
 

@@ -18,6 +18,7 @@ from neurosym.learning.batches import make_batch
 from neurosym.learning.checkpoint import latest_checkpoint
 from neurosym.learning.config import EnergyConfig
 from neurosym.learning.energy_term import EnergyTerm
+from neurosym.learning.sampling import Moment
 from neurosym.learning.train import train
 from neurosym.models.build import build_model
 from neurosym.models.config import DetectorConfig
@@ -135,7 +136,7 @@ def test_an_energy_that_has_learned_to_tell_draws_the_detector_to_the_true_class
     silent = []
     for step in range(14):
         scenes, images, targets = films(model, step)
-        found = one.losses(step, one.watch(model, scenes, images, targets), [])
+        found = one.losses(Moment(step), one.watch(model, scenes, images, targets), [])
         silent.append("loss_energy" not in found)
     assert silent[:4] == [True] * 4
     assert not silent[-1]
@@ -185,7 +186,7 @@ def test_an_image_blind_energy_asks_for_no_features(thorax: Knowledge) -> None:
     model.features_of = None  # type: ignore[assignment, method-assign]
     watched = one.watch(model, scenes, images, targets)
     assert [w.scene.features for w in watched] == [None, None]
-    one.losses(0, watched, one.watch(model, scenes))
+    one.losses(Moment(0), watched, one.watch(model, scenes))
     assert one.updates == 1
 
 
@@ -196,6 +197,6 @@ def test_films_that_show_nothing_are_no_reason_to_stop(thorax: Knowledge) -> Non
     model.true = [(torch.zeros(1, 4), torch.zeros(1, dtype=torch.long))]
     scene = SceneProposals(torch.zeros(0, len(NAMES) + 1), nothing, None, (32.0, 32.0))
     target = {"boxes": nothing, "labels": torch.zeros(0, dtype=torch.long)}
-    assert one.losses(0, one.watch(model, [scene], [image], [target]), []) == {}
+    assert one.losses(Moment(0), one.watch(model, [scene], [image], [target]), []) == {}
     assert one.updates == 0
     assert one.figures() == {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +257,27 @@ def test_a_colour_image_keeps_its_channels_and_a_grey_one_is_repeated() -> None:
     colour = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     assert torch.equal(to_tensor(colour)[2] * 255, torch.tensor([[2.0, 5.0], [8.0, 11.0]]))
     assert to_tensor(colour[..., 0]).shape == (3, 2, 2)
+
+
+def test_a_full_disk_ends_the_run_with_a_message_and_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "train.steps=2")
+    train(config, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    longer = config.model_copy(update={"train": config.train.model_copy(update={"steps": 4})})
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as a disk that has no more than this
+        with pytest.raises(TrainingError, match=r"checkpoint of step 4 cannot be written .*step-000002 is whole"):
+            train(longer, tmp_path / "run", resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-000002"]
+    after = weights(tmp_path / "run")
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert train(longer, tmp_path / "run", resume=True).step == 4
+
+
+def test_checkpoints_beyond_a_million_steps_come_after_those_before(tmp_path: Path) -> None:
+    for step in (999_999, 1_000_000):
+        (tmp_path / f"step-{step:06d}").mkdir()
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-1000000"

@@ -18,7 +18,7 @@ constants to the detector's gradient, so that it cannot answer by changing what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -121,6 +121,8 @@ class EnergyModel:
         settings: see `EnergySettings`.
         seed: same seed and same updates, same energy on a CPU.
         device: where it lives.
+        share: called with the parameters once they have gradients, before a step: where several processes learn the same
+            energy, it averages the gradients of all.
 
     Raises:
         ConstraintError: unknown contrast, or a bound that is not positive.
@@ -134,8 +136,9 @@ class EnergyModel:
         settings: EnergySettings | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        share: Callable[[Iterable[nn.Parameter]], None] | None = None,
     ) -> None:
-        self.settings = settings or EnergySettings()
+        self.settings, self.share = settings or EnergySettings(), share
         if self.settings.contrast not in CONTRASTS:
             cure = did_you_mean(self.settings.contrast, CONTRASTS)
             raise ConstraintError(Problem(f"unknown contrast {self.settings.contrast!r}", cure=cure))
@@ -185,6 +188,8 @@ class EnergyModel:
             loss = loss + weight * (low.square().mean() + high.square().mean())
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            if self.share is not None:
+                self.share(self.network.parameters())
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
             self.optimizer.step()
         low, high = low.detach(), high.detach()

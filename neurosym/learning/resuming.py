@@ -1,0 +1,48 @@
+"""Whether a run may be gone on with: it must have been trained with the same settings and the same knowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from neurosym.errors import ConfigError, TrainingError, short_path
+from neurosym.learning.config import TrainConfig
+from neurosym.learning.runfolder import copy_of
+
+MAY_CHANGE: Final = frozenset({"train", "device", "threads", "base"})
+"""Settings that a resumed run may have changed; of `train`, only those of `TRAIN_MAY_CHANGE`."""
+TRAIN_MAY_CHANGE: Final = frozenset({"steps", "checkpoint_every", "accumulate", "precision"})
+
+
+def logged_lines(out: Path, resolved: dict[str, Any], files: Sequence[Path]) -> list[str]:
+    """The lines of an interrupted run's log, a line a step.
+
+    Args:
+        out: its folder.
+        resolved: the settings it is to go on with, and the `names` of its classes.
+        files: of its knowledge.
+
+    Raises:
+        ConfigError: settings or knowledge have changed; each is named.
+        TrainingError: a file of the folder is missing or damaged.
+    """
+    try:
+        before = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+        names = before.pop("names")
+        before = TrainConfig.model_validate(before).model_dump(mode="json") | {"names": names}
+        lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        copies = {f: copy_of(out, f).read_bytes() for f in files}
+        old = before["train"]
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
+        raise TrainingError(f"{out} cannot be resumed, a file of it is missing or damaged: {error}") from error
+    changed = [k for k in sorted({*before, *resolved} - MAY_CHANGE) if before.get(k) != resolved.get(k)]
+    fixed = sorted({*resolved["train"]} - TRAIN_MAY_CHANGE)
+    changed += [f"train.{k}" for k in fixed if old.get(k) != resolved["train"][k]]
+    changed += [short_path(f) for f, copy in copies.items() if f.read_bytes() != copy]
+    if changed:
+        what = ", ".join(changed)
+        raise ConfigError(f"{out} was trained with other settings of {what}; restore them, or use another --out")
+    return lines
