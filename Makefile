@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help:
 	@echo "make demo          the whole loop on generated films (about 3 minutes after set-up)"
 	@echo "make test          every test"
-	@echo "make lint          ruff, mypy, import-linter"
+	@echo "make lint          ruff, mypy, import-linter, bandit, pip-audit"
 	@echo "make bench NAME=x  an experiment of experiments/x; exit code 1 if a goal is not met"
 	@echo "make docs          the documentation, in site/"
 
@@ -41,6 +41,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r neurosym experiments .ci
+	$(BIN)/python .ci/audit.py
 
 bench: $(VENV)/.dev
 	@test -n "$(NAME)" || { echo "error: name an experiment, e.g. make bench NAME=jsrt-anatomy"; exit 2; }

@@ -6,6 +6,7 @@ Settings are a frozen pydantic model with ``extra="forbid"`` that has a field `b
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from neurosym.data.config import CocoData, PhantomData, VocData
 from neurosym.errors import ConfigError, Problem, short_path
 
 Settings = TypeVar("Settings", bound=BaseModel)
+_VALUES, _SHOWN = 100_000, 200
+"""The most values that a file may have, aliases followed; the most characters of a wrong one that are shown."""
 
 
 def load_settings(model: type[Settings], path: str | Path, overrides: Sequence[str] = ()) -> Settings:
@@ -44,7 +47,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(Problem(f"cannot be read: {getattr(error, 'strerror', error)}", shown)) from error
     try:
-        values = yaml.load(text, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
+        values = parse_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
@@ -82,9 +85,36 @@ def override_setting(values: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise ConfigError(f"--set {override!r}: {folder!r} is a value, not a section")
     try:
-        target[last] = yaml.load(value, _YamlWithFloats)  # noqa: S506  (a SafeLoader)
+        target[last] = parse_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override!r}: {value!r} is not a YAML value") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says, without objects of its own, and not if a few aliases make it endless.
+
+    Raises:
+        yaml.YAMLError: no YAML, an unknown tag, an alias within itself, or more than 100,000 values with aliases followed.
+    """
+    try:
+        values = yaml.load(text, _YamlWithFloats)  # noqa: S506  (a SafeLoader)  # nosec B506
+        count = _count(values, {})
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    if count > _VALUES:
+        raise yaml.YAMLError(f"its aliases make more than {_VALUES:,} values; write out what is meant")
+    return values
+
+
+def _count(value: Any, known: dict[int, float]) -> float:
+    """Values in a value, itself included, each as often as it is referred to; endless within itself."""
+    if not isinstance(value, (dict, list)):
+        return 1.0
+    if id(value) not in known:
+        known[id(value)] = math.inf  # while it is being counted
+        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1.0 + sum(_count(part, known) for part in parts)
+    return known[id(value)]
 
 
 class _YamlWithFloats(yaml.SafeLoader):
@@ -112,7 +142,8 @@ def _problem(model: type[BaseModel], error: Any, text: str, shown: str) -> Probl
     elif error["type"] == "missing":
         message = "is missing"
     else:
-        message = f"{message}, found {error.get('input')!r}"
+        found = repr(error.get("input"))
+        message = f"{message}, found {found if len(found) <= _SHOWN else found[:_SHOWN] + '…'}"
     return Problem(f"{key}: {message}", shown, _line(text, where), cure=cure)
 
 

@@ -32,6 +32,7 @@ from neurosym.knowledge.similarity import class_similarity
 from neurosym.learning.batches import batch_indices
 from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, load_weights, save_checkpoint
 from neurosym.learning.comatch import Alignment, MemoryBank, class_loss, graph_loss, label_graph, smoothed
+from neurosym.learning.config_file import parse_yaml
 from neurosym.learning.film_labels import Films, as_probabilities, label_loss, training_films
 from neurosym.learning.image_config import ImageTrainConfig
 from neurosym.learning.optimisation import cosine_rate, update_average
@@ -88,7 +89,7 @@ def open_classifier_config(path: str | Path) -> ImageTrainConfig:
         TrainingError: the folder holds none.
     """
     try:
-        values = yaml.safe_load((Path(path) / "config.yaml").read_text(encoding="utf-8"))
+        values = parse_yaml((Path(path) / "config.yaml").read_text(encoding="utf-8"))
         return ImageTrainConfig.model_validate(values)
     except (OSError, yaml.YAMLError, ValueError) as error:
         cure = "name a folder that `neurosym train` has written from the config of a film classifier"

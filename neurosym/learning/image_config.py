@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from neurosym.data.config import DataPath
 from neurosym.learning.comatch_config import CoMatchConfig
-from neurosym.learning.config_file import load_settings
+from neurosym.learning.config_file import load_settings, parse_yaml
 from neurosym.models.config import Backbone
 
 Method = Literal["supervised", "fixmatch", "comatch"]
@@ -120,7 +120,7 @@ _OF_FILMS: Final = frozenset(ImageDataConfig.model_fields) - {"images", "test", 
 def is_film_config(path: str | Path) -> bool:
     """Whether a config file is that of a film classifier, whose data are a table of films; False if it cannot be read."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False
     data = values.get("data") if isinstance(values, dict) else None

@@ -30,6 +30,7 @@ from torch.utils.tensorboard import SummaryWriter
 from neurosym.errors import ConfigError, DataError, TrainingError
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from neurosym.learning.config_file import parse_yaml
 from neurosym.learning.forecast import spoken
 from neurosym.learning.optimisation import cosine_rate, pick_device
 from neurosym.learning.pretrain_card import model_card
@@ -83,7 +84,7 @@ def pretrain(config: PretrainConfig, out: str | Path, resume: bool = False, prog
 def _require_same(config: PretrainConfig, out: Path) -> None:
     """Refuse to resume a run with other settings."""
     try:
-        values = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+        values = parse_yaml((out / "config.yaml").read_text(encoding="utf-8"))
         before = PretrainConfig.model_validate(values).model_dump(mode="json")
     except (OSError, yaml.YAMLError, ValueError) as error:
         raise TrainingError(f"{out} cannot be resumed, config.yaml is missing or damaged: {error}") from error

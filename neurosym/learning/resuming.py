@@ -10,6 +10,7 @@ import yaml
 
 from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.config_file import parse_yaml
 from neurosym.learning.runfolder import copy_of
 
 MAY_CHANGE: Final = frozenset({"train", "device", "threads", "base"})
@@ -30,7 +31,7 @@ def logged_lines(out: Path, resolved: dict[str, Any], files: Sequence[Path]) -> 
         TrainingError: a file of the folder is missing or damaged.
     """
     try:
-        before = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+        before = parse_yaml((out / "config.yaml").read_text(encoding="utf-8"))
         names = before.pop("names")
         before = TrainConfig.model_validate(before).model_dump(mode="json") | {"names": names}
         lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)

@@ -13,6 +13,7 @@ from neurosym.data.config import Split, open_split
 from neurosym.errors import ConfigError, Problem, TrainingError, did_you_mean, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.config_file import parse_yaml
 from neurosym.learning.image_config import is_film_config
 from neurosym.records import Run, Sample
 
@@ -71,7 +72,7 @@ def open_run(path: str | Path | Run) -> OpenRun:
         cure = "score it with `neurosym evaluate`, or name the run of a detector"
         raise TrainingError(Problem("the run of a film classifier has no detections", short_path(path), cure=cure))
     try:
-        values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        values = parse_yaml((path / "config.yaml").read_text(encoding="utf-8"))
         names = tuple(values.pop("names"))
         config = TrainConfig.model_validate(values)
     except (OSError, yaml.YAMLError, KeyError, AttributeError, ValueError) as error:

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from neurosym.errors import ConfigError, Problem, short_path
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.config import TrainConfig
-from neurosym.learning.config_file import checked, load_settings, override_setting
+from neurosym.learning.config_file import checked, load_settings, override_setting, parse_yaml
 from neurosym.learning.forecast import steps_done
 from neurosym.learning.pretrain_config import PretrainConfig
 
@@ -90,7 +90,7 @@ class Contribution:
 def is_schedule(path: str | Path) -> bool:
     """Whether a config file is that of a schedule; False if it cannot be read, which its reader will tell better."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False
     return isinstance(values, dict) and "stages" in values

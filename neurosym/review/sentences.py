@@ -18,6 +18,7 @@ import yaml
 
 from neurosym.errors import ConfigError, Problem, did_you_mean, short_path
 from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
+from neurosym.learning.config_file import parse_yaml
 from neurosym.review.findings import CONTACTS, Edge, Evidence, FilmFindings, Finding, Ratio, RuleEvidence
 
 Kind = Literal[
@@ -101,7 +102,7 @@ def load_templates(path: Path = DEFAULT) -> Templates:
     """
     shown = short_path(path)
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(Problem(f"cannot be read: {error}", shown)) from error
     except yaml.YAMLError as error:
