@@ -11,7 +11,7 @@ help:
 	@echo "make demo          the whole loop on generated films (about 3 minutes after set-up)"
 	@echo "make test          every test"
 	@echo "make lint          ruff, mypy, import-linter, bandit, pip-audit"
-	@echo "make bench NAME=x  an experiment of experiments/x; exit code 1 if a goal is not met"
+	@echo "make bench NAME=x  an experiment of experiments/x; exit code 1 if a goal is not met; AGAIN=1 computes all anew"
 	@echo "make docs          the documentation, in site/"
 
 $(BIN)/python:

@@ -2,7 +2,9 @@
 
 ``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose `figures()` returns `Figure`s. A run that is
 recorded in ``experiments/NAME/records/`` for the same config and rules is not computed again, so a grid that was interrupted
-goes on where it stopped; delete its records to measure changed code. Exit code 1: a goal is not met.
+goes on where it stopped; delete its records to measure changed code. Exit code 1: a goal is not met. The table shows what is
+kept in `results.json` as expected. With ``AGAIN=1`` in the environment everything is computed anew, into ``runs/again/``,
+and held against that; what is kept stays.
 ``python experiments/harness.py --readme`` rewrites the README's table.
 """
 
@@ -34,6 +36,7 @@ from neurosym.knowledge.rules import write_text_atomically
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+AGAIN = bool(os.environ.get("AGAIN"))
 START, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -69,9 +72,14 @@ def figure(
     return Figure(name, *rounded, goal, met, len(values), round(seconds, 1), ", ".join(commits))
 
 
+def records(name: str) -> Path:
+    """Where the runs of an experiment are recorded."""
+    return HERE.parent / "runs" / "again" / name if AGAIN else HERE / name / "records"
+
+
 def record(name: str, key: str, settings: Any, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The record of one run: read if it was made with the same settings, else computed and written."""
-    path = HERE / name / "records" / f"{key}.json"
+    path = records(name) / f"{key}.json"
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
     if path.is_file():
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -111,7 +119,7 @@ def timed(folder: Path, work: Callable[[Path], Any], scored: Callable[[Path], di
 
 def recorded(name: str, keys: Mapping[int, str]) -> dict[int, dict[str, Any]]:
     """The records of an arm, by seed, of which `keys` has the names; those that are not there are left out."""
-    paths = {seed: HERE / name / "records" / f"{key}.json" for seed, key in keys.items()}
+    paths = {seed: records(name) / f"{key}.json" for seed, key in keys.items()}
     return {seed: json.loads(p.read_text(encoding="utf-8")) for seed, p in paths.items() if p.is_file()}
 
 
@@ -199,21 +207,30 @@ def run(name: str) -> int:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found: list[Figure] = module.figures()
-    write_text_atomically(HERE / name / "results.json", json.dumps([asdict(f) for f in found], indent=1) + "\n")
-    show(name, found)
-    update_readme()
+    show(name, found, kept(name))
+    if not AGAIN:
+        write_text_atomically(HERE / name / "results.json", json.dumps([asdict(f) for f in found], indent=1) + "\n")
+        update_readme()
     return 0 if all(f.met for f in found) else 1
 
 
-def show(name: str, found: Sequence[Figure]) -> None:
-    """Print figures as a table."""
-    table = Table("figure", "mean", "95% interval", "goal", "met", "seeds", "seconds", "commit", title=name)
+def kept(name: str) -> dict[str, Figure]:
+    """The figures that an experiment keeps, by name."""
+    path = HERE / name / "results.json"
+    values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return {v["figure"]: Figure(**v) for v in values}
+
+
+def show(name: str, found: Sequence[Figure], expected: Mapping[str, Figure]) -> None:
+    """Print figures as a table, beside what was kept of them before."""
+    columns = ("figure", "expected", "mean", "95% interval", "goal", "met", "seeds", "seconds", "commit")
+    table = Table(*columns, title=name)
     for f in found:
         met = "–" if not f.goal else "yes" if f.met else "NO"
-        table.add_row(
-            f.figure, f"{f.value:g}", f"{f.low:g} – {f.high:g}", f.goal, met, str(f.seeds), f"{f.seconds:g}", f.commit
-        )
-    Console(width=160).print(table)
+        before = f"{expected[f.figure].value:g}" if f.figure in expected else "–"
+        figures = f"{f.value:g}", f"{f.low:g} – {f.high:g}"
+        table.add_row(f.figure, before, *figures, f.goal, met, str(f.seeds), f"{f.seconds:g}", f.commit)
+    Console(width=172).print(table)
 
 
 def update_readme() -> None:

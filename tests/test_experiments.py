@@ -129,3 +129,27 @@ def test_a_curve_without_points_or_with_one_that_cost_nothing_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         curve.curve_svg("title", "hours", "AP50", {"arm": [curve.Point(c, 0.5, 0.4, 0.6) for c in costs]})
+
+
+def test_again_computes_anew_beside_what_is_kept_and_shows_both(
+    harness: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments = tmp_path / "experiments"
+    (experiments / "toy").mkdir(parents=True)
+    monkeypatch.setattr(harness, "HERE", experiments)
+    bench = "from harness import figure, record\nVALUE = {}\n"
+    bench += "def figures():\n    runs = [record('toy', 'x', 'same', lambda: {{'v': VALUE}})]\n"
+    bench += "    return [figure('score', runs, lambda r: r['v'])]\n"
+    (experiments / "toy/bench.py").write_text(bench.format(0.25))
+    harness.run("toy")
+    (experiments / "toy/bench.py").write_text(bench.format(0.75))
+    harness.run("toy")  # is recorded
+    kept = (experiments / "toy/results.json").read_bytes()
+    assert json.loads(kept)[0]["value"] == 0.25
+    monkeypatch.setattr(harness, "AGAIN", True)
+    capsys.readouterr()
+    harness.run("toy")
+    line = next(line for line in capsys.readouterr().out.splitlines() if "score" in line)
+    assert "0.25" in line
+    assert "0.75" in line
+    assert (experiments / "toy/results.json").read_bytes() == kept
