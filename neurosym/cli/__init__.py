@@ -44,6 +44,7 @@ _EXTRAS = {
     "pyarrow": "graphs",
     "distributed": "cluster",
     "highdicom": "dicom",
+    "nibabel": "nifti",
     "pydicom": "dicom",
     **dict.fromkeys(_TRAINING, "train"),
     **dict.fromkeys(_REVIEW, "review"),

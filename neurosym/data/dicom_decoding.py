@@ -1,0 +1,113 @@
+"""Stored pixels of compressed DICOM films, decoded in a process of their own.
+
+Decoders are written in C, and one damaged film must not take an import of thousands with it: GDCM, which alone decodes
+lossless JPEG, ends its process on about one damaged stream in three hundred. The process is started at the first such film
+and kept; it imports pydicom and numpy alone. Where it dies or takes longer than `LONGEST`, the film is an error and the next one
+gets a new process.
+
+    to it     the path, one a line, as JSON
+    from it   one line of JSON, {"shape", "dtype"} or {"error"}, then the bytes of the array
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LONGEST = 60.0
+"""Seconds that one film may take."""
+# pyjpegls comes last: on a truncated stream it may take half a minute until it says so
+_PREFERRED = ("pylibjpeg", "gdcm", "pillow", "pydicom", "pyjpegls")
+_lock = threading.Lock()
+_running: tuple[int, subprocess.Popen[bytes]] | None = None
+
+
+class DecodingError(Exception):
+    """A film's pixels cannot be decoded."""
+
+
+def decode_apart(path: Path) -> np.ndarray:
+    """What pydicom's `pixel_array` gives of a file, from the other process.
+
+    Raises:
+        DecodingError: the stream is damaged, or its decoder died of it or did not come to an end.
+    """
+    global _running
+    with _lock:
+        process = _process()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        timer = threading.Timer(LONGEST, process.kill)
+        timer.start()
+        try:
+            process.stdin.write(json.dumps(str(Path(path).resolve())).encode() + b"\n")
+            process.stdin.flush()
+            answer: dict[str, Any] = json.loads(process.stdout.readline())
+            if "error" in answer:
+                raise DecodingError(answer["error"])
+            array = np.empty(answer["shape"], dtype=answer["dtype"])
+            content = process.stdout.read(array.nbytes)
+            if len(content) < array.nbytes:
+                raise ValueError("cut")
+        except (OSError, ValueError) as error:
+            process.kill()
+            code = process.wait()
+            _running = None
+            raise DecodingError(f"the decoder died of it, exit code {code}") from error
+        finally:
+            timer.cancel()
+    return np.frombuffer(content, dtype=array.dtype).reshape(array.shape)
+
+
+def _process() -> subprocess.Popen[bytes]:
+    """The process, a new one if there is none or it belongs to the process that this one was forked from."""
+    global _running
+    if _running is None or _running[0] != os.getpid() or _running[1].poll() is not None:
+        # -P: modules of this folder must not be found in the place of the standard library's
+        command = [sys.executable, "-P", __file__]
+        pipe = subprocess.PIPE
+        _running = os.getpid(), subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)  # noqa: S603
+    return _running[1]
+
+
+def _serve() -> None:
+    """Decode each path of standard input."""
+    import logging
+    import warnings
+
+    from pydicom.pixels import get_decoder, pixel_array
+    from pydicom.pixels.decoders.base import Decoder
+
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    # compiled libraries may print; only answers may reach the pipe
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def decoded(path: str) -> np.ndarray:
+        from pydicom.filereader import read_file_meta_info
+
+        decoder: Decoder = get_decoder(read_file_meta_info(path).TransferSyntaxUID)
+        plugin = next((p for p in _PREFERRED if p in decoder.available_plugins), "")
+        return np.ascontiguousarray(pixel_array(path, decoding_plugin=plugin))
+
+    for line in sys.stdin.buffer:
+        try:
+            array = decoded(json.loads(line))
+            out.write(json.dumps({"shape": array.shape, "dtype": array.dtype.str}).encode() + b"\n")
+            out.write(array.tobytes())
+        except Exception as error:  # decoders let whatever a damaged stream causes pass through
+            text = (str(error).strip().splitlines() or [""])[-1]
+            out.write(json.dumps({"error": f"{type(error).__name__}: {text:.160}"}).encode() + b"\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    _serve()
