@@ -2,7 +2,7 @@
 
 Read are single frames of grey, 8 to 16 bits, signed or not, in every transfer syntax that pydicom has a decoder for: with the
 extra `dicom` these are uncompressed, RLE, JPEG (baseline, 12 bits, lossless), JPEG-LS and JPEG 2000. What cannot be read is one
-message a mistake, naming the tag. The pixels are those stored: overlays and annotations of the viewer are not drawn. Needs pydicom (the extra `dicom`).
+message a mistake, naming the tag. Overlays and what a viewer draws beside the film are not part of it.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _unfit(header: Dataset) -> list[tuple[str, str]]:
 
 def _stored(path: Path, header: Dataset, shown: str) -> np.ndarray:
     """The (height, width) stored values."""
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     try:
         if _is_compressed(header, shown):
@@ -171,7 +171,7 @@ def _stored(path: Path, header: Dataset, shown: str) -> np.ndarray:
 
 def _is_compressed(header: Dataset, shown: str) -> bool:
     """Whether the pixels need a decoder, which is there."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
     if syntax is None:

@@ -2,8 +2,8 @@
 
 Decoders are written in C, and one damaged film must not take an import of thousands with it: GDCM, which alone decodes
 lossless JPEG, ends its process on about one damaged stream in three hundred. The process is started at the first such film
-and kept; it imports pydicom and numpy alone. Where it dies or takes longer than `LONGEST`, the film is an error and the next one
-gets a new process.
+and kept; it imports pydicom and numpy alone. Where it dies or takes longer than `LONGEST`, the film is an error and the next
+one gets a new process.
 
     to it     the path, one a line, as JSON
     from it   one line of JSON, {"shape", "dtype"} or {"error"}, then the bytes of the array
