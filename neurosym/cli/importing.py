@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
+from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_problems
 from neurosym.errors import ConfigError, Problem, did_you_mean
 
 if TYPE_CHECKING:
+    from neurosym.data.checking.faults import Fault
     from neurosym.data.importing.source import Source
     from neurosym.data.importing.write import Imported
 
@@ -25,10 +27,17 @@ _IMPORT_EXAMPLES = (
     "`neurosym data import yolo roboflow/ out/`"
 )
 
+_CHECK_EXAMPLES = (
+    "Examples: `neurosym data check ../shared/data/siim/*.json --sheet sheet.png`, "
+    "`neurosym data check experiments/siim-covid/faster.yaml --json`, "
+    "`neurosym data check train.json test.json --images films/`"
+)
+
 
 def register(data_app: typer.Typer) -> None:
     """Add these commands to `neurosym data`."""
     data_app.command("import", epilog=_IMPORT_EXAMPLES)(import_)
+    data_app.command("check", epilog=_CHECK_EXAMPLES)(check)
 
 
 def import_(
@@ -180,3 +189,61 @@ def _show(result: Imported, source: Source, out: Path, split: bool) -> None:
         console.print(f"[cyan]note[/] {escaped(note)}", soft_wrap=True, highlight=False)
     done = f"{result.written} films written, {result.kept} were there"
     console.print(f"[green]imported[/] {out} ({done}); next: neurosym data check {out}/*.json", soft_wrap=True)
+
+
+def check(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="CONFIG_OR_COCO…", help="A run's config, or COCO files, each a split.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option(help="The films' folder; by default images/ beside a COCO file, or its own folder.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG file: a row of pictures a class, faulty and unusual boxes first.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for leakage, duplicates, impossible boxes and unbalanced classes; exit code 1 if there is a fault."""
+    from neurosym.data.checking.films import read_splits
+    from neurosym.data.checking.report import check as check_splits
+    from neurosym.data.checking.sheet import write_sheet
+
+    splits = read_splits(paths, images)
+    with bars() as stage:
+        report = check_splits(splits, stage("check films"))
+    if sheet is not None:
+        write_sheet(sheet, splits, report)
+        console.print(f"[green]written[/] {sheet}", soft_wrap=True)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _show_balance(report.balance)
+        _show_faults(report.faults)
+    if report.errors:
+        raise typer.Exit(1)
+
+
+def _show_balance(balance: dict[str, dict[str, Any]]) -> None:
+    """Objects per class and split, each with its share of the split's objects."""
+    table = Table("class", *balance, title="objects (share of the split)")
+    for name in dict.fromkeys(c for counts in balance.values() for c in counts["classes"]):
+        row = []
+        for counts in balance.values():
+            found = counts["classes"].get(name, {}).get("objects", 0)
+            row.append(f"{found} ({found / counts['objects']:.1%})" if found else "–")
+        table.add_row(escaped(name), *row)
+    for what, key in (("films", "films"), ("films without a box", "without_box"), ("patients", "patients")):
+        table.add_row(f"[dim]{what}[/]", *(str(c[key]) for c in balance.values()))
+    output.print(table)
+
+
+def _show_faults(faults: Sequence[Fault]) -> None:
+    """The first ones of each kind, one a line."""
+    kinds = dict.fromkeys((f.severity, f.kind) for f in faults)
+    for severity, kind in kinds:
+        own = [f for f in faults if (f.severity, f.kind) == (severity, kind)]
+        show_problems([Problem(f"{kind}: {f}", severity=severity) for f in own[:_SHOWN]])
+        if len(own) > _SHOWN:
+            console.print(f"  … and {len(own) - _SHOWN} more; --json has all of them", highlight=False)
+    if not faults:
+        console.print("[green]no fault found[/]")

@@ -1,8 +1,8 @@
 """The SIIM-FISABIO-RSNA COVID-19 data set as Kaggle distributes it → films with boxes of opacities and the study's label.
 
     DIR/train/STUDY/SERIES/IMAGE.dcm
-    DIR/train_image_level.csv     id ("IMAGE_image"), boxes, label ("opacity 1 x1 y1 x2 y2 …" or "none 1 0 0 1 1"), StudyInstanceUID
-    DIR/train_study_level.csv     id ("STUDY_study") and four columns, one of which is 1
+    DIR/train_image_level.csv   id ("IMAGE_image"), boxes, label ("opacity 1 x1 y1 x2 y2 …", "none 1 0 0 1 1"), StudyInstanceUID
+    DIR/train_study_level.csv   id ("STUDY_study") and four columns, one of which is 1
 
 Some studies have several films of one patient and boxes on one of them only. Such a film without boxes is no negative: where
 its study is positive, by default it says that not every object on it is annotated (`unboxed="weak"`).

@@ -1,6 +1,7 @@
 """Pascal VOC → films with boxes: Annotations/*.xml, JPEGImages/, and splits in ImageSets/Main/{train,val,test}.txt.
 
-Without split files all films are one. VOC counts pixels from 1 and includes the last one: a box becomes (xmin − 1, ymin − 1, xmax, ymax).
+Without split files there is one split. VOC counts pixels from 1 and includes the last one: a box becomes
+(xmin − 1, ymin − 1, xmax, ymax).
 """
 
 from __future__ import annotations

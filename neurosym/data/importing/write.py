@@ -219,7 +219,7 @@ def _write_splits(
         data["images"].append(image)
         patients.setdefault(split, set()).add(patient or film.name)
         for drawn in record["objects"]:
-            x, y, w, h = drawn["bbox"]
+            _, _, w, h = drawn["bbox"]
             said = {k: v for k, v in drawn.items() if k != "category"}
             known = {"id": len(data["annotations"]) + 1, "image_id": image["id"], "category_id": ids[drawn["category"]]}
             data["annotations"].append(known | {"iscrowd": 0, "area": w * h} | said)
