@@ -82,8 +82,8 @@ def _serve() -> None:
     import logging
     import warnings
 
-    from pydicom.pixels import get_decoder, pixel_array
-    from pydicom.pixels.decoders.base import Decoder
+    from pydicom.pixels.decoders.base import Decoder, get_decoder
+    from pydicom.pixels.utils import pixel_array
 
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")

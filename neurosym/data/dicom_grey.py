@@ -60,7 +60,7 @@ def _of_interest(values: Values, header: Dataset, shown: str) -> Values | None:
     """Shades by the first VOI LUT, else by the first window; None where the film has neither."""
     if header.get("VOILUTSequence"):
         entries, bits = _looked_up(values, header.VOILUTSequence[0], "(0028,3010) VOILUTSequence", shown)
-        return np.clip(entries / (2**bits - 1), 0, 1)
+        return np.asarray(np.clip(entries / (2**bits - 1), 0, 1))
     if header.get("WindowCenter") is None or header.get("WindowWidth") is None:
         return None
     centre = _number(header, "WindowCenter", "(0028,1050)", 0.0, shown)

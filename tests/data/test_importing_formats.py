@@ -48,7 +48,12 @@ def imported(source: Source, out: Path, **settings) -> dict[str, dict]:
 # --- boxes ----------------------------------------------------------------------------------------------------------
 
 
-@given(st.tuples(*[st.floats(-30, 30, allow_nan=True) for _ in range(4)]), st.integers(1, 20), st.integers(1, 20))
+CORNER = st.one_of(
+    st.integers(-120, 120).map(lambda quarters: quarters / 4), st.sampled_from([np.nan, np.inf, -np.inf])
+)
+
+
+@given(st.tuples(CORNER, CORNER, CORNER, CORNER), st.integers(1, 20), st.integers(1, 20))
 def test_a_usable_box_lies_within_its_film_and_keeps_most_of_what_was_drawn(
     corners: tuple[float, float, float, float], width: int, height: int
 ) -> None:
@@ -57,8 +62,8 @@ def test_a_usable_box_lies_within_its_film_and_keeps_most_of_what_was_drawn(
     if found is not None:
         assert 0 <= found.x1 < found.x2 <= width
         assert 0 <= found.y1 < found.y2 <= height
-        assert found.width * found.height >= 0.49 * box.width * box.height
-    elif box.x1 < box.x2 and box.y1 < box.y2:  # false where one is not a number
+        assert found.width * found.height >= 0.5 * box.width * box.height
+    elif np.isfinite(corners).all() and box.x1 < box.x2 and box.y1 < box.y2:
         cells = 200
         x, y = (np.linspace(a, b, cells, endpoint=False) for a, b in ((box.x1, box.x2), (box.y1, box.y2)))
         inside = ((x >= 0) & (x < width)).mean() * ((y >= 0) & (y < height)).mean()

@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 
 from neurosym.cli import app
 from neurosym.data.coco import load_coco
+from neurosym.data.config import open_split
 from neurosym.data.importing.siim import STUDIES, siim_source
 from neurosym.data.importing.write import Settings, import_films
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge, load_knowledge
+from neurosym.learning.config import load_config
 from tests.data.dicom_files import stored, write_dicom
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +143,20 @@ def test_a_film_that_cannot_be_read_is_left_out_and_told_or_stops_the_import(tmp
     with pytest.raises(DataError, match="PixelData cannot be decoded"):
         import_films(siim_source(tree), other, Settings(bad="error"), "siim")
     assert not (other / "train.json").exists()
+
+
+@pytest.mark.parametrize("name", ["faster", "cascade", "retinanet"])
+def test_a_config_of_the_experiment_opens_all_splits_of_an_import(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, siim: Knowledge
+) -> None:
+    tree = write_tree(tmp_path / "kaggle", [image(n, n, n % 3) for n in range(24)])
+    result = import_films(siim_source(tree), tmp_path / "data/siim", Settings(val=0.25, test=0.25), "siim")
+    monkeypatch.setenv("NEUROSYM_DATA", str(tmp_path / "data"))
+    config = load_config(ROOT / f"experiments/siim-covid/{name}.yaml")
+    for split in ("train", "val", "test"):
+        films = open_split(config.data, split, config.base, siim)  # type: ignore[arg-type]
+        assert len(films) == result.splits[split]["films"] > 0
+        assert sum(len(f.annotations) for f in films) == result.splits[split]["objects"]
 
 
 def test_all_mistakes_of_the_tables_are_told_at_once_with_their_lines(tmp_path: Path) -> None:

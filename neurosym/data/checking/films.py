@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from neurosym.data.coco import read_coco
 from neurosym.data.config import CocoData, CocoSplit, DataConfig, PhantomData, VocData, VocSplit
 from neurosym.data.images import IMAGE_SUFFIXES, require_file
+from neurosym.data.importing.coco import split_of
 from neurosym.data.importing.voc import read_objects
 from neurosym.errors import ConfigError, DataError, Problem, short_path
 from neurosym.records import Box
@@ -56,7 +57,7 @@ def read_splits(paths: Sequence[Path], images: Path | None = None) -> Splits:
     """What to check.
 
     Args:
-        paths: one run config (.yaml), or COCO files, each a split called like the file.
+        paths: one run config (.yaml), or COCO files, each a split: train, val, test or unlabelled if its name says so.
         images: the films' folder; None: `images/` beside a COCO file, or its own folder.
 
     Raises:
@@ -67,10 +68,11 @@ def read_splits(paths: Sequence[Path], images: Path | None = None) -> Splits:
         if len(paths) > 1 or images is not None:
             raise ConfigError("a config names its own files; give it alone, without --images")
         return _of_config(configs[0])
-    names = Counter(p.stem for p in paths)
+    said = {path: split_of(Path(path.name)) or path.stem for path in paths}
+    names = Counter(said.values())
     places = []
-    for path in paths:
-        name = path.stem if names[path.stem] == 1 else short_path(path)
+    for path, split in said.items():
+        name = split if names[split] == 1 else short_path(path)
         beside = path.parent / "images"
         places.append((name, path, images or (beside if beside.is_dir() else path.parent), None, None))
     return _of_coco(places)

@@ -55,7 +55,7 @@ def check(splits: Splits, advance: Advance | None = None) -> Report:
             read.append(film)
             prints.append(print_of(image))
             if film.size not in (None, size):
-                said = "{}×{}".format(*film.size)  # type: ignore[misc]
+                said = "{}×{}".format(*film.size)
                 message = f"film is {size[0]}×{size[1]} pixels; its annotation says {said}"
                 faults.append(Fault("size", message, film.split, film.name))
         except DataError as error:

@@ -154,7 +154,7 @@ def _load(path: Path, uid: str, segments: list[_Segments], weak: bool, study: st
                 names[key] = of.names[value]
                 masks[key] = masks[key] | drawn if key in masks else drawn
     objects = tuple(Drawn(names[k], box_of(m), encode_mask(m)) for k, m in masks.items() if m.any())
-    supervision = {"complete": []} if weak else None
+    supervision: dict[str, Any] | None = {"complete": []} if weak else None
     return replace(film, objects=objects, patient=film.patient or study, supervision=supervision)
 
 

@@ -138,8 +138,10 @@ def _volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
     import nibabel
     from nibabel.filebasedimages import ImageFileError
 
+    library: Any = nibabel  # typed in part only
+
     try:
-        image: Any = nibabel.load(path)
+        image: Any = library.load(path)
         shape = tuple(image.shape)
         if len(shape) not in (2, 3) or min(shape) < 1 or np.prod([float(n) for n in shape]) > MOST_VOXELS:
             found = "×".join(map(str, shape))
@@ -148,8 +150,8 @@ def _volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
         if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
             raise DataError(Problem("its affine is not invertible", short_path(path)))
         if len(shape) == 2:
-            image = nibabel.Nifti1Image(np.asanyarray(image.dataobj)[..., None], image.affine)
-        turned = nibabel.as_closest_canonical(image)
+            image = library.Nifti1Image(np.asanyarray(image.dataobj)[..., None], image.affine)
+        turned = library.as_closest_canonical(image)
         volume = np.asarray(turned.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, ImageFileError) as error:
         raise DataError(Problem(f"cannot be read as NIfTI ({error})", short_path(path))) from error
