@@ -163,7 +163,7 @@ def _window(text: str) -> tuple[float, float] | None:
 
 
 def _as_json(result: Imported, source: Source, out: Path) -> dict[str, Any]:
-    counts = {k: getattr(result, k) for k in ("written", "kept", "clipped", "nobody")}
+    counts = {k: getattr(result, k) for k in ("written", "kept", "clipped", "nobody", "unscored")}
     problems = {k: list(map(str, getattr(result, k))) for k in ("skipped", "dropped")}
     return {"out": str(out), "splits": result.splits} | counts | problems | {"notes": list(source.notes)}
 
@@ -183,6 +183,8 @@ def _show(result: Imported, source: Source, out: Path, split: bool) -> None:
     notes = [*source.notes]
     if result.clipped:
         notes.append(f"{result.clipped} boxes left their film and were clipped")
+    if result.unscored:
+        notes.append(f"{result.unscored} films that are not annotated were drawn for val or test: left out")
     if split and result.nobody:
         notes.append(f"{result.nobody} films do not say whose they are: each was split on its own; see --patient")
     for note in notes:

@@ -96,7 +96,8 @@ def read_dicom_header(path: Path) -> Dataset:
             deflated = read_file_meta_info(path).get("TransferSyntaxUID") == _DEFLATED
             header = None if deflated else pydicom.dcmread(path, stop_before_pixels=True)
             if header is not None:
-                header.walk(lambda *_: None)  # elements are parsed when they are asked for: damage shows now
+                for part in (header.file_meta, header):
+                    part.walk(lambda *_: None)  # elements are parsed when they are asked for: damage shows now
     except FileNotFoundError as error:
         raise DataError(Problem("film not found", shown)) from error
     except InvalidDicomError as error:

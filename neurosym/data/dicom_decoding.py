@@ -11,6 +11,7 @@ one gets a new process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -56,11 +57,19 @@ def decode_apart(path: Path) -> np.ndarray:
             content = process.stdout.read(array.nbytes)
             if len(content) < array.nbytes:
                 raise ValueError("cut")
-        except (OSError, ValueError) as error:
+        except DecodingError:
+            raise
+        except BaseException as error:
+            # an answer that nobody has read would be taken for that of the next film
             process.kill()
             code = process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()
             _running = None
-            raise DecodingError(f"the decoder died of it, exit code {code}") from error
+            if isinstance(error, (OSError, ValueError)):
+                raise DecodingError(f"the decoder died of it, exit code {code}") from error
+            raise
         finally:
             timer.cancel()
     return np.frombuffer(content, dtype=array.dtype).reshape(array.shape)

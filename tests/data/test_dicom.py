@@ -129,6 +129,20 @@ def test_padding_is_black_and_changes_nothing_else(photometric: str, tmp_path: P
     assert grey[5:] == pytest.approx(alone)
 
 
+def test_an_interrupted_film_is_not_taken_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write_dicom(tmp_path / f"{n}.dcm", stored(n), syntax=JPEG2000Lossless) for n in range(2)]
+    expected = decode_apart(paths[1])
+
+    def interrupt(text: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dicom_decoding.json, "loads", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            decode_apart(paths[0])
+    assert (decode_apart(paths[1]) == expected).all()
+
+
 SYNTAXES = [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless, JPEGLSLossless]
 
 

@@ -91,6 +91,13 @@ def test_a_duplicate_without_boxes_in_a_positive_study_is_no_negative(
     assert source.notes[0] == "1 films are further ones of a study"
 
 
+def test_a_film_that_is_not_annotated_is_never_scored(tmp_path: Path) -> None:
+    films = [image(n, n // 2, n % 2) for n in range(40)]
+    result = import_films(siim_source(write_tree(tmp_path / "k", films)), tmp_path / "o", Settings(val=0.5), "siim")
+    assert result.splits["val"]["films"] == result.splits["val"]["objects"] == result.unscored > 0
+    assert result.splits["train"]["films"] == 2 * result.splits["train"]["objects"]
+
+
 def test_films_of_a_patient_are_in_one_split_and_nothing_says_who_it_is(tmp_path: Path) -> None:
     films = [image(n, n + 100, 1, patient=f"MRN{n // 3}") for n in range(60)]
     tree, out = write_tree(tmp_path / "kaggle", films), tmp_path / "siim"

@@ -68,7 +68,7 @@ def duplicates(films: Sequence[CheckedFilm], prints: Sequence[Print]) -> Iterato
 
 def _near(films: Sequence[CheckedFilm], prints: Sequence[Print]) -> Iterator[Fault]:
     hashes = np.array([p.difference for p in prints], dtype=np.uint64)
-    splits = np.array([f.split for f in films])
+    splits = np.unique([f.split for f in films], return_inverse=True)[1]
     for k, found in enumerate(prints):
         away = np.bitwise_count(hashes[k + 1 :] ^ hashes[k])
         for other in (np.flatnonzero((away <= NEAR) & (splits[k + 1 :] != splits[k])) + k + 1).tolist():

@@ -15,6 +15,8 @@ from neurosym.data.importing.source import Loaded
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+OLDEST = 90
+"""Greater ages become this one: there are so few that old that the age alone may tell who it is."""
 _UNITS = {"Y": 1.0, "M": 1 / 12, "W": 1 / 52, "D": 1 / 365}
 
 
@@ -45,7 +47,7 @@ def said_of_patient(header: Dataset) -> dict[str, Any]:
         found["sex"] = sex
     age = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge") or ""))
     if age:
-        found["age"] = int(int(age[1]) * _UNITS[age[2]])
+        found["age"] = min(int(int(age[1]) * _UNITS[age[2]]), OLDEST)
     view = str(header.get("ViewPosition") or "").strip().upper()
     if re.fullmatch(r"[A-Z]{1,4}", view):
         found["view"] = view

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from neurosym.data.dicom import read_dicom_header
+from neurosym.data.images import require_folder
 from neurosym.data.importing.dicom_film import load_dicom
 from neurosym.data.importing.source import Drawn, Loaded, Source, ToImport
 from neurosym.data.importing.split import pseudonym
@@ -48,6 +49,7 @@ def dicom_seg_source(folder: Path) -> Source:
     Raises:
         DataError: there is no film or no SEG, or SEG objects are wrong; all mistakes at once.
     """
+    require_folder(folder, "DICOM")
     films: dict[str, tuple[Path, str, str]] = {}
     segments: list[_Segments] = []
     problems: list[Problem] = []

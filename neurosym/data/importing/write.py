@@ -64,6 +64,9 @@ class Imported:
     skipped: list[Problem] = field(default_factory=list)
     dropped: list[Problem] = field(default_factory=list)
     nobody: int = 0
+    """Films that do not say whose they are."""
+    unscored: int = 0
+    """Films that are not annotated and were drawn for validation or test, where they would count as negatives: left out."""
 
 
 def import_films(source: Source, out: Path, settings: Settings, name: str, advance: Advance | None = None) -> Imported:
@@ -178,7 +181,7 @@ def _smaller(film: Loaded, longest: int) -> Loaded:
         mask = drawn.mask
         if mask is not None:
             small = Image.fromarray(decode_mask(mask)).resize(size, Image.Resampling.NEAREST)
-            mask = encode_mask(np.asarray(small))
+            mask = encode_mask(np.asarray(small)) if small.getbbox() else None  # thinner than a pixel now
         objects.append(Drawn(drawn.category, Box(x1 * across, y1 * down, x2 * across, y2 * down), mask, drawn.extra))
     attributes = dict(film.attributes)
     if "pixel_spacing" in attributes:
@@ -208,8 +211,11 @@ def _write_splits(
     patients: dict[str, set[str]] = {}
     for film, record in records:
         patient = record["patient"] or part_of_name(film.name, settings)
-        result.nobody += not patient
         split = film.split or part_of(patient or film.name, settings.seed, settings.val, settings.test)
+        if not film.split and split != "train" and record["supervision"] == {"complete": []}:
+            result.unscored += 1
+            continue
+        result.nobody += not patient
         data = files.setdefault(split, {"info": info, "images": [], "annotations": [], "categories": categories})
         attributes = dict(record["attributes"]) | ({"patient": patient} if patient else {})
         image = {"id": len(data["images"]) + 1, "file_name": f"{film.name}.png"}
