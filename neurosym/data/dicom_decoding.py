@@ -1,7 +1,7 @@
 """Stored pixels of compressed DICOM films, decoded in a process of their own.
 
-Decoders are written in C, and one damaged film must not take an import of thousands with it: GDCM, which alone decodes
-lossless JPEG, ends its process on about one damaged stream in three hundred. The process is started at the first such film
+Decoders are compiled libraries, and one damaged film must not take an import of thousands with it: GDCM, which alone decodes
+lossless JPEG, ends its process on some damaged streams, and CharLS all but hangs on truncated ones. The process is started at the first such film
 and kept; it imports pydicom and numpy alone. Where it dies or takes longer than `LONGEST`, the film is an error and the next
 one gets a new process.
 
@@ -40,7 +40,6 @@ def decode_apart(path: Path) -> np.ndarray:
     Raises:
         DecodingError: the stream is damaged, or its decoder died of it or did not come to an end.
     """
-    global _running
     with _lock:
         process = _process()
         assert process.stdin is not None
@@ -61,18 +60,27 @@ def decode_apart(path: Path) -> np.ndarray:
             raise
         except BaseException as error:
             # an answer that nobody has read would be taken for that of the next film
-            process.kill()
-            code = process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    pipe.close()
-            _running = None
+            code = _end(process)
             if isinstance(error, (OSError, ValueError)):
                 raise DecodingError(f"the decoder died of it, exit code {code}") from error
             raise
         finally:
             timer.cancel()
     return np.frombuffer(content, dtype=array.dtype).reshape(array.shape)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End the process; its exit code."""
+    global _running
+    _running = None
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(0.5)  # if it is about to die by itself, its own code says more
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    return process.wait()
 
 
 def _process() -> subprocess.Popen[bytes]:
@@ -112,7 +120,9 @@ def _serve() -> None:
             array = decoded(json.loads(line))
             out.write(json.dumps({"shape": array.shape, "dtype": array.dtype.str}).encode() + b"\n")
             out.write(array.tobytes())
-        except Exception as error:  # decoders let whatever a damaged stream causes pass through
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # whatever a damaged stream causes; what Rust panics with is no Exception
             text = (str(error).strip().splitlines() or [""])[-1]
             out.write(json.dumps({"error": f"{type(error).__name__}: {text:.160}"}).encode() + b"\n")
         out.flush()

@@ -187,7 +187,7 @@ def _smaller(film: Loaded, longest: int) -> Loaded:
     if "pixel_spacing" in attributes:
         rows, columns = attributes["pixel_spacing"]
         attributes["pixel_spacing"] = [rows / down, columns / across]
-    image = np.asarray(Image.fromarray(film.image).resize(size, Image.Resampling.BOX, reducing_gap=None))
+    image = np.asarray(Image.fromarray(film.image).resize(size, Image.Resampling.BOX))
     return Loaded(image, tuple(objects), attributes, film.patient, film.supervision)
 
 
