@@ -1,9 +1,9 @@
 """Stored pixels of compressed DICOM films, decoded in a process of their own.
 
 Decoders are compiled libraries, and one damaged film must not take an import of thousands with it: GDCM, which alone decodes
-lossless JPEG, ends its process on some damaged streams, and CharLS all but hangs on truncated ones. The process is started at the first such film
-and kept; it imports pydicom and numpy alone. Where it dies or takes longer than `LONGEST`, the film is an error and the next
-one gets a new process.
+lossless JPEG, ends its process on some damaged streams, and CharLS all but hangs on truncated ones. The process is started at
+the first such film and kept; it imports pydicom and numpy alone. Where it dies or takes longer than `LONGEST`, the film is an
+error and the next one gets a new process.
 
     to it     the path, one a line, as JSON
     from it   one line of JSON, {"shape", "dtype"} or {"error"}, then the bytes of the array

@@ -105,6 +105,17 @@ def test_two_coco_files_whose_names_say_no_split_are_refused(tmp_path: Path) -> 
         coco_source(tmp_path)
 
 
+def test_a_film_that_claims_to_be_endless_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [{"id": n, "file_name": f"{n}.png", "width": w, "height": w} for n, w in enumerate((20, 90))]
+    for image in images:
+        write_film(tmp_path / "s/images" / image["file_name"], 0, (image["width"], image["width"]))
+    (tmp_path / "s/all.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    result = import_films(coco_source(tmp_path / "s"), tmp_path / "out", Settings(), "coco")
+    assert result.splits["train"]["films"] == 1
+    assert "1.png: image cannot be read" in str(result.skipped[0])
+
+
 # --- VOC ------------------------------------------------------------------------------------------------------------
 
 
