@@ -25,6 +25,8 @@ COMMANDS = (
         "loop",
         "demo",
         "data quality",
+        "data import",
+        "data check",
     ),
     *("review list", "review assess", "review verdict", "review agreement", "review publish"),
 )

@@ -1,4 +1,4 @@
-"""The verbs of data: `data degrade`, `data quality`; torch is imported by the latter, when it runs."""
+"""The verbs of data: `data degrade`, `data quality` (which imports torch when it runs), and those of `cli.importing`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from neurosym.cli import importing
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
 from neurosym.errors import ConfigError
 
-data_app = typer.Typer(no_args_is_help=True, help="Work on annotation files.")
+data_app = typer.Typer(no_args_is_help=True, help="Import, check and work on films and annotations.")
 _HOWS = "uniform, too_big, partial, annotator, missing, wrong_label, point or coarse_mask."
 _EXAMPLES = (
     "Examples: `neurosym data degrade train.json noisy.json --how uniform --r 0.4 --seed 0`, "
@@ -28,6 +29,7 @@ _QUALITY_EXAMPLES = (
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
+    importing.register(data_app)
     data_app.command("degrade", epilog=_EXAMPLES)(degrade)
     data_app.command("quality", epilog=_QUALITY_EXAMPLES)(quality)
     app.add_typer(data_app, name="data")

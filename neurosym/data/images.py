@@ -119,7 +119,7 @@ def read_image(path: Path) -> np.ndarray:
             return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
     except FileNotFoundError as error:
         raise DataError(Problem("image not found", short_path(path), cure="check the image folder")) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise DataError(Problem(f"image cannot be read ({error})", short_path(path))) from error
 
 
