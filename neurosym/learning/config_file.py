@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from neurosym.data.config import CocoData, PhantomData, VocData
+from neurosym.data.config import CocoData, PhantomData, ShardData, VocData
 from neurosym.errors import ConfigError, Problem, short_path
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -98,7 +98,7 @@ _YamlWithFloats.add_implicit_resolver(
 )
 
 
-_DATA: dict[Any, type[BaseModel]] = {"coco": CocoData, "voc": VocData, "phantom": PhantomData}
+_DATA: dict[Any, type[BaseModel]] = {"coco": CocoData, "voc": VocData, "phantom": PhantomData, "shards": ShardData}
 
 
 def _problem(model: type[BaseModel], error: Any, text: str, shown: str) -> Problem:

@@ -16,7 +16,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.knowledge.similarity import class_similarity
-from neurosym.learning.batches import annotated_sizes, batch_indices, make_batch, require_masks
+from neurosym.learning.batches import annotated_sizes, make_batch, require_masks
 from neurosym.learning.checkpoint import (
     Checkpoint,
     begin_from,
@@ -46,11 +46,11 @@ from neurosym.learning.checkpoint import (
 from neurosym.learning.class_thresholds import ClassThresholds
 from neurosym.learning.comatch_regions import LabelledRegions, region_comatch
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.film_reader import SKIPPED, film_readers, list_skipped
 from neurosym.learning.guidance import Guidance
 from neurosym.learning.idle_settings import idle_settings
 from neurosym.learning.optimisation import cosine_rate, pick_device, update_average
 from neurosym.learning.runfolder import copy_of
-from neurosym.learning.sampling import image_order
 from neurosym.learning.teacher import Lesson, Reliability, Teacher, lessons
 from neurosym.learning.weak_supervision import WeakSupervision, check_supervision
 from neurosym.learning.witness import RuleWitness
@@ -153,7 +153,7 @@ class Trainer:
         if model.classification.ontology > 0:
             relate_classes(self.model, class_similarity(self.knowledge.ontology, self.names))
         optim = self.config.train
-        self.order = image_order(optim.sampling, self.images, self.names, optim.repeat_threshold, self.config.seed)
+        self.films, self.unlabelled_films = film_readers(self.config, self.names, self.images, self.unlabelled)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()} if optim.ema else {}
         self.teacher: Teacher | None = None
@@ -215,6 +215,7 @@ class Trainer:
             old = before["train"]
         except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
             raise TrainingError(f"{self.out} cannot be resumed, a file of it is missing or damaged: {error}") from error
+        before, resolved = (v | {"data": _fixed(v["data"])} for v in (before, resolved))
         changed = [k for k in sorted({*before, *resolved} - _MAY_CHANGE) if before.get(k) != resolved.get(k)]
         fixed = sorted({*resolved["train"]} - {"steps", "checkpoint_every"})
         changed += [f"train.{k}" for k in fixed if old.get(k) != resolved["train"][k]]
@@ -264,6 +265,8 @@ class Trainer:
                 if progress is not None:
                     progress(self.step, optim.steps, terms)
         writer.close()
+        self.films.close()
+        self.unlabelled_films.close()
         return Run(self.out, self.step, terms)
 
     def time_steps(self, start: int, count: int) -> list[float]:
@@ -280,8 +283,7 @@ class Trainer:
     def _train_step(self) -> dict[str, float]:
         optim, seed = self.config.train, self.config.seed
         rng = np.random.default_rng([seed, self.step, 1]) if optim.augment else None
-        chosen = self.order(optim.batch_size, self.step)
-        samples = self.guidance.compose(chosen, self.step)
+        samples = self.guidance.compose(*self.films.films(self.step), self.step)
         known = self.weak.hinter.target if self.weak is not None else None
         images, targets = make_batch(samples, self.names, self.device, rng, self.model.uses_masks, known)
         losses, scenes = self.model(images, targets)
@@ -332,9 +334,8 @@ class Trainer:
             return {}, [], []
         self.teacher.follow(self.average)
         self.guidance.prepare(self.teacher)
-        chosen = batch_indices(len(self.unlabelled), settings.batch, self.step, self.config.seed + 1)
+        _, samples = self.unlabelled_films.films(self.step)
         threshold = refiner.threshold if refiner.enabled else settings.threshold
-        samples = [self.unlabelled[i] for i in chosen]
         compose = partial(self.guidance.compose_unlabelled, step=self.step)
         onto = compose if self.guidance.composes_unlabelled else None
         taught = lessons(
@@ -363,11 +364,9 @@ class Trainer:
 
     def _plain_scenes(self, rng: np.random.Generator | None) -> list[SceneProposals]:
         """Without a teacher: the student's scenes of unlabelled images, for the constraints alone."""
-        settings = self.config.constraints
         if not self.unlabelled or self.step == 0:
             return []
-        chosen = batch_indices(len(self.unlabelled), settings.unlabelled_batch, self.step, self.config.seed + 1)
-        images, _ = make_batch([self.unlabelled[i] for i in chosen], self.names, self.device, rng)
+        images, _ = make_batch(self.unlabelled_films.films(self.step)[1], self.names, self.device, rng)
         return self.model.propose(images)
 
     def _save(self) -> None:
@@ -382,7 +381,15 @@ class Trainer:
             | (self.thresholds.tensors() if self.thresholds is not None else {}),
         )
         self.guidance.save_reports(self.out)
+        skipped = list_skipped(self.out, (self.images, self.unlabelled))
+        if skipped:
+            log.info("damaged films until step %d: %d, listed in %s", self.step, skipped, self.out / SKIPPED)
         save_checkpoint(self.out / "checkpoints", state, {"name": self.config.name, "seed": self.config.seed})
+
+
+def _fixed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings of data, those that a resumed run must not have changed: not how shards are read."""
+    return {k: v for k, v in data.items() if k not in ("readers", "on_unreadable")}
 
 
 def sum_terms(losses: dict[str, Tensor]) -> Tensor:
