@@ -1,5 +1,5 @@
 """The commands: check, rules, ontology, infer, lsp (knowledge); pretrain; train … demo (loop); findings; facts, induce;
-review …; complete; data degrade. No logic here.
+review …; complete; data …. No logic here.
 
 Messages and progress go to standard error, results to standard output (as JSON with ``--json``). Exit codes: 0 done,
 1 something is wrong with what was given (each problem on a line), 2 an unknown option or command, 130 interrupted.
