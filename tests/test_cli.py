@@ -25,6 +25,7 @@ COMMANDS = (
         "loop",
         "demo",
         "data quality",
+        "data shards",
     ),
     *("review list", "review assess", "review verdict", "review agreement", "review publish"),
 )

@@ -95,6 +95,7 @@ class ShardIndex:
             films = np.load(folder / FILMS, mmap_mode="r", allow_pickle=False)
             ids = np.memmap(folder / IDS, np.uint8, "r")
             sound = films.dtype == FILM and films.shape == (header.films,) and films[-1]["id_end"] == len(ids)
+            sound = sound and header.shards <= header.films
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
                 Problem(f"the index cannot be read ({error})", shown, cure="pack the films anew")
@@ -181,7 +182,7 @@ def read_header(folder: Path) -> ShardsHeader | None:
     try:
         return ShardsHeader.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        found = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        found = [": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors()]
         raise DataError(
             [Problem(f"not a file of `neurosym data shards`: {f}", short_path(path)) for f in found]
         ) from error

@@ -444,6 +444,7 @@ def test_an_index_of_a_stranger_runs_nothing_and_is_refused(out: Path, thorax: K
         ("films.npy", _saved(np.zeros(FILMS)), "films.npy and shards.json do not belong together"),
         ("films.npy", _saved(np.zeros(3, FILM)), "films.npy and shards.json do not belong together"),
         ("ids.bin", whole["ids.bin"] + b"x", "films.npy and shards.json do not belong together"),
+        ("shards.json", whole["shards.json"].replace(b'"shards": ', b'"shards": 9999999'), "do not belong together"),
         ("shards.json", b"{}", "shards.json: not a file of `neurosym data shards`: films: Field required"),
         ("shards.json", whole["shards.json"].replace(b'"films"', b'"fims"'), "fims: Extra inputs are not permitted"),
     ]:
