@@ -86,8 +86,8 @@ def pack_phantom(folder: Path, seed: int, count: int) -> None:
     """`count` films, of which two processes draw half."""
     films, half = phantom_films(seed, count), -(-count // 2)
     with get_context("spawn").Pool(2, _begin, (seed, half)) as pool:
-        twice = _twice(pool.imap(_drawn, range(half), chunksize=50))
-        pack(FilmsToPack(count, lambda _: next(twice), films.categories, films.digest), folder)
+        in_turn = _InTurn(_twice(pool.imap(_drawn, range(half), chunksize=50)))
+        pack(FilmsToPack(count, in_turn, films.categories, films.digest), folder)
 
 
 def _twice(films: Iterator[PackedFilm]) -> Iterator[PackedFilm]:
@@ -95,6 +95,18 @@ def _twice(films: Iterator[PackedFilm]) -> Iterator[PackedFilm]:
         for copy in "ab":
             image = film.record["images"][0] | {"file_name": f"{film.image_id}-{copy}.png"}
             yield PackedFilm(f"{film.image_id}-{copy}", film.suffix, film.image, film.record | {"images": [image]})
+
+
+class _InTurn:
+    """Films that come one after the other, of which the last one may be asked for again."""
+
+    def __init__(self, films: Iterator[PackedFilm]) -> None:
+        self.films, self.number = films, -1
+
+    def __call__(self, n: int) -> PackedFilm:
+        if n != self.number:
+            self.number, self.last = n, next(self.films)
+        return self.last
 
 
 def pack_tiny(folder: Path, count: int) -> None:

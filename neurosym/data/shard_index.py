@@ -181,6 +181,8 @@ def read_header(folder: Path) -> ShardsHeader | None:
         return None
     try:
         return ShardsHeader.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(Problem(f"cannot be read ({error.strerror})", short_path(path))) from error
     except ValidationError as error:
         found = [": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors()]
         raise DataError(

@@ -56,7 +56,7 @@ class PackedFilm:
 
 @dataclass(frozen=True)
 class FilmsToPack:
-    """Films in their order; one is read when it is asked for."""
+    """Films in their order; one is read when it is asked for, the first of a shard twice."""
 
     count: int
     film: Callable[[int], PackedFilm]
