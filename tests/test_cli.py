@@ -27,6 +27,7 @@ COMMANDS = (
         "data quality",
         "data import",
         "data check",
+        "data shards",
     ),
     *("review list", "review assess", "review verdict", "review agreement", "review publish"),
 )

@@ -1,7 +1,8 @@
-"""The verbs of data: `data degrade`, `data quality` (which imports torch when it runs), and those of `cli.importing`."""
+"""The verbs of data: degrade, shards, quality (which imports torch when it runs), and those of `cli.importing`."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,13 @@ _EXAMPLES = (
     "`neurosym data degrade train.json strokes.json --how coarse_mask --shape scribble --r 0.3`"
 )
 
+_SHARDS_EXAMPLES = (
+    "Examples: `neurosym data shards train.json shards/train --images images/`, "
+    "`neurosym data shards experiments/jsrt-anatomy/config.yaml shards/val --split val`, "
+    "`neurosym data shards experiments/phantom/config.yaml shards/train --size 64MB --json`; "
+    "then `data: {format: shards, train: {shards: shards/train}}` in a training config"
+)
+
 _QUALITY_EXAMPLES = (
     "Examples: `neurosym data quality runs/bccd --top 100`, then open runs/bccd/quality-train.html in a browser, "
     "`neurosym data quality runs/bccd --suggest suggestions.json --json`, "
@@ -31,6 +39,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     importing.register(data_app)
     data_app.command("degrade", epilog=_EXAMPLES)(degrade)
+    data_app.command("shards", epilog=_SHARDS_EXAMPLES)(shards)
     data_app.command("quality", epilog=_QUALITY_EXAMPLES)(quality)
     app.add_typer(data_app, name="data")
 
@@ -84,6 +93,59 @@ def _rate(text: str) -> tuple[str, float]:
         return name, float(value if sign and name else "?")
     except ValueError as error:
         raise ConfigError(f"--rate {text!r}: expected CATEGORY=PROBABILITY, e.g. nodule=0.5") from error
+
+
+def shards(
+    source: Annotated[
+        Path, typer.Argument(metavar="CONFIG_OR_COCO", help="A training config (YAML), or a COCO file (JSON).")
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to write; one that is there must be of the same command.")],
+    images: Annotated[Path | None, typer.Option(help="The folder of a COCO file's images.")] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "unlabelled"] | None,
+        typer.Option(help="Split of a config's data, train by default; as its files have it."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of a shard at most: a number with kB, MB or GB.")] = "256MB",
+    bad_boxes: Annotated[
+        Literal["error", "drop"] | None,
+        typer.Option(help="Boxes of a COCO file that are empty or not finite: stop (the default), or leave them out."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pack films and annotations into tar shards, which training streams; a run that was stopped goes on."""
+    from neurosym.data.shard_films import coco_films, split_films
+    from neurosym.data.shard_pack import pack
+
+    limit = _bytes(size)
+    if source.suffix.lower() in (".yaml", ".yml"):
+        if images is not None or bad_boxes is not None:
+            raise ConfigError(f"--images and --bad-boxes are of COCO files; {source} says both itself")
+        from neurosym.knowledge import load_knowledge
+        from neurosym.learning.config import load_config
+
+        config = load_config(source)
+        knowledge = load_knowledge((config.base / p for p in config.knowledge), config.reason)
+        films = split_films(config.data, split or "train", config.base, knowledge)
+    elif images is None or split is not None:
+        raise ConfigError(f"{source}: of a COCO file give --images FOLDER and no --split; a config ends in .yaml")
+    else:
+        films = coco_films(source, images, bad_boxes or "error")
+    with bars() as stage:
+        advance = stage("pack")
+        header = pack(films, out, limit, lambda done, total: advance(done, total, ""))
+    if as_json:
+        print_json({"out": str(out), "films": header.films, "shards": header.shards, "annotated": header.annotated})
+        return
+    told = f"{header.films} films in {header.shards} shard{'s' * (header.shards > 1)}"
+    console.print(f"[green]written[/] {out} ({told})", soft_wrap=True, highlight=False)
+
+
+def _bytes(size: str) -> int:
+    units = {"kb": 10**3, "mb": 10**6, "gb": 10**9}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]b)", size.strip().lower())
+    if found is None or not float(found[1]):
+        raise ConfigError(f"--size {size!r}: expected a number with kB, MB or GB, e.g. 256MB")
+    return int(float(found[1]) * units[found[2]])
 
 
 def quality(

@@ -47,8 +47,26 @@ def load_coco(
     require_folder(images, "image")
     shown = short_path(annotations)
     data = read_coco(annotations, shown)[1]
-    names = _classes(data, knowledge, categories, shown)
+    names = wanted_classes([c.name for c in data.categories], knowledge, categories, shown)
     checker = BoxChecker(shown, bad_boxes)
+    entries = image_entries(data, names, images, knowledge, checker)
+    checker.check_images([e.path for e in entries])
+    checker.finish()
+    if labelled:
+        require_annotated(Counter(a.name for e in entries for a in e.annotations), names, shown)
+    return ImageSet(entries, list(dict.fromkeys(names.values())))
+
+
+def image_entries(
+    data: CocoFile, names: Mapping[str, str], images: Path, knowledge: Knowledge, checker: BoxChecker
+) -> list[ImageEntry]:
+    """Each image with what is said of it; mistakes are left with the checker, of which `finish` raises them.
+
+    `names` are the categories to use, each with its class.
+
+    Raises:
+        DataError: an image's name leaves the folder, or two images have one id.
+    """
     grouped: dict[int, list[Annotation]] = {i.id: [] for i in data.images}
     for k, annotation in checked_annotations(data, names, checker):
         grouped[data.annotations[k].image_id].append(annotation)
@@ -56,7 +74,7 @@ def load_coco(
     taken: set[str] = set()
     entries = [
         ImageEntry(
-            image_id_of(i.file_name, taken, shown),
+            image_id_of(i.file_name, taken, checker.file),
             images / i.file_name,
             i.width,
             i.height,
@@ -66,20 +84,10 @@ def load_coco(
         )
         for i in data.images
     ]
-    entries = [
+    return [
         with_weak_labels(e, i.supervision, undrawn.get(i.id, set()), names, knowledge, checker)
         for e, i in zip(entries, data.images, strict=True)
     ]
-    checker.check_images([e.path for e in entries])
-    checker.finish()
-    if labelled and not any(e.annotations for e in entries):
-        cure = "give a file with boxes; images without any belong to the config's `unlabelled`"
-        raise DataError(Problem("the file annotates nothing", shown, cure=cure))
-    seen = {a.name for e in entries for a in e.annotations}
-    for category, name in names.items():
-        if labelled and name not in seen:
-            log.warning("%s: category %r is annotated nowhere, so it cannot be learned from this file", shown, category)
-    return ImageSet(entries, list(dict.fromkeys(names.values())))
 
 
 class _Category(BaseModel):
@@ -144,15 +152,35 @@ def read_coco(path: Path, shown: str) -> tuple[dict[str, Any], CocoFile]:
         raise DataError(shown_first + more) from error
 
 
-def _classes(data: CocoFile, knowledge: Knowledge, categories: Sequence[str] | None, shown: str) -> dict[str, str]:
-    """The wanted categories, each with the class that it is tied to."""
-    there = list(dict.fromkeys(c.name for c in data.categories))
+def wanted_classes(
+    there: Sequence[str], knowledge: Knowledge, categories: Sequence[str] | None, shown: str
+) -> dict[str, str]:
+    """The wanted ones of a file's categories, all if None, each with the class that it is tied to.
+
+    Raises:
+        DataError: the file has no such category, or it is tied to no class.
+    """
+    there = list(dict.fromkeys(there))
     wanted = there if categories is None else categories
     for category in wanted:
         if category not in there:
             cure = did_you_mean(category, there, shown)
             raise DataError(Problem(f"the file has no category {category!r}", shown, cure=cure))
     return {c: knowledge.class_of_category(c, shown) for c in wanted}
+
+
+def require_annotated(seen: Mapping[str, int], names: Mapping[str, str], shown: str) -> None:
+    """Warn of each category whose class has no annotation; `seen` counts annotations by class.
+
+    Raises:
+        DataError: there is none at all.
+    """
+    if not any(seen.values()):
+        cure = "give a file with boxes; images without any belong to the config's `unlabelled`"
+        raise DataError(Problem("the file annotates nothing", shown, cure=cure))
+    for category, name in names.items():
+        if not seen.get(name):
+            log.warning("%s: category %r is annotated nowhere, so it cannot be learned from this file", shown, category)
 
 
 def known_categories(

@@ -21,6 +21,7 @@ from neurosym.data.images import BadBoxes, ImageSet
 from neurosym.data.patient import ANATOMY, IN_LUNG
 from neurosym.data.phantom import CATEGORIES, Phantom, PhantomConfig
 from neurosym.data.pool import Joined
+from neurosym.data.shards import OnUnreadable, ShardSet, open_shards
 from neurosym.data.supervision import OnProblem, SupervisedSamples, Supervision
 from neurosym.data.voc import load_voc
 from neurosym.errors import ConfigError, did_you_mean
@@ -62,6 +63,13 @@ class VocSplit(_Strict):
     split: DataPath
     annotations: DataPath
     images: DataPath
+    limit: int | None = Field(None, ge=1)
+
+
+class ShardSplit(_Strict):
+    """A folder that `neurosym data shards` has written."""
+
+    shards: DataPath
     limit: int | None = Field(None, ge=1)
 
 
@@ -126,11 +134,24 @@ class PhantomData(_Data):
     unlabelled: PhantomSplit | None = None
 
 
-DataConfig = Annotated[CocoData | VocData | PhantomData, Field(discriminator="format")]
+class ShardData(_OnDisk):
+    format: Literal["shards"]
+    on_unreadable: OnUnreadable = "stop"
+    """A damaged film or shard stops the run; or it is told, listed in the run's ``skipped.txt``, and other films are shown."""
+    readers: int = Field(2, ge=0, le=64)
+    """Threads that read the films of the next steps of a training while this one is computed; 0 reads when it is its turn."""
+    train: ShardSplit
+    val: ShardSplit | None = None
+    test: ShardSplit | None = None
+    unlabelled: ShardSplit | None = None
+
+
+AnyData = CocoData | VocData | PhantomData | ShardData
+DataConfig = Annotated[AnyData, Field(discriminator="format")]
 
 
 def open_split(
-    data: CocoData | VocData | PhantomData,
+    data: AnyData,
     name: Split,
     base: Path,
     knowledge: Knowledge,
@@ -158,7 +179,7 @@ def open_split(
 
 
 def _supervised(
-    data: CocoData | VocData | PhantomData,
+    data: AnyData,
     settings: Supervision,
     name: Split,
     base: Path,
@@ -188,25 +209,24 @@ def _supervised(
     return pool
 
 
-def _open_split(
-    data: CocoData | VocData | PhantomData, name: Split, base: Path, knowledge: Knowledge
-) -> Sequence[Sample]:
+def _open_split(data: AnyData, name: Split, base: Path, knowledge: Knowledge) -> Sequence[Sample]:
     few = None if isinstance(data, PhantomData) else data.few
     rest = few is not None and name == "unlabelled" and data.unlabelled is None
-    split = data.train if rest else getattr(data, name)
-    if split is None:
-        there = [k for k in ("train", "val", "test", "unlabelled") if getattr(data, k) is not None]
-        raise ConfigError(f"data has no split {name!r}; {did_you_mean(name, there)}")
+    split = own_split(data, "train" if rest else name)
     if isinstance(split, PhantomSplit):
         assert isinstance(data, PhantomData)
         _check_phantom(knowledge)
         config = PhantomConfig(size=data.size, seed=data.seed, shift=split.shift)
         return Phantom(split.start, split.count, config)
-    images: ImageSet
+    images: ImageSet | ShardSet
     labelled = name != "unlabelled"
     if isinstance(split, CocoSplit):
         files = (base / split.annotations, base / split.images)
         images = load_coco(*files, knowledge, data.categories, data.bad_boxes, labelled)
+    elif isinstance(split, ShardSplit):
+        assert isinstance(data, ShardData)
+        reading = (data.bad_boxes, labelled, data.on_unreadable)
+        images = open_shards(base / split.shards, knowledge, data.categories, *reading)
     else:
         places = (base / split.split, base / split.annotations, base / split.images)
         images = load_voc(*places, knowledge, data.categories, data.bad_boxes, labelled)
@@ -214,12 +234,26 @@ def _open_split(
     return _part(images, few, rest) if few is not None and (rest or name == "train") else images
 
 
-def _part(images: ImageSet, few: FewLabels, rest: bool) -> ImageSet:
+def own_split(data: AnyData, name: Split) -> CocoSplit | VocSplit | PhantomSplit | ShardSplit:
+    """Where a split's images are.
+
+    Raises:
+        ConfigError: the config has no such split.
+    """
+    split: CocoSplit | VocSplit | PhantomSplit | ShardSplit | None = getattr(data, name)
+    if split is None:
+        there = [k for k in ("train", "val", "test", "unlabelled") if getattr(data, k) is not None]
+        raise ConfigError(f"data has no split {name!r}; {did_you_mean(name, there)}")
+    return split
+
+
+def _part(images: ImageSet | ShardSet, few: FewLabels, rest: bool) -> ImageSet | ShardSet:
     """The images that keep their labels, or the others, each in the order of the file."""
     if few.count >= len(images):
         raise ConfigError(f"data.few.count: {few.count} of {len(images)} training images leave none without labels")
-    chosen = set(np.random.default_rng(few.seed).choice(len(images), few.count, replace=False).tolist())
-    return images.select([i for i in range(len(images)) if (i in chosen) != rest])
+    chosen = np.zeros(len(images), dtype=bool)
+    chosen[np.random.default_rng(few.seed).choice(len(images), few.count, replace=False)] = True
+    return images.select(np.flatnonzero(chosen != rest).tolist())
 
 
 def _check_phantom(knowledge: Knowledge) -> None:
@@ -231,14 +265,12 @@ def _check_phantom(knowledge: Knowledge) -> None:
         raise ConfigError(f"the phantom draws chest films, but {found}; use ontologies/thorax.ttl")
 
 
-def class_names(
-    data: CocoData | VocData | PhantomData, images: Sequence[Sample], knowledge: Knowledge
-) -> tuple[str, ...]:
+def class_names(data: AnyData, images: Sequence[Sample], knowledge: Knowledge) -> tuple[str, ...]:
     """The detector's classes: those the data's categories are tied to, in the config's order."""
     if data.categories is not None:
         return tuple(dict.fromkeys(knowledge.class_of_category(c) for c in data.categories))
     if isinstance(images, (DegradedSamples, SupervisedSamples)):
         images = images.source  # a class is in the data even if all that shows it was dropped
-    if isinstance(images, ImageSet):
+    if isinstance(images, (ImageSet, ShardSet)):
         return images.names
     return tuple(sorted({a.name for sample in images for a in sample.annotations}))

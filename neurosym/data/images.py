@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, overload
+from typing import Any, BinaryIO, Literal, overload
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -41,6 +41,16 @@ class ImageEntry:
     absent: frozenset[str] = frozenset()
     tags: tuple[tuple[str, str], ...] = ()
 
+    def require_size(self, image: np.ndarray, shown: str) -> None:
+        """Refuse pixels that the annotations are not of.
+
+        Raises:
+            DataError: the image has another size than its annotation says.
+        """
+        if image.shape[:2] != (self.height, self.width):
+            found = f"{image.shape[1]}×{image.shape[0]}"
+            raise DataError(Problem(f"image is {found} pixels; its annotation says {self.width}×{self.height}", shown))
+
     def sample(self, image: np.ndarray) -> Sample:
         """The sample that it is with its image."""
         said = (self.annotations, self.labels, self.attributes, str(self.path), self.complete, self.absent, self.tags)
@@ -65,11 +75,7 @@ class ImageSet(Sequence[Sample]):
             return ImageSet(self.entries[index], self.names)
         entry = self.entries[index]
         image = read_image(entry.path)
-        if image.shape[:2] != (entry.height, entry.width):
-            found = f"{image.shape[1]}×{image.shape[0]}"
-            raise DataError(
-                Problem(f"image is {found} pixels; its annotation says {entry.width}×{entry.height}", str(entry.path))
-            )
+        entry.require_size(image, str(entry.path))
         return entry.sample(image)
 
     def select(self, indices: Sequence[int]) -> ImageSet:
@@ -113,19 +119,31 @@ def read_image(path: Path) -> np.ndarray:
         DataError: missing, truncated or not an image.
     """
     try:
-        with Image.open(path) as image:
-            if image.mode in _DEEP:
-                return _windowed(np.asarray(image, dtype=np.float64), path)
-            return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
+        return decode_image(path, short_path(path))
     except FileNotFoundError as error:
         raise DataError(Problem("image not found", short_path(path), cure="check the image folder")) from error
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(Problem(f"image cannot be read ({error})", short_path(path))) from error
 
 
-def _windowed(pixels: np.ndarray, path: Path) -> np.ndarray:
+def decode_image(file: Path | BinaryIO, shown: str) -> np.ndarray:
+    """As `read_image`, from a file or the bytes of one; `shown` is what messages call it.
+
+    Raises:
+        FileNotFoundError. DataError: truncated or not an image.
+    """
+    try:
+        with Image.open(file) as image:
+            if image.mode in _DEEP:
+                return _windowed(np.asarray(image, dtype=np.float64), shown)
+            return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(Problem(f"image cannot be read ({error})", shown)) from error
+
+
+def _windowed(pixels: np.ndarray, shown: str) -> np.ndarray:
     if not np.isfinite(pixels).all():
-        raise DataError(Problem("image has pixels that are not finite", short_path(path)))
+        raise DataError(Problem("image has pixels that are not finite", shown))
     low, high = np.percentile(pixels, (0.5, 99.5))
     scaled = (pixels - low) / max(high - low, 1e-9)
     return np.asarray(np.clip(scaled * 255.0 + 0.5, 0, 255), dtype=np.uint8)

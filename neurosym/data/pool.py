@@ -13,6 +13,7 @@ from typing import overload
 from neurosym.data.degrade import DegradedSamples
 from neurosym.data.images import ImageSet
 from neurosym.data.phantom import Phantom
+from neurosym.data.shards import ShardSet
 from neurosym.data.supervision import SupervisedSamples
 from neurosym.errors import Problem
 from neurosym.records import Sample
@@ -65,6 +66,9 @@ def identities(samples: Sequence[Sample]) -> Iterator[tuple[Hashable, str]]:
     elif isinstance(samples, ImageSet):
         for entry in samples.entries:
             yield hashlib.sha256(entry.path.read_bytes()).hexdigest(), entry.image_id
+    elif isinstance(samples, ShardSet):
+        shards = samples.shards
+        yield from ((shards.image_hash(n), shards.image_id(n)) for n in map(int, samples.numbers))
     elif isinstance(samples, Phantom):
         config = samples.config
         for index in samples.indices:
@@ -73,6 +77,17 @@ def identities(samples: Sequence[Sample]) -> Iterator[tuple[Hashable, str]]:
         for n in range(len(samples)):
             sample = samples[n]
             yield hashlib.sha256(sample.image.tobytes()).hexdigest(), sample.image_id
+
+
+def shard_sets(samples: Sequence[Sample]) -> Iterator[ShardSet]:
+    """The shards that films are read from, whatever is done to their annotations."""
+    if isinstance(samples, Joined):
+        for part in samples.parts:
+            yield from shard_sets(part)
+    elif isinstance(samples, (DegradedSamples, SupervisedSamples)):
+        yield from shard_sets(samples.source)
+    elif isinstance(samples, ShardSet):
+        yield samples
 
 
 def shared_films(pool: Sequence[Sample], held_out: Sequence[Sample], split: str) -> list[Problem]:

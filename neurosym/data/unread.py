@@ -1,7 +1,7 @@
 """Samples without their pixels, for what asks a whole data set only for sizes and annotations: no image is decoded.
 
-Files say how large their images are, and the phantom knows its layout before it paints; what is made of these (degraded,
-supervised, joined) is made of them without pixels, too. Any other sequence is read as it is.
+Files and shards say how large their images are, and the phantom knows its layout before it paints; what is made of these
+(degraded, supervised, joined) is made of them without pixels, too. Any other sequence is read as it is.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import overload
 import numpy as np
 
 from neurosym.data.degrade import DegradedSamples
-from neurosym.data.images import ImageSet
+from neurosym.data.images import ImageEntry, ImageSet
 from neurosym.data.phantom import Phantom, phantom_layout
 from neurosym.data.pool import Joined
+from neurosym.data.shards import ShardSet
 from neurosym.data.supervision import SupervisedSamples
 from neurosym.records import Sample
 
@@ -34,7 +35,9 @@ def unread(samples: Sequence[Sample]) -> Sequence[Sample]:
         return samples.over(unread(samples.source))
     if isinstance(samples, ImageSet):
         entries = samples.entries
-        return _Unread(len(entries), lambda i: entries[i].sample(_black(entries[i].height, entries[i].width)))
+        return _Unread(len(entries), lambda i: _of_entry(entries[i]))
+    if isinstance(samples, ShardSet):
+        return _Unread(len(samples), lambda i: _of_entry(samples.entry(i)))
     if isinstance(samples, Phantom):
         return _Unread(len(samples), lambda i: _layout(samples, i))
     return samples
@@ -56,6 +59,10 @@ class _Unread(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
         at = self._places[index]
         return [self._make(i) for i in at] if isinstance(at, range) else self._make(at)
+
+
+def _of_entry(entry: ImageEntry) -> Sample:
+    return entry.sample(_black(entry.height, entry.width))
 
 
 def _layout(films: Phantom, index: int) -> Sample:

@@ -15,6 +15,7 @@ from itertools import combinations
 
 from neurosym.data.images import ImageEntry, ImageSet
 from neurosym.data.pool import Joined
+from neurosym.data.shards import ShardSet
 from neurosym.data.supervision import OUTLINED, SupervisedSamples
 from neurosym.errors import Problem
 from neurosym.knowledge.ontology import Ontology
@@ -54,6 +55,8 @@ def contradictory_films(samples: Sequence[Sample], names: Sequence[str], ontolog
     if isinstance(samples, SupervisedSamples):
         samples = samples.source
     films: Iterable[ImageEntry] = samples.entries if isinstance(samples, ImageSet) else ()
+    if isinstance(samples, ShardSet):
+        films = map(samples.entry, range(len(samples)))
     return [problem for film in films for problem in contradictions(film, names, ontology)]
 
 
@@ -68,6 +71,8 @@ def has_weak_films(samples: Sequence[Sample]) -> bool:
         return any(map(has_weak_films, samples.parts))
     if isinstance(samples, SupervisedSamples):
         return any(set(samples.kinds(i).values()) - OUTLINED for i in range(len(samples)))
+    if isinstance(samples, ShardSet):
+        return samples.shards.header.weak and any(says_weakly(samples.entry(i)) for i in range(len(samples)))
     return isinstance(samples, ImageSet) and any(map(says_weakly, samples.entries))
 
 

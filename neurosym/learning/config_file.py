@@ -6,8 +6,6 @@ Settings are a frozen pydantic model with ``extra="forbid"`` that has a field `b
 from __future__ import annotations
 
 import difflib
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -15,12 +13,13 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from neurosym.data.config import CocoData, PhantomData, VocData
+from neurosym.data.config import CocoData, PhantomData, ShardData, VocData
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, Problem, short_path
 
 Settings = TypeVar("Settings", bound=BaseModel)
-_VALUES, _SHOWN = 100_000, 200
-"""The most values that a file may have, aliases followed; the most characters of a wrong one that are shown."""
+_SHOWN = 200
+"""The most characters of a wrong value that are shown."""
 
 
 def load_settings(model: type[Settings], path: str | Path, overrides: Sequence[str] = ()) -> Settings:
@@ -90,45 +89,7 @@ def override_setting(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: {value!r} is not a YAML value") from error
 
 
-def parse_yaml(text: str) -> Any:
-    """What a YAML text says, without objects of its own, and not if a few aliases make it endless.
-
-    Raises:
-        yaml.YAMLError: no YAML, an unknown tag, an alias within itself, or more than 100,000 values with aliases followed.
-    """
-    try:
-        values = yaml.load(text, _YamlWithFloats)  # noqa: S506  (a SafeLoader)  # nosec B506
-        count = _count(values, {})
-    except RecursionError as error:
-        raise yaml.YAMLError("it is nested too deeply") from error
-    if count > _VALUES:
-        raise yaml.YAMLError(f"its aliases make more than {_VALUES:,} values; write out what is meant")
-    return values
-
-
-def _count(value: Any, known: dict[int, float]) -> float:
-    """Values in a value, itself included, each as often as it is referred to; endless within itself."""
-    if not isinstance(value, (dict, list)):
-        return 1.0
-    if id(value) not in known:
-        known[id(value)] = math.inf  # while it is being counted
-        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-        known[id(value)] = 1.0 + sum(_count(part, known) for part in parts)
-    return known[id(value)]
-
-
-class _YamlWithFloats(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-3`` as text; people mean a number."""
-
-
-_YamlWithFloats.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-_DATA: dict[Any, type[BaseModel]] = {"coco": CocoData, "voc": VocData, "phantom": PhantomData}
+_DATA: dict[Any, type[BaseModel]] = {"coco": CocoData, "voc": VocData, "phantom": PhantomData, "shards": ShardData}
 
 
 def _problem(model: type[BaseModel], error: Any, text: str, shown: str) -> Problem:

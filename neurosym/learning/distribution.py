@@ -151,6 +151,14 @@ class World:
         if not torch.allclose(found, found[:1].expand_as(found), rtol=1e-6, atol=1e-6):
             raise TrainingError(f"step {step}: the weights differ between processes; go on from the last checkpoint")
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """A block that the processes go through one after the other."""
+        for rank in range(self.size):
+            if rank == self.rank:
+                yield
+            self.wait()
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:

@@ -139,12 +139,11 @@ class Guidance:
             constraints = replace(constraints, confidence=torch.zeros_like(constraints.confidence))
         return SceneSampler([self.scenes[n] for n in self.whole], constraints, settings)
 
-    def compose(self, chosen: Sequence[int], moment: Moment) -> list[Sample]:
-        """The labelled images of a moment, with findings laid onto them if the config asks for it."""
+    def compose(self, chosen: Sequence[int], samples: Sequence[Sample], moment: Moment) -> list[Sample]:
+        """The labelled images of a moment, of these numbers, with findings laid onto them if the config asks for it."""
         rate = self.config.compose.rate
-        samples = [self.images[i] for i in chosen]
         if self.composer is None or rate == 0:
-            return samples
+            return list(samples)
         rng = moment.draws(self.config.seed, 2)
         return [
             s if says_weakly(s) else self.composer.compose(s, self.scenes[i], rate, rng)

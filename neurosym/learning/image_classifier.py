@@ -25,6 +25,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, Problem, TrainingError, short_path
 from neurosym.knowledge import load_knowledge
 from neurosym.knowledge.rules import write_text_atomically
@@ -32,7 +33,6 @@ from neurosym.knowledge.similarity import class_similarity
 from neurosym.learning.batches import batch_indices
 from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, load_weights, save_checkpoint
 from neurosym.learning.comatch import Alignment, MemoryBank, class_loss, graph_loss, label_graph, smoothed
-from neurosym.learning.config_file import parse_yaml
 from neurosym.learning.film_labels import Films, as_probabilities, label_loss, training_films
 from neurosym.learning.image_config import ImageTrainConfig
 from neurosym.learning.optimisation import cosine_rate, update_average

@@ -10,8 +10,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from neurosym.data.config import DataPath
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.learning.comatch_config import CoMatchConfig
-from neurosym.learning.config_file import load_settings, parse_yaml
+from neurosym.learning.config_file import load_settings
 from neurosym.models.config import Backbone
 
 Method = Literal["supervised", "fixmatch", "comatch"]

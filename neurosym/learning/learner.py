@@ -20,15 +20,16 @@ from torch import Tensor
 from neurosym.errors import ConfigError, short_path
 from neurosym.knowledge import Knowledge
 from neurosym.knowledge.similarity import class_similarity
-from neurosym.learning.batches import annotated_sizes, batch_indices, make_batch, require_masks
+from neurosym.learning.batches import annotated_sizes, make_batch, require_masks
 from neurosym.learning.checkpoint import begin_from, latest_checkpoint
 from neurosym.learning.class_thresholds import ClassThresholds
 from neurosym.learning.comatch_regions import LabelledRegions, region_comatch
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.distribution import ALONE, World
+from neurosym.learning.film_reader import film_readers
 from neurosym.learning.guidance import Guidance
 from neurosym.learning.optimisation import pick_device, set_precision
-from neurosym.learning.sampling import Moment, image_order
+from neurosym.learning.sampling import Moment
 from neurosym.learning.teacher import Lesson, Reliability, Teacher, lessons
 from neurosym.learning.weak_supervision import WeakSupervision
 from neurosym.learning.witness import RuleWitness
@@ -79,7 +80,9 @@ class Learner:
         if model.classification.ontology > 0:
             relate_classes(self.model, class_similarity(self.knowledge.ontology, self.names))
         optim = self.config.train
-        self.order = image_order(optim.sampling, self.images, self.names, optim.repeat_threshold, self.config.seed)
+        self.films, self.unlabelled_films = film_readers(
+            self.config, self.names, self.images, self.unlabelled, self.world
+        )
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()} if optim.ema else {}
         self.teacher: Teacher | None = None
         if self.config.teacher.weight > 0:
@@ -118,8 +121,7 @@ class Learner:
         shares = self.world.size * optim.accumulate
         moment = Moment(self.step, part * self.world.size + self.world.rank if shares > 1 else None)
         rng = moment.draws(seed, 1) if optim.augment else None
-        chosen = self._share(self.order(optim.batch_size, self.step), part)
-        samples = self.guidance.compose(chosen, moment)
+        samples = self.guidance.compose(*self.films.films(self.step, part), moment)
         known = self.weak.hinter.target if self.weak is not None else None
         images, targets = make_batch(samples, self.names, self.device, rng, self.model.uses_masks, known)
         losses: dict[str, Tensor]
@@ -134,9 +136,6 @@ class Learner:
         unlabelled = self.guidance.watch(self.model, others)
         losses = losses | pseudo | self.guidance.losses(self._taught_steps(), scenes, others, taught)
         return losses | self.guidance.energy_losses(moment, labelled, unlabelled)
-
-    def _share(self, batch: Sequence[int], part: int) -> list[int]:
-        return self.world.share(batch, part, self.config.train.accumulate)
 
     def _taught_steps(self) -> int:
         """Steps since the terms of knowledge began: with a teacher they begin with it."""
@@ -154,9 +153,8 @@ class Learner:
         if part == 0:
             self.teacher.follow(self.average)
             self.guidance.prepare(self.teacher)
-        chosen = self._share(batch_indices(len(self.unlabelled), settings.batch, self.step, self.config.seed + 1), part)
+        _, samples = self.unlabelled_films.films(self.step, part)
         threshold = refiner.threshold if refiner.enabled else settings.threshold
-        samples = [self.unlabelled[i] for i in chosen]
         compose = partial(self.guidance.compose_unlabelled, moment=moment)
         onto = compose if self.guidance.composes_unlabelled else None
         taught = lessons(
@@ -185,11 +183,8 @@ class Learner:
 
     def _plain_scenes(self, part: int, rng: np.random.Generator | None) -> list[SceneProposals]:
         """Without a teacher: the student's scenes of unlabelled images, for the constraints alone."""
-        settings = self.config.constraints
         if not self.unlabelled or self.step == 0:
             return []
-        chosen = self._share(
-            batch_indices(len(self.unlabelled), settings.unlabelled_batch, self.step, self.config.seed + 1), part
-        )
-        images, _ = make_batch([self.unlabelled[i] for i in chosen], self.names, self.device, rng)
+        _, samples = self.unlabelled_films.films(self.step, part)
+        images, _ = make_batch(samples, self.names, self.device, rng)
         return self.model.propose(images)

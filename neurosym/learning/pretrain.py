@@ -27,10 +27,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, DataError, TrainingError
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
-from neurosym.learning.config_file import parse_yaml
 from neurosym.learning.forecast import spoken
 from neurosym.learning.optimisation import cosine_rate, pick_device
 from neurosym.learning.pretrain_card import model_card

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, TrainingError, short_path
 from neurosym.learning.config import TrainConfig
-from neurosym.learning.config_file import parse_yaml
 from neurosym.learning.runfolder import copy_of
 
 MAY_CHANGE: Final = frozenset({"train", "device", "threads", "base"})
 """Settings that a resumed run may have changed; of `train`, only those of `TRAIN_MAY_CHANGE`."""
+DATA_MAY_CHANGE: Final = frozenset({"readers", "on_unreadable"})
+"""Of `data`: how shards are read."""
 TRAIN_MAY_CHANGE: Final = frozenset({"steps", "checkpoint_every", "accumulate", "precision"})
 
 
@@ -39,11 +41,16 @@ def logged_lines(out: Path, resolved: dict[str, Any], files: Sequence[Path]) -> 
         old = before["train"]
     except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise TrainingError(f"{out} cannot be resumed, a file of it is missing or damaged: {error}") from error
+    before, resolved = (v | {"data": _fixed(v["data"], DATA_MAY_CHANGE)} for v in (before, resolved))
     changed = [k for k in sorted({*before, *resolved} - MAY_CHANGE) if before.get(k) != resolved.get(k)]
-    fixed = sorted({*resolved["train"]} - TRAIN_MAY_CHANGE)
-    changed += [f"train.{k}" for k in fixed if old.get(k) != resolved["train"][k]]
+    fixed = _fixed(resolved["train"], TRAIN_MAY_CHANGE)
+    changed += [f"train.{k}" for k in sorted(fixed) if old.get(k) != fixed[k]]
     changed += [short_path(f) for f, copy in copies.items() if f.read_bytes() != copy]
     if changed:
         what = ", ".join(changed)
         raise ConfigError(f"{out} was trained with other settings of {what}; restore them, or use another --out")
     return lines
+
+
+def _fixed(settings: Mapping[str, Any], may_change: Collection[str]) -> dict[str, Any]:
+    return {k: v for k, v in settings.items() if k not in may_change}

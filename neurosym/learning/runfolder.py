@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 
 from neurosym.data.config import Split, open_split
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, Problem, TrainingError, did_you_mean, short_path
 from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.learning.config import TrainConfig
-from neurosym.learning.config_file import parse_yaml
 from neurosym.learning.image_config import is_film_config
 from neurosym.records import Run, Sample
 

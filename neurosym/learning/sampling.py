@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neurosym.data.film_order import StreamOrder
+from neurosym.data.pool import shard_sets
 from neurosym.data.unread import unread
 from neurosym.errors import ConfigError, did_you_mean
 from neurosym.learning.batches import batch_indices, known_annotations
@@ -108,8 +110,15 @@ class RepeatFactorOrder:
         return int(self.epoch(epoch)[place - start])
 
 
-def _uniform(images: Sequence[Sample], names: Sequence[str], threshold: float, seed: int) -> Order:
+def uniform_order(images: Sequence[Sample], seed: int) -> Order:
+    """Each epoch a permutation of the images; where they are read from shards, one of which no list is kept (`StreamOrder`)."""
+    if next(shard_sets(images), None) is not None:
+        return StreamOrder(len(images), seed)
     return lambda batch, step: batch_indices(len(images), batch, step, seed)
+
+
+def _uniform(images: Sequence[Sample], names: Sequence[str], threshold: float, seed: int) -> Order:
+    return uniform_order(images, seed)
 
 
 def _repeat_factor(images: Sequence[Sample], names: Sequence[str], threshold: float, seed: int) -> Order:

@@ -26,10 +26,11 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, Problem, short_path
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.config import TrainConfig
-from neurosym.learning.config_file import checked, load_settings, override_setting, parse_yaml
+from neurosym.learning.config_file import checked, load_settings, override_setting
 from neurosym.learning.forecast import steps_done
 from neurosym.learning.pretrain_config import PretrainConfig
 

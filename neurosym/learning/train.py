@@ -41,6 +41,7 @@ from neurosym.learning.checkpoint import (
 )
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.distribution import ALONE, World, joined
+from neurosym.learning.film_reader import SKIPPED, list_skipped
 from neurosym.learning.idle_settings import idle_settings
 from neurosym.learning.learner import Learner
 from neurosym.learning.optimisation import cosine_rate, update_average
@@ -204,6 +205,8 @@ class Trainer(Learner):
                     self._save()
                 if progress is not None:
                     progress(self.step, optim.steps, terms)
+        self.films.close()
+        self.unlabelled_films.close()
         return Run(self.out, self.step, terms)
 
     def time_steps(self, start: int, count: int) -> list[float]:
@@ -263,8 +266,12 @@ class Trainer(Learner):
     def _save(self) -> None:
         self.world.require_agreement(self.model, self.step)
         random = tuple(self.world.gather(torch.get_rng_state().to(self.device)).cpu())
+        with self.world.turn():  # each process may have met other damaged films
+            skipped = list_skipped(self.out, (self.images, self.unlabelled))
         if not self.world.main:
             return
+        if skipped:
+            log.info("damaged films until step %d: %d, listed in %s", self.step, skipped, self.out / SKIPPED)
         state = Checkpoint(
             self.step,
             self.model.state_dict(),

@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, Problem, did_you_mean, short_path
 from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
-from neurosym.learning.config_file import parse_yaml
 from neurosym.review.findings import CONTACTS, Edge, Evidence, FilmFindings, Finding, Ratio, RuleEvidence
 
 Kind = Literal[

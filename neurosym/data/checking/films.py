@@ -12,10 +12,11 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from neurosym.data.coco import read_coco
-from neurosym.data.config import CocoData, CocoSplit, DataConfig, PhantomData, VocData, VocSplit
+from neurosym.data.config import CocoData, CocoSplit, DataConfig, PhantomData, ShardData, VocData, VocSplit
 from neurosym.data.images import IMAGE_SUFFIXES, require_file
 from neurosym.data.importing.coco import split_of
 from neurosym.data.importing.voc import read_objects
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, DataError, Problem, short_path
 from neurosym.records import Box
 
@@ -81,7 +82,7 @@ def read_splits(paths: Sequence[Path], images: Path | None = None) -> Splits:
 def _of_config(path: Path) -> Splits:
     shown = short_path(require_file(path, "config"))
     try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values: Any = parse_yaml(path.read_text(encoding="utf-8"))
         data = TypeAdapter(DataConfig).validate_python(values["data"])
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ConfigError(
@@ -94,6 +95,8 @@ def _of_config(path: Path) -> Splits:
         ) from error
     if isinstance(data, PhantomData):
         raise ConfigError(Problem("its films are generated: there is nothing to check", shown))
+    if isinstance(data, ShardData):
+        raise ConfigError(Problem("its films are packed", shown, cure="check the files that the shards were made from"))
     splits = {name: getattr(data, name) for name in _SPLITS if getattr(data, name) is not None}
     base = path.parent
     if isinstance(data, CocoData):
