@@ -89,6 +89,7 @@ def segmentation(
         omit_empty_frames=False,
     )
     made.SeriesDescription = "neurosym: detections"
+    made.PatientOrientation = image.get("PatientOrientation")  # asked for where nothing lies in space; may be empty
     return made
 
 
