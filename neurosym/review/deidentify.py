@@ -62,10 +62,14 @@ _LAID_OUT: Final = (
     "ImageLaterality",
     "ViewPosition",
     "BodyPartExamined",
+    "AnatomicRegionSequence",
+    "ViewCodeSequence",
+    "DetectorType",
 )
 KEPT: Final = (
     "SpecificCharacterSet",
     "SOPClassUID",
+    "ImageType",
     "Modality",
     "PresentationIntentType",
     "ConversionType",
@@ -74,7 +78,10 @@ KEPT: Final = (
     *_LAID_OUT,
 )
 """Attributes of a film that say nothing of the patient; none of them is in the profile's table."""
-_KEPT_IN_ITEMS: Final = ("LUTDescriptor", "LUTData", "ModalityLUTType")
+_KEPT_IN_ITEMS: Final = (
+    *("LUTDescriptor", "LUTData", "ModalityLUTType"),
+    *("CodeValue", "CodingSchemeDesignator", "CodeMeaning"),
+)
 _MAPPED: Final = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _EMPTY: Final = (
     *("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
@@ -104,6 +111,8 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
             setattr(bare, word, pseudonyms.uid(str(header[word].value)))
     for word in _EMPTY:
         setattr(bare, word, None)
+    if "AcquisitionContextSequence" in header:
+        bare.AcquisitionContextSequence = Sequence()
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = bare.SOPClassUID, bare.SOPInstanceUID
     meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID

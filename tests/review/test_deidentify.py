@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from neurosym.data.film_files import FilmFile, read_film_file
 from neurosym.data.masks import encode_mask
 from neurosym.knowledge import Knowledge
 from neurosym.records import Box, Detection, Scene
-from neurosym.review.deidentify import NO_DATE, NO_TIME, NOBODY
+from neurosym.review.deidentify import NO_DATE, NO_TIME, NOBODY, deidentified
 from neurosym.review.findings import Findings
 from neurosym.review.pseudonyms import Pseudonyms
 
@@ -154,6 +156,30 @@ def test_the_film_has_the_same_pixels_shown_in_the_same_way(made: tuple[Dataset,
         assert film[word].value == source[word].value
     assert film.ModalityLUTSequence[0].LUTData == source.ModalityLUTSequence[0].LUTData
     assert film.FrameOfReferenceUID not in (UID, "")
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools are not installed")
+def test_the_film_lacks_nothing_that_its_class_asks_for_and_the_source_has(tmp_path: Path) -> None:
+    chest = Dataset()
+    chest.CodeValue, chest.CodingSchemeDesignator, chest.CodeMeaning = "51185008", "SCT", "Chest"
+    said = {
+        **{"PresentationIntentType": "FOR PRESENTATION", "ImageType": ["ORIGINAL", "PRIMARY", ""]},
+        **{
+            "PixelIntensityRelationship": "LOG",
+            "PixelIntensityRelationshipSign": -1,
+            "PresentationLUTShape": "IDENTITY",
+        },
+        **{"RescaleIntercept": 0, "RescaleSlope": 1, "RescaleType": "US", "LossyImageCompression": "00"},
+        **{"BurnedInAnnotation": "NO", "ImageLaterality": "U", "DetectorType": "DIRECT", "Manufacturer": "A MAKER"},
+        **{"AcquisitionContextSequence": [], "AnatomicRegionSequence": [chest], "SeriesNumber": 1, "InstanceNumber": 1},
+    }
+    source = film_with_square(60, 90, **said)
+    wrong = []
+    for name, film in (("source", source), ("film", deidentified(source, Pseudonyms()))):
+        film.save_as(tmp_path / name, enforce_file_format=True)
+        told = subprocess.run(["dciodvfy", tmp_path / name], capture_output=True, text=True, check=False).stderr
+        wrong.append({line for line in told.splitlines() if line.startswith("Error")})
+    assert wrong == [set(), set()]
 
 
 def test_the_segment_without_a_mask_says_that_it_is_a_rectangle(made: tuple[Dataset, dict[str, Dataset]]) -> None:
