@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 KINDS: Final = ("coco", "seg", "sr", "overlay", "film")
 BATCH: Final = 4
 """Films that are in memory at once."""
+_REFUSALS: Final = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+"""What highdicom and pydicom raise of a header that is not as the standard has it."""
 _WIDTHS: Final = (384, 1024)
 """Of an overlay: at least, so that its labels can be read, and at most."""
 
@@ -224,10 +226,15 @@ class _Writer:
         header = film.header
         suffix = ".dcm" if film.file.is_dicom or "film" in self.wanted.kinds else film.file.path.suffix.lower()
         self.images[name] = {"file_name": film.file.name if names.keep_identity else f"{name}{suffix}"}
+        uids = ["", "", ""]
         if header is not None:
-            told = {"patient": header.get("PatientID"), "study": header.get("StudyInstanceUID")}
-            self.images[name]["attributes"] = {k: names.name(k, str(v)) for k, v in told.items() if v}
-        uids = [str((header or {}).get(f"{w}InstanceUID") or "") for w in ("Study", "Series", "SOP")]
+            uids = [str(header.get(f"{word}InstanceUID") or "") for word in ("Study", "Series", "SOP")]
+            told = {}
+            if patient := str(header.get("PatientID") or "").strip():
+                told["patient"] = names.patient(patient)
+            if uids[0]:
+                told["study"] = names.name("study", uids[0])
+            self.images[name]["attributes"] = told
         pairs = [u for uid in uids for u in (uid, names.uid(uid))]
         self.mapping.append((str(film.file.path), name, *pairs))
         if names.keep_identity:
@@ -250,14 +257,9 @@ class _Writer:
         try:
             for kind, dataset in self._dicom(name, film, scene):
                 yield f"{kind}/{name}.dcm", _bytes_of(dataset)
-        except (
-            AttributeError,
-            KeyError,
-            TypeError,
-            ValueError,
-            OverflowError,
-        ) as error:  # what highdicom and pydicom raise
-            message = f"no DICOM can be made of its header ({type(error).__name__}: {str(error).splitlines()[0]:.160})"
+        except _REFUSALS as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            message = f"no DICOM can be made of its header ({reason:.180})"
             raise ReviewError(Problem(message, short_path(film.file.path))) from error
 
     def _dicom(self, name: str, film: Film, scene: Scene) -> Iterator[tuple[str, Dataset]]:
@@ -273,13 +275,9 @@ class _Writer:
             return names.new_uid(f"{self._made}/{film.identity}/{word}")
 
         if "film" in self.wanted.kinds or not film.file.is_dicom:
-            whole = (
-                image
-                if film.header is None
-                else source_image(film, name, names, with_pixels(film.file.path, film.header))
-            )
-            yield "film", whole
-        made = {}
+            whole = None if film.header is None else with_pixels(film.file.path, film.header)
+            yield "film", image if whole is None else source_image(film, name, names, whole)
+        made: dict[str, Dataset | None] = {}
         if "seg" in self.wanted.kinds:
             made["seg"] = segmentation(found, scene, image, ontology, uid_of)
         if "sr" in self.wanted.kinds:

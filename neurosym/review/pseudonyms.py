@@ -3,7 +3,8 @@
     name = first 64 bits of HMAC-SHA256(key, kind : value), in hex             HMAC: RFC 2104
     UID  = 2.25. and HMAC-SHA256(key, "uid" : value) as the number of a UUID   PS3.5 B.2
 
-Without the key nobody can try out which patient gives which name. With identity kept, values are their own names.
+Without the key nobody can try out which film or patient gives which name. Patients have the names that `neurosym data import`
+gives them with the same key. With identity kept, values are their own names.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from neurosym.data.importing.split import pseudonym
 from neurosym.errors import Problem, ReviewError, short_path
 from neurosym.knowledge.files import write_bytes_atomically
 
@@ -44,12 +46,12 @@ class Pseudonyms:
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     keep_identity: bool = False
 
-    def name(self, kind: str, value: str) -> str:
-        """What a film, patient or study is called.
+    def patient(self, value: str) -> str:
+        """What a patient is called."""
+        return value if self.keep_identity else pseudonym(value, self.key)
 
-        >>> Pseudonyms(b"0123456789abcdef").name("patient", "Doe, Jane")
-        '3266feae9acf063e'
-        """
+    def name(self, kind: str, value: str) -> str:
+        """What a film or study is called."""
         return value if self.keep_identity else self._digest(kind, value).hex()[:16]
 
     def uid(self, value: str) -> str:
@@ -65,14 +67,14 @@ class Pseudonyms:
 
 
 def load_key(path: Path) -> bytes:
-    """Read a key; white space around it does not count.
+    """Read a key: all bytes of a file.
 
     Raises:
         ReviewError: it cannot be read, or is too short to be secret.
     """
     cure = "make one with `openssl rand -hex 32 > FILE`, and keep it where the predictions do not go"
     try:
-        key = path.read_bytes().strip()
+        key = path.read_bytes()
     except OSError as error:
         raise ReviewError(Problem(f"the key cannot be read: {error.strerror}", short_path(path), cure=cure)) from error
     if len(key) < LEAST_KEY:

@@ -20,8 +20,10 @@ from neurosym.knowledge import Ontology
 from neurosym.records import Box, Scene
 from neurosym.review.codes import coded, concept_of
 from neurosym.review.findings import Evidence, FilmFindings, Finding
+from neurosym.review.structured_report import program_version
 
 if TYPE_CHECKING:
+    from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
     from pydicom import Dataset
 
@@ -51,8 +53,6 @@ def segmentation(
     from highdicom.seg import Segmentation
     from pydicom.sr.codedict import codes
 
-    from neurosym import __version__
-
     segments = sorted(((e, f) for f in film.findings for e in f.evidence), key=lambda pair: pair[0].detection)
     if not segments:
         return None
@@ -63,8 +63,9 @@ def segmentation(
     if len(segments) * scene.height * scene.width > MOST_BYTES:
         cure = "raise --threshold, or leave seg out of --write"
         raise ReviewError(Problem(f"{len(segments)} segments of {scene.width}×{scene.height} pixels", cure=cure))
+    version = program_version() or "unknown"
     algorithm = AlgorithmIdentificationSequence(
-        "neurosym", codes.cid7162.ArtificialIntelligence, __version__, source="neurosym"
+        "neurosym", codes.cid7162.ArtificialIntelligence, version, source="neurosym"
     )
     pixels = np.zeros((1, *size, len(segments)), dtype=np.uint8)
     described = []
@@ -82,7 +83,7 @@ def segmentation(
         instance_number=1,
         manufacturer="neurosym",
         manufacturer_model_name="neurosym",
-        software_versions=__version__,
+        software_versions=version,
         device_serial_number="0",
         content_label="NEUROSYM",
         content_description="Detections of a neurosym model",
@@ -126,7 +127,7 @@ def _description(
     evidence: Evidence,
     scene: Scene,
     ontology: Ontology,
-    algorithm: object,
+    algorithm: AlgorithmIdentificationSequence,
     uid_of: Callable[[str], str],
 ) -> SegmentDescription:
     from highdicom.seg import SegmentDescription

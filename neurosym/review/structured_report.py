@@ -122,7 +122,7 @@ def structured_report(
         uid=hd.UID(uid_of("observer")),
         name=_MAKER,
         manufacturer_name=_MAKER,
-        model_name=f"{_MAKER} {_version()}".strip(),
+        model_name=f"{_MAKER} {program_version()}".strip(),
     )
     context = sr.ObservationContext(
         observer_device_context=sr.ObserverContext(codes.DCM.Device, observer_identifying_attributes=device)
@@ -161,7 +161,7 @@ def _library(image: Dataset) -> list[Dataset] | None:
     return [image]
 
 
-def _version() -> str:
+def program_version() -> str:
     """Of the installed package, "" where the program runs from its sources."""
     try:
         return version("neurosym-imaging")
