@@ -115,7 +115,7 @@ def predict(
 
 def _refuse_what_does_not_go_together(context: typer.Context, films: list[Path] | None) -> None:
     foreign, reason = (_OF_A_SPLIT, "goes without FILMS") if films else (_OF_FILMS, "goes with FILMS; name some")
-    given = [name for name in foreign if str(getattr(context.get_parameter_source(name), "name", "")) == "COMMANDLINE"]
+    given = [name for name in foreign if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
     if given:
         raise ConfigError([Problem(f"--{name.replace('_', '-')}: {reason}") for name in given])
 

@@ -88,7 +88,7 @@ _EMPTY: Final = (
     *("ReferringPhysicianName", "SeriesNumber", "InstanceNumber", "Manufacturer"),
 )
 """What has to be there by the standard, and may be empty."""
-_METHOD: Final = "neurosym: attributes of pixels and geometry kept, UIDs replaced, all others removed"
+_METHOD: Final = "Pixels and geometry kept, UIDs replaced, all else removed"
 
 
 def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
@@ -131,7 +131,7 @@ def say_who_is_gone(dataset: Dataset) -> None:
     profile.CodeValue, profile.CodingSchemeDesignator = "113100", "DCM"
     profile.CodeMeaning = "Basic Application Confidentiality Profile"
     dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = _METHOD[:64]
+    dataset.DeidentificationMethod = _METHOD
     dataset.DeidentificationMethodCodeSequence = Sequence([profile])
     dataset.LongitudinalTemporalInformationModified = "REMOVED"
 

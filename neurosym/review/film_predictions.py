@@ -72,7 +72,11 @@ class Wanted:
 
 @dataclass
 class FilmPredictions:
-    """What was done. `skipped` and `text` tell of each file, by its path: why it was left out, what speaks for text in it."""
+    """What was done.
+
+    `skipped` and `text` tell of files, by their paths: why one was left out, what speaks for text in its pixels. `untold` films
+    do not say whether there is text, `passed_over` files were no films; `files` counts what was written of each kind.
+    """
 
     out: Path
     films: int = 0
@@ -111,26 +115,28 @@ def predict_films(
         advance: told of progress.
 
     Raises:
-        ReviewError: `out` holds something, or a film of `files`, or the mapping would lie in it.
+        ReviewError: `out` holds something or lies in a folder of films; the mapping is there already, or lies in `out`.
     """
     _check(out, files, wanted.mapping)
     done = FilmPredictions(out)
     writer = _Writer(out, findings, wanted, done)
-    for start in range(0, len(files), BATCH):
-        films = list(_read(files[start : start + BATCH], writer))
-        found = detect([Sample(name, film.image) for name, film in films]) if films else []
-        for (name, film), scene in zip(films, found, strict=True):
-            try:
-                writer.write(name, film, scene)
-            except NeurosymError as error:
-                done.skipped[str(film.file.path)] = _said(error, film.file.path)
-        advance(min(start + BATCH, len(files)), len(files), f"{len(done.skipped)} skipped" if done.skipped else "")
+    try:
+        for start in range(0, len(files), BATCH):
+            films = list(_read(files[start : start + BATCH], writer))
+            found = detect([Sample(name, film.image) for name, film in films]) if films else []
+            for (name, film), scene in zip(films, found, strict=True):
+                try:
+                    writer.write(name, film, scene)
+                except NeurosymError as error:
+                    done.skipped[str(film.file.path)] = _said(error, film.file.path)
+            advance(min(start + BATCH, len(files)), len(files), f"{len(done.skipped)} skipped" if done.skipped else "")
+    finally:  # of films that are written already nobody else could tell whose they are
+        if wanted.mapping is not None:
+            write_mapping(wanted.mapping, writer.mapping)
     scenes = [scene for _, scene in sorted(writer.scenes.items())]
     if "coco" in wanted.kinds:
         info = {"description": f"detections of {source}" if source else "detections"}
         done.files["coco"] = len(save_coco(out, scenes, categories, findings.threshold, writer.images, info))
-    if wanted.mapping is not None:
-        write_mapping(wanted.mapping, writer.mapping)
     return done
 
 
@@ -142,6 +148,9 @@ def _check(out: Path, files: Sequence[FilmFile], mapping: Path | None) -> None:
     if mapping is not None and mapping.resolve().is_relative_to(out.resolve()):
         cure = "whoever gets the predictions would learn whose they are"
         raise ReviewError(Problem("--mapping lies in --out", short_path(mapping), cure=cure))
+    if mapping is not None and mapping.exists():
+        cure = "name another file: the names in it may be known nowhere else"
+        raise ReviewError(Problem("there is something at --mapping already", short_path(mapping), cure=cure))
     for folder in sorted({file.folder for file in files if file.folder}):
         if out.resolve().is_relative_to(folder.resolve()):
             cure = "the next call would take its pictures for films"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -147,6 +149,14 @@ def test_no_file_says_who_the_patient_is_or_what_the_film_was_called(made: tuple
         assert picture.info == {}
 
 
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools are not installed")
+@pytest.mark.parametrize("kind", ["seg", "sr"])
+def test_what_is_written_has_what_its_class_asks_for(made: tuple[Path, FilmPredictions], kind: str) -> None:
+    for path in (made[0] / kind).iterdir():
+        told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
+        assert [line for line in told.splitlines() if line.startswith("Error")] == []
+
+
 def test_films_come_in_the_order_of_their_names_so_that_it_tells_nothing(made: tuple[Path, FilmPredictions]) -> None:
     names = [i["file_name"] for i in json.loads((made[0] / "coco.json").read_text())["images"]]
     assert names == sorted(names)
@@ -262,8 +272,28 @@ def test_nothing_is_overwritten_or_mixed(tmp_path: Path, thorax: Knowledge) -> N
     wanted = Wanted(("coco",), Pseudonyms(KEY), tmp_path / "out/who.csv")
     with pytest.raises(ReviewError, match="--mapping lies in --out"):
         predicted(tmp_path / "out", [films], thorax, wanted)
+    (tmp_path / "who.csv").write_text("")
+    with pytest.raises(ReviewError, match="there is something at --mapping already; name another file"):
+        predicted(tmp_path / "out", [films], thorax, Wanted(("coco",), Pseudonyms(KEY), tmp_path / "who.csv"))
     with pytest.raises(ReviewError, match="--write: unknown kind 'segm'; did you mean 'seg'"):
         Wanted(("segm",))
+
+
+def test_the_mapping_is_there_also_where_the_rest_was_stopped(tmp_path: Path, thorax: Knowledge) -> None:
+    for number in range(film_predictions.BATCH + 1):
+        save_film(tmp_path / f"films/{number}.dcm")
+    files = film_files([tmp_path / "films"])[0]
+
+    def stopped(samples: Sequence[Sample]) -> list[Scene]:
+        if len(samples) == 1:
+            raise KeyboardInterrupt
+        return bright_square(samples)
+
+    wanted = Wanted(("overlay",), mapping=tmp_path / "who.csv")
+    with pytest.raises(KeyboardInterrupt):
+        predict_films(tmp_path / "out", files, stopped, Findings(thorax, NAMES), CATEGORIES, wanted)
+    told = {line.split(",")[1] for line in (tmp_path / "who.csv").read_text().splitlines()[1:]}
+    assert told == {p.stem for p in (tmp_path / "out/overlay").iterdir()}
 
 
 def test_the_mapping_says_which_film_has_which_name_and_only_its_owner_may_read_it(
