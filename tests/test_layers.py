@@ -18,6 +18,7 @@ import pytest
         "induction.kg.weights",
         "review",
         "review.run",
+        "review.film_predictions",
         "review.film_reports",
         "review.web.app",
         "learning.runfolder",

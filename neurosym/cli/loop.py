@@ -13,6 +13,8 @@ from rich.table import Table
 from neurosym.cli.console import AsJson, RunFolder, SplitName, Threshold, bars, console, escaped, output, print_json
 from neurosym.cli.explanation import show_explanation
 from neurosym.cli.films import evaluate_films, train_films
+from neurosym.cli.prediction import EXAMPLES as PREDICT_EXAMPLES
+from neurosym.cli.prediction import predict, show_repair
 from neurosym.errors import ConfigError
 from neurosym.learning.forecast import spoken, steps_done
 from neurosym.learning.launch import is_main, processes
@@ -30,7 +32,7 @@ def register(app: typer.Typer) -> None:
         "`torchrun --nproc-per-node 2 -m neurosym train CONFIG --resume`, on two GPUs or cores",
         evaluate: "Examples: `neurosym evaluate runs/jsrt-anatomy --split test --json`, "
         "`neurosym evaluate runs/films --split val`",
-        predict: "Examples: `neurosym predict runs/jsrt-anatomy --split val`, `neurosym predict RUN --images new-films/`",
+        predict: PREDICT_EXAMPLES,
         explain: "Examples: `neurosym explain phantom-005003 --run runs/demo/constrained --split test`, "
         "`neurosym explain film.png --run runs/jsrt-anatomy --out why.png --json`",
         report: "Example: `neurosym report runs/jsrt-anatomy`, then open runs/jsrt-anatomy/report.html in a browser",
@@ -163,43 +165,9 @@ def evaluate(
         table.add_row(escaped(r["text"]), str(r["fired"]), str(r["violated"]), *shares)
     output.print(table)
     if repair:
-        _show_repair(result["repair"], result["hard_violations"])
+        show_repair(result["repair"], result["hard_violations"])
     folder = f"{stages.split}{'-repaired' if repair else ''}"
     console.print(f"overlays: {run / 'overlays' / folder}", soft_wrap=True)
-
-
-def predict(
-    run: RunFolder,
-    split: SplitName = "test",
-    images: Annotated[Path | None, typer.Option(help="A folder of images to detect on instead of a split.")] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Also write the nearest scenes that break no hard rule, and what changed.")
-    ] = False,
-    threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="With --repair: detections scored below it are left as they are.")
-    ] = 0.5,
-    as_json: AsJson = False,
-) -> None:
-    """Detect on the images of a split or a folder and write the scenes as JSON."""
-    from neurosym.data.images import folder_images
-    from neurosym.loop import Stages
-
-    with bars() as stage:
-        name = f"folder-{images.resolve().name}" if images else split
-        stages = Stages.of(run, name, threshold, stage("detect"))
-        scenes = stages.predict(folder_images(images) if images else None)
-        told = stages.repair(scenes)[1] if repair else None
-    path, repaired = stages.file("scenes", ".json"), stages.file("scenes", "-repaired.json")
-    if as_json:
-        value = {"scenes": str(path), "images": len(scenes), "detections": sum(len(s.detections) for s in scenes)}
-        print_json(value | ({"repaired": str(repaired), "repair": told} if told else {}))
-        return
-    console.print(f"[green]{len(scenes)} scenes[/] in {path}", soft_wrap=True)
-    if told:
-        _show_repair(told)
-        console.print(
-            f"[green]repaired[/] in {repaired}; each change in {stages.file('repairs', '.json')}", soft_wrap=True
-        )
 
 
 def explain(
@@ -280,19 +248,6 @@ def _show_scores(evaluations: dict[str, dict[str, Any]]) -> None:
     table.add_row("rules: violated/fired", *(_share(v / f if f else None, 3) for v, f, _ in sums))
     table.add_row("rules: fired/true", *(_share(f / t if t else None, 2) for _, f, t in sums))
     output.print(table)
-
-
-def _show_repair(told: dict[str, Any], hard_violations: int | None = None) -> None:
-    """What a repair of many scenes did."""
-    what = f"{told['removed']} detections removed and {told['relabelled']} relabelled"
-    left = "" if hard_violations is None else f"; hard violations left: {hard_violations}"
-    output.print(f"repair: {what} on {told['images_changed']} of {told['images']} images{left}", soft_wrap=True)
-    table = Table("rule", "changes it forced", "places no repair can satisfy")
-    for rule in dict.fromkeys((*told["forced_by"], *told["unsatisfied"])):
-        counts = (told[key].get(rule, 0) for key in ("forced_by", "unsatisfied"))
-        table.add_row(escaped(rule), *map(str, counts))
-    if table.rows:
-        output.print(table)
 
 
 def _share(value: float | None, digits: int) -> str:

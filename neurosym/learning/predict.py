@@ -27,33 +27,51 @@ PROPOSALS = 300
 """Objects of an image that a refiner is asked about at most."""
 
 
-def predict(
-    run: OpenRun, images: Sequence[Sample], batch_size: int = 4, progress: Callable[[int, int], None] | None = None
-) -> list[Scene]:
-    """Detect on images; the scenes carry the images' own study labels, which the model does not predict, and masks if it has.
+class Predictor:
+    """A run's newest checkpoint, ready to detect: images → scenes.
 
+    The scenes carry the images' own study labels, which the model does not predict, and masks if it has any.
     Where the run has a refiner for it (`refiner.at_test`), the scenes are refined; where it has a scorer of instance masks
     (`instances.enabled`), so are the masks of what was found.
 
     Raises:
         TrainingError: the run has no finished checkpoint.
     """
-    checkpoint = latest_checkpoint(run.path / "checkpoints")
-    if checkpoint is None:
-        raise TrainingError(Problem("the run has no checkpoint yet", short_path(run.path), cure="train it first"))
-    device = pick_device(run.config)
-    model = build_model(run.config.model, run.names, load=False).to(device)
-    load_weights(checkpoint, model)
-    refiner, scorer = _refiner(run, checkpoint, device), _scorer(run, checkpoint)
+
+    def __init__(self, run: OpenRun) -> None:
+        checkpoint = latest_checkpoint(run.path / "checkpoints")
+        if checkpoint is None:
+            raise TrainingError(Problem("the run has no checkpoint yet", short_path(run.path), cure="train it first"))
+        self.run, self.checkpoint = run, checkpoint.name
+        self._device = pick_device(run.config)
+        self._model = build_model(run.config.model, run.names, load=False).to(self._device)
+        load_weights(checkpoint, self._model)
+        self._refiner, self._scorer = _refiner(run, checkpoint, self._device), _scorer(run, checkpoint)
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Scene]:
+        """Detect on one batch of images; boxes and masks are in the pixels of each."""
+        pixels = [to_tensor(s.image, self._device) for s in samples]
+        refiner = self._refiner
+        found = self._model.detect(pixels) if refiner is None else detect_refined(self._model, refiner, pixels)
+        made = [scene_of(s, f, self.run.names) for s, f in zip(samples, found, strict=True)]
+        if self._scorer is None:
+            return made
+        pairs = zip(made, samples, strict=True)
+        return [refined_masks(m, self._scorer, self.run.config, s.image) for m, s in pairs]
+
+
+def predict(
+    run: OpenRun, images: Sequence[Sample], batch_size: int = 4, progress: Callable[[int, int], None] | None = None
+) -> list[Scene]:
+    """Detect on images, a batch at a time; what the scenes hold is told of `Predictor`.
+
+    Raises:
+        TrainingError: the run has no finished checkpoint.
+    """
+    detect = Predictor(run)
     scenes: list[Scene] = []
     for start in range(0, len(images), batch_size):
-        samples = [images[i] for i in range(start, min(start + batch_size, len(images)))]
-        pixels = [to_tensor(s.image, device) for s in samples]
-        found = model.detect(pixels) if refiner is None else detect_refined(model, refiner, pixels)
-        made = [scene_of(s, f, run.names) for s, f in zip(samples, found, strict=True)]
-        if scorer is not None:
-            made = [refined_masks(m, scorer, run.config, s.image) for m, s in zip(made, samples, strict=True)]
-        scenes += made
+        scenes += detect([images[i] for i in range(start, min(start + batch_size, len(images)))])
         if progress is not None:
             progress(len(scenes), len(images))
     return scenes

@@ -7,10 +7,13 @@ without one it has its own name in the private scheme `PRIVATE`. A close or broa
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from neurosym.knowledge import Ontology
 from neurosym.knowledge.triples import SKOS
+
+if TYPE_CHECKING:
+    from highdicom.sr import CodedConcept
 
 PRIVATE: Final = "99NEUROSYM"
 """The scheme of names that no vocabulary was stated to have; DICOM asks private schemes to begin with 99."""
@@ -45,3 +48,10 @@ def concept_of(name: str, ontology: Ontology) -> Concept:
 def private_concept(name: str, label: str) -> Concept:
     """A name of our own as a concept."""
     return Concept(name, PRIVATE, label[:_LONGEST_MEANING])
+
+
+def coded(concept: Concept) -> CodedConcept:
+    """A concept as highdicom has it; needs highdicom (the extra `dicom`)."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(concept.value, concept.scheme, concept.meaning)

@@ -14,7 +14,7 @@ are in the JSON and the text. Needs highdicom (the extra `dicom`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +23,28 @@ import numpy as np
 
 from neurosym.errors import Problem, ReviewError, short_path
 from neurosym.knowledge import Ontology
-from neurosym.review.codes import Concept, concept_of, private_concept
+from neurosym.review.codes import coded, concept_of, private_concept
+from neurosym.review.deidentify import NOBODY
 from neurosym.review.findings import Evidence, FilmFindings, Finding
 
 if TYPE_CHECKING:
     from highdicom.sr import ComprehensiveSR
     from pydicom import Dataset
 
-NOBODY = "ANONYMOUS"
-"""The id of the patient where no identifiers are kept; the name is the same with a caret, as DICOM writes family names."""
 _MAKER = "neurosym"
 logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of every module that it copies
-_REFERRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns")
+REFERRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns")
 """What a report needs to know of the image that it refers to."""
+
+
+UidOf = Callable[[str], str]
+
+
+def random_uid(word: str) -> str:
+    """A UID that nothing else has, whatever the word."""
+    from highdicom import UID
+
+    return str(UID())
 
 
 def read_film(path: Path, film: FilmFindings) -> Dataset:
@@ -51,7 +60,7 @@ def read_film(path: Path, film: FilmFindings) -> Dataset:
         image = pydicom.dcmread(path, stop_before_pixels=True)
     except (OSError, InvalidDicomError) as error:
         raise ReviewError(Problem(f"cannot be read as DICOM: {error}", short_path(path))) from error
-    missing = [word for word in _REFERRED if word not in image]
+    missing = [word for word in REFERRED if word not in image]
     if missing:
         raise ReviewError(Problem(f"no DICOM image: it lacks {', '.join(missing)}", short_path(path)))
     if (image.Columns, image.Rows) != (film.width, film.height):
@@ -94,16 +103,26 @@ def secondary_capture(pixels: np.ndarray, patient: str = "") -> Dataset:
 
 
 def structured_report(
-    film: FilmFindings, image: Dataset, ontology: Ontology, keep_identifiers: bool = False
+    film: FilmFindings,
+    image: Dataset,
+    ontology: Ontology,
+    keep_identifiers: bool = False,
+    uid_of: UidOf = random_uid,
 ) -> ComprehensiveSR:
-    """The report of a film that refers to a DICOM image of it; identifiers are those of the image."""
+    """The report of a film that refers to a DICOM image of it; identifiers are those of the image.
+
+    `uid_of` gives a UID for a word, e.g. for "nodule #3" that which tracks the detection.
+    """
     import highdicom as hd
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     image = image if keep_identifiers else _without_patient(image)
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=hd.UID(), name=_MAKER, manufacturer_name=_MAKER, model_name=f"{_MAKER} {_version()}".strip()
+        uid=hd.UID(uid_of("observer")),
+        name=_MAKER,
+        manufacturer_name=_MAKER,
+        model_name=f"{_MAKER} {program_version()}".strip(),
     )
     context = sr.ObservationContext(
         observer_device_context=sr.ObserverContext(codes.DCM.Device, observer_identifying_attributes=device)
@@ -111,16 +130,16 @@ def structured_report(
     report = sr.MeasurementReport(
         observation_context=context,
         procedure_reported=codes.SCT.Imaging,
-        imaging_measurements=list(_groups(film, image, ontology)) or None,
+        imaging_measurements=list(_groups(film, image, ontology, uid_of)) or None,
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=[image],
+        referenced_images=_library(image),
     )
     document = sr.ComprehensiveSR(
         evidence=[image],
         content=report,
-        series_instance_uid=hd.UID(),
+        series_instance_uid=uid_of("report series"),
         series_number=1000,
-        sop_instance_uid=hd.UID(),
+        sop_instance_uid=uid_of("report"),
         instance_number=1,
         manufacturer=_MAKER,
         is_complete=True,
@@ -131,7 +150,18 @@ def structured_report(
     return document
 
 
-def _version() -> str:
+def _library(image: Dataset) -> list[Dataset] | None:
+    """The image for the report's image library, which it may do without: None if it lacks what highdicom tells there."""
+    from highdicom.sr import ImageLibraryEntryDescriptors
+
+    try:
+        ImageLibraryEntryDescriptors(image)
+    except (AttributeError, IndexError, TypeError, ValueError):  # e.g. a radiograph without PatientOrientation
+        return None
+    return [image]
+
+
+def program_version() -> str:
     """Of the installed package, "" where the program runs from its sources."""
     try:
         return version("neurosym-imaging")
@@ -139,39 +169,41 @@ def _version() -> str:
         return ""
 
 
-def _groups(film: FilmFindings, image: Dataset, ontology: Ontology) -> Iterator[Any]:
+def _groups(film: FilmFindings, image: Dataset, ontology: Ontology, uid_of: UidOf) -> Iterator[Any]:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     source = [sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID)]
     for finding in film.findings:
         for evidence in finding.evidence:
-            yield _region(film, finding, evidence, image, ontology)
+            yield _region(film, finding, evidence, image, ontology, uid_of)
         if not finding.present:
             yield sr.MeasurementsAndQualitativeEvaluations(
-                tracking_identifier=_tracking(finding.name),
-                finding_type=_code(concept_of(finding.name, ontology)),
+                tracking_identifier=_tracking(finding.name, uid_of),
+                finding_type=coded(concept_of(finding.name, ontology)),
                 qualitative_evaluations=[_presence(False)],
                 source_images=source,
             )
     for label in film.labels:
         yield sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracking(label.name),
-            finding_type=_code(concept_of(label.name, ontology)),
+            tracking_identifier=_tracking(label.name, uid_of),
+            finding_type=coded(concept_of(label.name, ontology)),
             measurements=[_certainty(label.probability)],
             qualitative_evaluations=[_presence(label.present)],
             source_images=source,
         )
     for quantity in film.quantities:
-        name = _code(private_concept(quantity.name, quantity.label))
+        name = coded(private_concept(quantity.name, quantity.label))
         yield sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracking(quantity.name),
+            tracking_identifier=_tracking(quantity.name, uid_of),
             measurements=[sr.Measurement(name, round(quantity.value, 4), codes.UCUM.Ratio)],
             source_images=source,
         )
 
 
-def _region(film: FilmFindings, finding: Finding, evidence: Evidence, image: Dataset, ontology: Ontology) -> Any:
+def _region(
+    film: FilmFindings, finding: Finding, evidence: Evidence, image: Dataset, ontology: Ontology, uid_of: UidOf
+) -> Any:
     from highdicom import sr
 
     x1, y1, x2, y2 = evidence.box
@@ -185,26 +217,20 @@ def _region(film: FilmFindings, finding: Finding, evidence: Evidence, image: Dat
     site = film.names[evidence.frame].name if evidence.frame is not None and evidence.within else ""
     is_placed = site and not any(f.is_frame and f.group == finding.group for f in film.findings)
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(f"{finding.name} #{evidence.detection}"),
+        tracking_identifier=_tracking(f"{finding.name} #{evidence.detection}", uid_of),
         referenced_region=region,
-        finding_type=_code(concept_of(finding.name, ontology)),
-        finding_sites=[sr.FindingSite(_code(concept_of(site, ontology)))] if is_placed else None,
+        finding_type=coded(concept_of(finding.name, ontology)),
+        finding_sites=[sr.FindingSite(coded(concept_of(site, ontology)))] if is_placed else None,
         measurements=[_certainty(evidence.probability)],
         qualitative_evaluations=[_presence(True)],
     )
 
 
-def _code(concept: Concept) -> Any:
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(concept.value, concept.scheme, concept.meaning)
-
-
-def _tracking(name: str) -> Any:
-    import highdicom as hd
+def _tracking(name: str, uid_of: UidOf) -> Any:
+    from highdicom import UID
     from highdicom.sr import TrackingIdentifier
 
-    return TrackingIdentifier(uid=hd.UID(), identifier=name)
+    return TrackingIdentifier(uid=UID(uid_of(name)), identifier=name)
 
 
 def _certainty(probability: float) -> Any:
@@ -226,7 +252,7 @@ def _without_patient(image: Dataset) -> Dataset:
     from pydicom import Dataset
 
     bare = Dataset()
-    for word in _REFERRED:
+    for word in REFERRED:
         setattr(bare, word, image[word].value)
     bare.file_meta = image.file_meta
     bare.PatientID, bare.PatientName = NOBODY, f"{NOBODY}^"
