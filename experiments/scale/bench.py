@@ -9,13 +9,14 @@ from harness import HERE, Figure, figure, measured, record
 
 NAME = "scale"
 STREAM = HERE / NAME / "stream.py"
+PROCESSES = HERE / NAME / "processes.py"
 SEEDS = (0, 1, 2)
 """Of the speeds; memory, which is hardly of chance, is measured once."""
 
 
 def figures() -> list[Figure]:
-    """Streaming from shards."""
-    return [*streaming()]
+    """Streaming from shards, and two processes against one."""
+    return [*streaming(), *distribution()]
 
 
 def streaming() -> list[Figure]:
@@ -37,6 +38,21 @@ def streaming() -> list[Figure]:
         figure("films/s that a light training takes in from memory", speeds, lambda r: r["memory"]),
         figure("films/s of the reader / of training", speeds, lambda r: r["reader / training"], ">= 2"),
         figure("films/s of training from shards / from memory", speeds, lambda r: r["shards / memory"]),
+    ]
+
+
+def distribution() -> list[Figure]:
+    """What a second process is worth on two cores, and whether it changes what is learned."""
+    texts = [f.read_text(encoding="utf-8") for f in (PROCESSES, PROCESSES.with_suffix(".yaml"))]
+    runs = [
+        record(NAME, f"processes-{seed}", {"texts": texts, "seed": seed}, partial(measured, PROCESSES, seed))
+        for seed in SEEDS
+    ]
+    return [
+        figure("s of a step on one process", runs, lambda r: r["one s"]),
+        figure("s of a step on two processes", runs, lambda r: r["two s"]),
+        figure("speed of two processes / of one", runs, lambda r: r["speed-up"], ">= 1.5"),
+        figure("largest relative difference of the loss in 60 steps", runs, lambda r: r["apart"], "<= 0.02"),
     ]
 
 
