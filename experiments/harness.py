@@ -3,8 +3,8 @@
 ``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose `figures()` returns `Figure`s. A run that is
 recorded in ``experiments/NAME/records/`` for the same config and rules is not computed again, so a grid that was interrupted
 goes on where it stopped; delete its records to measure changed code. Exit code 1: a goal is not met. The table shows what is
-kept in `results.json` as expected. With ``AGAIN=1`` in the environment everything is computed anew, into ``runs/again/``,
-and held against that; what is kept stays.
+kept in `results.json` as expected. With ``AGAIN=1`` in the environment everything is computed anew, into ``runs/again/NAME``
+(where an interrupted grid goes on; delete the folder to begin again), and held against that; what is kept stays.
 ``python experiments/harness.py --readme`` rewrites the README's table.
 """
 

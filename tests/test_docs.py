@@ -85,8 +85,9 @@ def commands() -> Iterator[Any]:
     for page in PAGES:
         lines = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8")).splitlines()
         for number, line in enumerate(lines, 1):
-            if re.match(r"(    |\$ )?neurosym [a-z]", line) and not line.rstrip().endswith((".", ",", ":")):
-                yield pytest.param(line.strip().removeprefix("$ "), id=f"{page.name}:{number}")
+            called = re.match(r"(?:    |\$ )?(?:torchrun .*-m )?(neurosym [a-z].*)", line)
+            if called and not line.rstrip().endswith((".", ",", ":")):
+                yield pytest.param(called[1].strip(), id=f"{page.name}:{number}")
 
 
 def test_all_languages_of_blocks_are_known() -> None:

@@ -30,6 +30,7 @@ RUNS = ROOT / "runs" / NAME
 KILLS = {"training": 10, "induction": 4, "review": 4}
 """Of each seed; with three seeds 54 in all."""
 SEEDS = (0, 1, 2)
+FILES = ("bench.py", "torture.py", "work.py", "fuzz.py", "config.yaml", "whole.yaml")
 TARGETS = ("rules", "ontology", "dicom")
 FUZZED = 600
 
@@ -65,7 +66,7 @@ def figures() -> list[Figure]:
 
 
 def _record(what: str, seed: int) -> dict[str, Any]:
-    texts = [(FOLDER / f).read_text(encoding="utf-8") for f in ("bench.py", "torture.py", "work.py", "fuzz.py")]
+    texts = [(FOLDER / f).read_text(encoding="utf-8") for f in FILES]
     works = {"training": training, "induction": induction, "review": review, "resume": resuming}
     work = works.get(what) or partial(fuzzing, what.removeprefix("fuzz-"))
 

@@ -8,6 +8,7 @@ Messages and progress go to standard error, results to standard output (as JSON 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -17,7 +18,8 @@ from rich.logging import RichHandler
 from neurosym import __version__
 from neurosym.cli import data, findings, graphs, induction, knowledge, loop, pretrain, review, rounds
 from neurosym.cli.console import console, show_problems
-from neurosym.errors import NeurosymError, Problem
+from neurosym.errors import ConfigError, NeurosymError, Problem
+from neurosym.learning.launch import is_main, processes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,6 +60,8 @@ def main() -> None:
     try:
         app()
     except NeurosymError as error:
+        if not is_main():  # torchrun's other processes speak of what they alone may have met
+            console.print(f"process {os.environ['RANK']}:")
         show_problems(error.problems)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(error.name or "")
@@ -77,8 +81,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
     ] = False,
 ) -> None:
     """Ontologies and rules become training constraints; predictions become rules again."""
+    if processes() > 1 and context.invoked_subcommand != "train":
+        message = f"neurosym {context.invoked_subcommand} runs in one process"
+        raise ConfigError(f"{message}; start it without torchrun, which is for neurosym train")

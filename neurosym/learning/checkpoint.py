@@ -46,9 +46,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
     Raises:
         TrainingError: the disk is full, or may not be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
+    temporary: Path | None = None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
         save_file(_contiguous(checkpoint.average or checkpoint.model), temporary / "model.safetensors")
         tensors = {f"model.{k}": v for k, v in checkpoint.model.items()}
         tensors |= {f"random.{rank}": state for rank, state in enumerate(checkpoint.random)}
@@ -65,15 +66,16 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
         state = {"step": checkpoint.step, "param_groups": groups, "scaler": checkpoint.scaler, **info}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         temporary.chmod(0o755)  # made private by mkdtemp; colleagues read checkpoints too
-        for file in temporary.iterdir():  # on the disk before its name is, should the machine fail
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
+        for file in (*temporary.iterdir(), temporary):  # on the disk before its name is, should the machine fail
+            _to_disk(file)
         final = folder / f"step-{checkpoint.step:06d}"
         if final.exists():
             shutil.rmtree(final)
         os.replace(temporary, final)
+        _to_disk(folder)  # before the older ones go
     except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, (OSError, SafetensorError)):
             last = latest_checkpoint(folder)
             cure = f"make room, then --resume: {short_path(last)} is whole" if last else "make room, then start again"
@@ -84,6 +86,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
         if other != final:
             shutil.rmtree(other, ignore_errors=True)
     return final
+
+
+def _to_disk(path: Path) -> None:
+    """Bring what was written to a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -151,6 +151,23 @@ class World:
         if not torch.allclose(found, found[:1].expand_as(found), rtol=1e-6, atol=1e-6):
             raise TrainingError(f"step {step}: the weights differ between processes; go on from the last checkpoint")
 
+    def require_same_start(self, module: nn.Module, step: int) -> None:
+        """Make sure that all processes begin with the same step and the same weights.
+
+        Raises:
+            ConfigError: they have read different checkpoints, or none.
+        """
+        if self.size == 1:
+            return
+        parameter = next(module.parameters())
+        steps = self.gather(parameter.new_tensor([float(step)])).flatten().tolist()
+        if len({*steps}) > 1:
+            found = ", ".join(str(int(s)) for s in steps)
+            raise ConfigError(
+                f"the processes begin at different steps ({found}); put the run folder where all can read it"
+            )
+        self.require_agreement(module, step)
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """A block that the processes go through one after the other."""
@@ -182,5 +199,9 @@ def joined() -> Iterator[World]:
         logging.getLogger("neurosym").setLevel(logging.ERROR)
     try:
         yield world
+    except RuntimeError as error:
+        if "gloo" in str(error) or "NCCL" in str(error):
+            raise TrainingError("another process has ended, and says why") from error
+        raise
     finally:
         distributed.destroy_process_group()

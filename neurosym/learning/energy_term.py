@@ -128,9 +128,12 @@ class EnergyTerm:
     def _features(self, model: SceneModel, boxes: list[Tensor]) -> Sequence[Tensor | None]:
         return model.features_of(boxes) if self.config.image_features else [None] * len(boxes)
 
-    def losses(self, moment: Moment, labelled: Sequence[Watched], unlabelled: Sequence[Watched]) -> dict[str, Tensor]:
-        """Update the energy, then `loss_energy`, if it may teach yet; `moment` is the detector's."""
-        self._update(moment, labelled, unlabelled)
+    def losses(
+        self, moment: Moment, labelled: Sequence[Watched], unlabelled: Sequence[Watched], learns: bool = True
+    ) -> dict[str, Tensor]:
+        """Update the energy, if it `learns`, then `loss_energy`, if it may teach yet; `moment` is the detector's."""
+        if learns:
+            self._update(moment, labelled, unlabelled)
         weight = self.weight
         if weight == 0:
             self.active = float("nan")

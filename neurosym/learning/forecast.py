@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +79,13 @@ def forecast(config: TrainConfig, steps: int = 3, done: int = 0) -> Forecast:
     ends = [*starts[1:], total]
     with tempfile.TemporaryDirectory() as folder:
         trainer = open_trainer(tried, Path(folder) / "run", IMAGES)
-        trainer.prepare(resume=False)
         phases = []
-        for start, end in zip(starts, ends, strict=True):
-            left = max(0, end - max(start, done))
-            if left:
-                phases.append((left, _seconds(trainer.time_steps(start, steps + 1))))
+        with closing(trainer):
+            trainer.prepare(resume=False)
+            for start, end in zip(starts, ends, strict=True):
+                left = max(0, end - max(start, done))
+                if left:
+                    phases.append((left, _seconds(trainer.time_steps(start, steps + 1))))
     return Forecast(tuple(phases), learned)
 
 

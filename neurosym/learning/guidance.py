@@ -220,10 +220,10 @@ class Guidance:
         return [w for w, t in zip(watched, targets, strict=True) if not is_open(t)] if targets else watched
 
     def energy_losses(
-        self, moment: Moment, labelled: Sequence[Watched], unlabelled: Sequence[Watched]
+        self, moment: Moment, labelled: Sequence[Watched], unlabelled: Sequence[Watched], learns: bool = True
     ) -> dict[str, Tensor]:
-        """Update the energy with what was watched at the detector's `moment`; its term, if it may teach yet."""
-        return {} if self.energy is None else self.energy.losses(moment, labelled, unlabelled)
+        """If it `learns`, update the energy with what was watched at the detector's `moment`; its term, if it may teach yet."""
+        return {} if self.energy is None else self.energy.losses(moment, labelled, unlabelled, learns)
 
     def figures(self) -> dict[str, float]:
         """What a step's line of the log says beside the losses."""

@@ -95,6 +95,8 @@ class Learner:
         if self.teacher is not None:
             set_precision(self.teacher.model, optim.precision)
         self.step = 0
+        self._seen: list[SceneProposals] = []
+        """What the teacher saw in the parts of the step so far."""
 
     def _require_even_batches(self) -> None:
         optim, teacher = self.config.train, self.config.teacher
@@ -135,7 +137,16 @@ class Learner:
         pseudo, others, taught = self._unlabelled_part(part, moment, rng, regions)
         unlabelled = self.guidance.watch(self.model, others)
         losses = losses | pseudo | self.guidance.losses(self._taught_steps(), scenes, others, taught)
-        return losses | self.guidance.energy_losses(moment, labelled, unlabelled)
+        return losses | self.guidance.energy_losses(moment, labelled, unlabelled, self._is_last(part))
+
+    def _is_last(self, part: int) -> bool:
+        """Whether a part ends its step: what learns once a step does so then, from this part's films where it must."""
+        return part == self.config.train.accumulate - 1
+
+    def close(self) -> None:
+        """Stop what reads films."""
+        self.films.close()
+        self.unlabelled_films.close()
 
     def _taught_steps(self) -> int:
         """Steps since the terms of knowledge began: with a teacher they begin with it."""
@@ -169,10 +180,12 @@ class Learner:
             reliability=Reliability.of(settings, self.config.seed, moment),
             strong=moment.draws(self.config.seed, 7) if settings.strong else None,
         )
-        seen = [lesson.seen for lesson in taught]
-        self.guidance.learn_from(seen)
-        if self.thresholds is not None:
-            self.thresholds.watch(seen)
+        self._seen += [lesson.seen for lesson in taught]
+        if self._is_last(part):
+            self.guidance.learn_from(self._seen)
+            if self.thresholds is not None:
+                self.thresholds.watch(self._seen)
+            self._seen = []
         self.model.annotated = False
         losses, scenes = self.model([lesson.image for lesson in taught], [lesson.target for lesson in taught])
         self.model.annotated = True

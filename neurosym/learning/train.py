@@ -52,6 +52,8 @@ from neurosym.learning.weak_supervision import check_supervision
 from neurosym.records import Run, Sample
 
 log = logging.getLogger(__name__)
+OVERFLOWS: Final = 30
+"""Steps in a row that may be left out with 16 bits: from 2¹⁶ on, the scale of the loss is halved at each."""
 _COUNTED: Final = 1000
 """Images whose worse annotations are counted at the start; coarse masks take milliseconds each."""
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -115,6 +117,7 @@ class Trainer(Learner):
         optim = self.config.train
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=optim.precision == "16")
+        self.overflows = 0
         if not self.world.main:  # the weights are those of all, what is drawn while training is not
             torch.manual_seed(self._own_seed())
 
@@ -146,11 +149,12 @@ class Trainer(Learner):
         if checkpoint is not None:
             lines = logged_lines(self.out, resolved, self.knowledge.files)
             self._load(checkpoint)
-        self.world.wait()
+        self.world.require_same_start(self.model, self.step)
         if not self.world.main:
             return
         if lines is not None:
-            write_text_atomically(self.out / "log.jsonl", "".join(lines[: self.step]))
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            write_text_atomically(self.out / "log.jsonl", "".join(kept))
         else:
             (self.out / "log.jsonl").unlink(missing_ok=True)
             for file in self.knowledge.files:
@@ -183,9 +187,25 @@ class Trainer(Learner):
             torch.set_rng_state(state.random[self.world.rank])
         else:  # as many processes as there are now have drawn nothing yet
             torch.manual_seed(self._own_seed())
+        if self.device.type == "cuda":  # whose own state is not kept: no draw of an earlier step comes again
+            torch.cuda.manual_seed(self._own_seed())
 
     def run(self, progress: Progress | None) -> Run:
-        """Train up to the last step; the log and the checkpoints are written by the first process."""
+        """Train up to the last step; the log and the checkpoints are written by the first process.
+
+        Raises:
+            TrainingError: a loss or a gradient that is not finite; a folder that cannot be written.
+        """
+        try:
+            return self._run(progress)
+        except OSError as error:
+            raise TrainingError(
+                f"{self.out} cannot be written: {error.strerror or error}; make room, then --resume"
+            ) from error
+        finally:
+            self.close()
+
+    def _run(self, progress: Progress | None) -> Run:
         optim = self.config.train
         terms: dict[str, float] = {}
         self.model.train()
@@ -205,8 +225,6 @@ class Trainer(Learner):
                     self._save()
                 if progress is not None:
                     progress(self.step, optim.steps, terms)
-        self.films.close()
-        self.unlabelled_films.close()
         return Run(self.out, self.step, terms)
 
     def time_steps(self, start: int, count: int) -> list[float]:
@@ -223,13 +241,20 @@ class Trainer(Learner):
     def _train_step(self) -> dict[str, float]:
         optim = self.config.train
         self.optimizer.zero_grad()
-        parts = [self._learn(part) for part in range(optim.accumulate)]
+        counters = [b for name, b in self.model.named_buffers() if name.rpartition(".")[2] == "steps"]
+        before, parts = [c.clone() for c in counters], [self._learn(0)]
+        after = [c.clone() for c in counters]
+        for part in range(1, optim.accumulate):  # a step is counted once, however many parts it has
+            for counter, value in zip(counters, before, strict=True):
+                counter.copy_(value)
+            parts.append(self._learn(part))
+        for counter, value in zip(counters, after, strict=True):
+            counter.copy_(value)
         terms = {k: sum(p.get(k, 0.0) for p in parts) / len(parts) for k in dict.fromkeys(k for p in parts for k in p)}
         self.world.average_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.gradient_clip)
-        if not math.isfinite(float(norm)) and not self.scaler.is_enabled():
-            raise TrainingError(f"step {self.step + 1}: the gradient is not finite; lower train.lr")
+        terms |= self._require_gradient(float(norm))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         self.scaler.step(self.optimizer)  # with 16 bits, a step whose gradient overflows is left out
@@ -241,6 +266,18 @@ class Trainer(Learner):
             terms |= {"annotation_noise": noise.level, "size_bias": float(noise.bias)}
         return terms | self.guidance.figures()
 
+    def _require_gradient(self, norm: float) -> dict[str, float]:
+        """The scale of the loss, for the log; with 16 bits a gradient may overflow until a scale is found, but not for ever."""
+        if not self.scaler.is_enabled():
+            if not math.isfinite(norm):
+                raise TrainingError(f"step {self.step + 1}: the gradient is not finite; lower train.lr")
+            return {}
+        self.overflows = 0 if math.isfinite(norm) else self.overflows + 1
+        if self.overflows > OVERFLOWS:
+            message = f"step {self.step + 1}: no gradient of the last {self.overflows} steps is finite"
+            raise TrainingError(f"{message}; set train.precision to bf16 or 32, or lower train.lr")
+        return {"loss_scale": self.scaler.get_scale()}
+
     def _agree(self) -> None:
         """Make the same on all processes what each has learned from its own films, beside the weights."""
         self.world.agree([self.model, *([] if self.comatch is None else [self.comatch.bank])])
@@ -248,7 +285,10 @@ class Trainer(Learner):
             self.thresholds.agree(self.world)
 
     def _learn(self, part: int) -> dict[str, float]:
-        """Add the gradients of a part of the batch to those of the step; its terms, of which `loss` is of all processes."""
+        """Add the gradients of a part of the batch to those of the step.
+
+        Returns its terms: those of this process's share, but for `loss`, the mean over all processes.
+        """
         losses = self.losses(part)
         total = sum_terms(losses)
         over_all = self.world.mean(total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 
@@ -23,8 +24,9 @@ class TrainLog:
             self.writer.add_scalar(f"train/{key}", value, step)
 
     def flush(self) -> None:
-        """Make sure that the lines so far are in the file: a checkpoint counts on them."""
+        """Bring the lines so far to the disk: a checkpoint counts on them."""
         self.file.flush()
+        os.fsync(self.file.fileno())
 
     def __enter__(self) -> TrainLog:
         return self
