@@ -365,7 +365,7 @@ class Stages:
 
     def findings(self, templates: Templates, wanted: Wanted, out: Path | None = None) -> list[Path]:
         """Report what is found on each film of the split; see `write_film_reports` for what is written and raised."""
-        made = Findings(self.run.knowledge, self.run.names, self.threshold, templates.ratios)
+        made = Findings.of_run(self.run, self.split, self.threshold, templates.ratios)
         out = out or self.run.path / "findings" / self.split
         return write_film_reports(out, self.scenes(), made, templates, wanted, self._source, self.advance)
 
@@ -389,7 +389,7 @@ class Stages:
         title = f"Rules induced from {self.run.config.name}"
         source = ", ".join([learned._source, *made_how(origin)])
         templates = load_templates()
-        made = Findings(self.run.knowledge, self.run.names, learned.threshold, templates.ratios)
+        made = Findings.of_run(self.run, learned.split, learned.threshold, templates.ratios)
         found = ((scene, sentences_of(made.of(scene), templates)) for scene in scenes[:films])
         told = [(scene, [s for s in several if s.kind != "supported"]) for scene, several in found]
         write_report(

@@ -2,7 +2,8 @@
 
     findings.json      every film: the graph (`FilmFindings.as_dict`) and its sentences, each with its evidence
     findings.txt       the sentences under their headings
-    sr/film-7.dcm      the structured report of the seventh film, and sr/film-7.image.dcm the capture that it refers to
+    sr/film-7.dcm      the structured report of the seventh film; what it refers to is beside it, the capture
+                       (film-7.image.dcm) and, if detections have masks, the segmentation (film-7.seg.dcm)
 
 Films are called by their number in the split unless identifiers are kept (`neurosym.review.film_names`).
 """
@@ -137,7 +138,9 @@ def _chosen(scenes: Sequence[Scene], wanted: Wanted) -> list[Scene]:
 
 
 def _write_report(folder: Path, scene: Scene, film: FilmFindings, findings: Findings, wanted: Wanted) -> Iterator[Path]:
-    from neurosym.review.structured_report import read_film, secondary_capture, structured_report
+    from neurosym.review.dicom_images import read_film, secondary_capture
+    from neurosym.review.segmentation import segmentation_of
+    from neurosym.review.structured_report import structured_report
 
     stem = re.sub(r"[^\w.-]+", "-", film.image_id)
     if wanted.dicom is not None:
@@ -149,8 +152,11 @@ def _write_report(folder: Path, scene: Scene, film: FilmFindings, findings: Find
         pixels = read_image(Path(scene.image_path))
         image = secondary_capture(pixels, scene.image_id if wanted.keep_identifiers else "")
         yield _save(image, folder / f"{stem}.image.dcm")
-    report = structured_report(film, image, findings.knowledge.ontology, wanted.keep_identifiers)
-    yield _save(report, folder / f"{stem}.dcm")
+    ontology, keep = findings.knowledge.ontology, wanted.keep_identifiers
+    masks = segmentation_of(film, image, ontology, keep)
+    if masks is not None:
+        yield _save(masks, folder / f"{stem}.seg.dcm")
+    yield _save(structured_report(film, image, ontology, keep, masks), folder / f"{stem}.dcm")
 
 
 def _dicom_of(scene: Scene, folder: Path) -> Path:

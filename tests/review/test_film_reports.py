@@ -50,7 +50,7 @@ def test_films_are_numbered_by_their_place_in_the_split_and_nothing_tells_their_
     out = tmp_path / "out"
     files = write(out, films(tmp_path), thorax, Wanted(("json", "text", "sr"), images=IDS[1:]))
     assert sorted(f.name for f in files) == sorted(
-        ["findings.json", "findings.txt", *(f"film-{n}{end}.dcm" for n in (2, 3) for end in ("", ".image"))]
+        ["findings.json", "findings.txt", *(f"film-{n}{end}.dcm" for n in (2, 3) for end in ("", ".image", ".seg"))]
     )
     for file in files:
         stored = file.read_bytes()
@@ -93,13 +93,14 @@ def test_the_same_scenes_give_the_same_bytes(tmp_path: Path, thorax: Knowledge) 
 
 def test_reports_refer_to_the_dicom_films_of_a_folder(tmp_path: Path, thorax: Knowledge) -> None:
     pytest.importorskip("highdicom")
-    from neurosym.review.structured_report import secondary_capture
+    from neurosym.review.dicom_images import secondary_capture
 
     image = secondary_capture(np.zeros((64, 64), np.uint8), "doe")
     image.save_as(tmp_path / f"{IDS[0]}.dcm")
     wanted = Wanted(("sr",), images=IDS[:1], dicom=tmp_path)
-    [report] = write(tmp_path / "out", films(tmp_path), thorax, wanted)
-    assert image.SOPInstanceUID.encode() in report.read_bytes()
+    masks, report = write(tmp_path / "out", films(tmp_path), thorax, wanted)
+    for file in (masks, report):
+        assert image.SOPInstanceUID.encode() in file.read_bytes()
     with pytest.raises(
         ReviewError,
         match=r"roe-maximilian-1971\.dcm: the DICOM image of a film is missing; did you mean .doe-jane-1960",

@@ -8,19 +8,22 @@ import numpy as np
 import pytest
 
 from neurosym.data.images import annotated_scene
+from neurosym.data.masks import encode_mask
 from neurosym.data.phantom import PhantomConfig, phantom_film
 from neurosym.errors import ReviewError
-from neurosym.knowledge import Knowledge
+from neurosym.knowledge import Knowledge, load_knowledge
 from neurosym.records import Box, Detection, Scene
 from neurosym.review.codes import concept_of
 from neurosym.review.findings import FilmFindings, Findings
 from neurosym.review.sentences import load_templates
-from tests.conftest import CLASSES
+from tests.conftest import CLASSES, ROOT
 
 pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
 
-from neurosym.review.structured_report import read_film, secondary_capture, structured_report  # noqa: E402
+from neurosym.review.dicom_images import read_film, secondary_capture  # noqa: E402
+from neurosym.review.segmentation import segmentation_of  # noqa: E402
+from neurosym.review.structured_report import structured_report  # noqa: E402
 
 SIZE = 96
 IDENTITY = ("Doe", "Jane", "P-4711", "19600102", "ACC-99", "Dr^House")
@@ -82,6 +85,61 @@ def test_a_finding_has_the_lung_that_holds_it_as_its_site(tmp_path: Path, thorax
     assert sites == {"nodule #1": [("RID1326", "RADLEX")], "left_lung #0": []}
 
 
+def test_a_region_of_the_frame_is_a_site_only_if_it_is_the_only_one_that_the_zone_leaves(tmp_path: Path) -> None:
+    chest = load_knowledge([ROOT / "ontologies" / "lung-lobes.ttl"])
+    lung, high, low = Box(10, 0, 50, 90), Box(20, 5, 30, 15), Box(20, 75, 30, 85)
+    found = (Detection("right_lung", lung), Detection("nodule", high), Detection("nodule", low))
+    film = Findings(chest, ("right_lung", "nodule")).of(Scene("a", 100, 100, found))
+    report = structured_report(film, secondary_capture(np.zeros((100, 100), np.uint8)), chest.ontology)
+    report.save_as(tmp_path / "r.dcm")
+    groups = highdicom.sr.srread(tmp_path / "r.dcm").content.get_planar_roi_measurement_groups()
+    sites = {g.tracking_identifier: [s.value.meaning for s in g.finding_sites] for g in groups}
+    assert sites["nodule #1"] == ["right lung", "upper lobe of right lung"]
+    assert sites["nodule #2"] == ["right lung"], "the middle or the lower lobe"
+
+
+def masked(*masks: np.ndarray | None) -> Scene:
+    """A film with a nodule of each mask."""
+    whole = Box(0, 0, 12, 10)
+    codes = [None if m is None else encode_mask(m) for m in masks]
+    return Scene("a", 12, 10, tuple(Detection("nodule", whole, 0.9, code) for code in codes))
+
+
+def test_a_mask_is_a_segment_pixel_by_pixel_with_its_holes_and_parts(tmp_path: Path, thorax: Knowledge) -> None:
+    ring, parts = np.zeros((10, 12), np.uint8), np.zeros((10, 12), np.uint8)
+    ring[1:8, 1:8], ring[3:5, 3:5], parts[0, 0], parts[6:9, 5:11] = 1, 0, 1, 1
+    given = (ring, None, parts, np.zeros_like(ring))
+    film = Findings(thorax, ("nodule",)).of(masked(*given))
+    image = secondary_capture(np.zeros((10, 12), np.uint8))
+    segmentation = segmentation_of(film, image, thorax.ontology)
+    segmentation.save_as(tmp_path / "s.dcm")
+    structured_report(film, image, thorax.ontology, segmentation=segmentation).save_as(tmp_path / "r.dcm")
+    stored = pydicom.dcmread(tmp_path / "s.dcm")
+    groups = highdicom.sr.srread(tmp_path / "r.dcm").content.get_planar_roi_measurement_groups()
+    assert [g.tracking_identifier for g in groups] == [f"nodule #{n}" for n in range(4)]
+    for group, mask in zip(groups, given, strict=True):
+        if mask is None or not mask.any():
+            assert group.roi.graphic_type.value == "POLYLINE"
+            continue
+        reference = group.referenced_segmentation_frame
+        assert reference.referenced_sop_instance_uid == stored.SOPInstanceUID
+        [frame] = reference.referenced_frame_numbers
+        assert (stored.pixel_array[frame - 1] == mask).all()
+        [shown] = stored.PerFrameFunctionalGroupsSequence[frame - 1].SegmentIdentificationSequence
+        segment = stored.SegmentSequence[shown.ReferencedSegmentNumber - 1]
+        assert reference.source_image_for_segmentation.referenced_sop_instance_uid == image.SOPInstanceUID
+        assert segment.TrackingUID == group.tracking_uid
+        assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == group.finding_type.value
+
+
+def test_a_film_without_masks_has_no_segmentation_and_a_mask_of_another_size_is_refused(thorax: Knowledge) -> None:
+    image = secondary_capture(np.zeros((10, 12), np.uint8))
+    findings = Findings(thorax, ("nodule",))
+    assert segmentation_of(findings.of(masked(None, np.zeros((10, 12), np.uint8))), image, thorax.ontology) is None
+    with pytest.raises(ReviewError, match="a: the mask of nodule #0 is 6×5 pixels, the film 12×10"):
+        segmentation_of(findings.of(masked(np.ones((5, 6), np.uint8))), image, thorax.ontology)
+
+
 def test_codes_are_those_that_the_ontology_states_to_be_the_same_thing(thorax: Knowledge, blood: Knowledge) -> None:
     assert concept_of("heart", thorax.ontology) == ("RID1385", "RADLEX", "heart")
     assert concept_of("cardiomediastinum", thorax.ontology)[:2] == ("cardiomediastinum", "99NEUROSYM")  # a close match
@@ -95,14 +153,17 @@ def test_the_patient_of_a_dicom_film_is_in_the_report_only_if_asked_for(
 ) -> None:
     film, pixels = film_of(6, thorax)
     image = read_film(source_film(tmp_path / "film.dcm", pixels), film)
-    report = structured_report(film, image, thorax.ontology, keep)
-    report.save_as(tmp_path / "r.dcm")
-    stored = (tmp_path / "r.dcm").read_bytes()
-    assert [word for word in IDENTITY if word.encode() in stored] == (list(IDENTITY) if keep else [])
+    masks = segmentation_of(film, image, thorax.ontology, keep)
+    report = structured_report(film, image, thorax.ontology, keep, masks)
+    for name, made in (("r.dcm", report), ("s.dcm", masks)):
+        made.save_as(tmp_path / name)
+        stored = (tmp_path / name).read_bytes()
+        assert [word for word in IDENTITY if word.encode() in stored] == (list(IDENTITY) if keep else [])
     [study] = report.CurrentRequestedProcedureEvidenceSequence
-    [series] = study.ReferencedSeriesSequence
-    [instance] = series.ReferencedSOPSequence
-    assert instance.ReferencedSOPInstanceUID == image.SOPInstanceUID
+    named = {
+        i.ReferencedSOPInstanceUID for series in study.ReferencedSeriesSequence for i in series.ReferencedSOPSequence
+    }
+    assert named == {image.SOPInstanceUID, masks.SOPInstanceUID}
     assert ("PatientIdentityRemoved" in report) != keep
 
 
@@ -141,7 +202,9 @@ def test_report_and_capture_have_what_their_classes_ask_for(tmp_path: Path, thor
     film, pixels = film_of(6, thorax)
     image = secondary_capture(pixels)
     image.save_as(tmp_path / "i.dcm")
-    structured_report(film, image, thorax.ontology).save_as(tmp_path / "r.dcm")
-    for name in ("i.dcm", "r.dcm"):
+    masks = segmentation_of(film, image, thorax.ontology)
+    masks.save_as(tmp_path / "s.dcm")
+    structured_report(film, image, thorax.ontology, segmentation=masks).save_as(tmp_path / "r.dcm")
+    for name in ("i.dcm", "r.dcm", "s.dcm"):
         told = subprocess.run(["dciodvfy", tmp_path / name], capture_output=True, text=True, check=False).stderr
         assert [line for line in told.splitlines() if line.startswith("Error")] == []
