@@ -146,8 +146,8 @@ def induce(
 ) -> None:
     """Learn rules from facts by a genetic search over Horn rules."""
     if facts_file is not None and (masks or calibrated):
-        given = " and ".join(["--masks"] * masks + ["--calibrated"] * calibrated)
-        raise ConfigError(f"{given}: say how facts are made of a run; those in {facts_file} are made already")
+        named = " and ".join(["--masks"] * masks + ["--calibrated"] * calibrated)
+        raise ConfigError(f"{named}: say how facts are made of a run; those in {facts_file} are made already")
     if facts_file is not None and run is None and not _is_of_scenes(facts_file):
         if truth:
             raise ConfigError("--truth: a graph of triples is not of annotations; leave it out")
