@@ -141,16 +141,18 @@ def judged(stages: Stages) -> dict[str, Any]:
     for source in ("annotations", "predictions"):
         asked = {name: replace(SEARCH, targets=targets) for name, targets in LISTS.items()}
         lists = {name: stages.induce(config, truth=source == "annotations") for name, config in asked.items()}
-        result[source] = {name: compared(candidates, held) for name, candidates in lists.items()}
+        result[source] = {name: compared(name, candidates, held) for name, candidates in lists.items()}
     return result | assessed(stages, lists, held)
 
 
-def compared(candidates: list[Candidate], held: Held) -> dict[str, Any]:
-    """Candidates, and of each generating rule the best overlap, and the share of its facts that they derive together."""
+def compared(asked: str, candidates: list[Candidate], held: Held) -> dict[str, Any]:
+    """Candidates, and of each rule of their heads the best overlap, and the share of its facts that they derive together."""
     made = [derived(c.rule, held) for c in candidates]
     together = frozenset[Any]().union(*made)
     rules = {}
     for name, rule in generating().items():
+        if asked not in (EVERY, list_of(rule)):
+            continue
         facts = derived(rule, held)
         best = max((overlap(facts, other) for other in made), default=0.0)
         rules[name] = {"overlap": round(best, 4), "covered": round(len(facts & together) / max(1, len(facts)), 4)}
@@ -163,7 +165,7 @@ def assessed(stages: Stages, lists: dict[str, list[Candidate]], held: Held) -> d
     candidates = {rule_key(c.rule): c for several in lists.values() for c in several}
     [planted] = parse_rules(CONFOUNDED)
     found = rule_key(planted) in candidates
-    candidates.setdefault(rule_key(planted), as_candidate(planted, stages))
+    confounded = candidates.setdefault(rule_key(planted), as_candidate(planted, stages)).rule
     save_candidates(path, candidates.values(), load_candidates(path)[1])
     assessments = {a.rule: a for a in stages.assess(resamples=500).assessments}
 
@@ -175,7 +177,7 @@ def assessed(stages: Stages, lists: dict[str, list[Candidate]], held: Held) -> d
     recovered = [c.rule for c in candidates.values() if any(overlap(derived(c.rule, held), t) >= SAME for t in true)]
     accepted = [c.rule for c in candidates.values() if not Policy().objection(assessments[normal_text(c.rule)])]
     return {
-        "confounder": {"found": found, "flagged": bool(of_site(planted)), "messages": of_site(planted)},
+        "confounder": {"found": found, "flagged": bool(of_site(confounded)), "messages": of_site(confounded)},
         "blamed": sum(bool(of_site(rule)) for rule in recovered),
         "accepted": [{"rule": str(rule), "confidence": round(confidence(rule, held), 4)} for rule in accepted],
     }

@@ -56,10 +56,9 @@ def draw_films(folder: Path, split: str, number: int, start: int, config: Phanto
         said = {"study": study, "site": site, "sex": film.attributes["sex"]}
         images.append({"id": n, "file_name": file, **size, "attributes": said})
         for name, (x1, y1, x2, y2) in boxes:
-            box = {"bbox": [float(v) for v in (x1, y1, x2 - x1, y2 - y1)], "category_id": NAMES.index(name)}
-            annotations.append(
-                {"id": len(annotations), "image_id": n, "iscrowd": 0, "area": box["bbox"][2] * box["bbox"][3]} | box
-            )
+            width, height = float(x2 - x1), float(y2 - y1)
+            what = {"id": len(annotations), "image_id": n, "category_id": NAMES.index(name), "iscrowd": 0}
+            annotations.append(what | {"bbox": [float(x1), float(y1), width, height], "area": width * height})
     categories = [{"id": k, "name": name} for k, name in enumerate(NAMES)]
     value = {"images": images, "annotations": annotations, "categories": categories}
     write_text_atomically(folder / f"{split}.json", json.dumps(value))
