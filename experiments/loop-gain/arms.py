@@ -101,7 +101,7 @@ def burn_in(seed: int) -> Path:
     folder = RUNS / f"burn-in-seed{seed}"
     if not list(folder.glob("checkpoints/step-*")):
         shutil.rmtree(folder, ignore_errors=True)
-        alone = ("teacher.weight=0", "refiner.enabled=false", "compose.rate=0", "constraints.weight=0")
+        alone = ("teacher.weight=0", "refiner.enabled=false", "compose={}", "constraints.weight=0")
         steps = (f"train.steps={BURN_IN}", "train.lr=7e-4", "train.warmup_steps=20")
         train(load_config(CONFIG, (*labelled(Job("loop", seed)), *alone, *steps)), folder)
     return folder
@@ -148,9 +148,10 @@ def looped(job: Job, config: TrainConfig) -> dict[str, Any]:
     result["accepted"] = [{"rule": str(r), "confidence": round(confidence(r, held), 4)} for r in rules]
     if job.arm == "left-out":
         [wanted] = [r for r in read_rules(EXPERT) if r.id == job.left_out]
-        facts = derived(wanted, held)
+        facts, made = derived(wanted, held), [derived(r, held) for r in rules]
         result["left_out"] = str(wanted)
-        result["overlap"] = round(max((overlap(facts, derived(r, held)) for r in rules), default=0.0), 4)
+        result["overlap"] = round(max((overlap(facts, other) for other in made), default=0.0), 4)
+        result["covered"] = round(len(facts & frozenset().union(*made)) / len(facts), 4)
     return result
 
 

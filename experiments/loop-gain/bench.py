@@ -64,6 +64,7 @@ def figures() -> list[Figure]:
     if left:
         runs = list(left.values())
         found.append(figure("the rule left out is found again", runs, lambda r: r["overlap"] >= SAME, ">= 1"))
+        found.append(figure("share of its facts that the accepted rules derive", runs, lambda r: r["covered"]))
     return found
 
 
