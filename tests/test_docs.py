@@ -35,6 +35,7 @@ from neurosym.learning.schedule import ScheduleConfig
 from neurosym.learning.train import train
 from neurosym.loop import Stages
 from neurosym.models.scene import SceneProposals
+from tests.data.dicom_files import stored, write_dicom
 from tests.learning.test_train import config_of
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +171,9 @@ def world(thorax: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     run = train(config, folder / "runs/bccd").path
     Stages.of(run, "test").induce(InductionConfig(budget_seconds=5, min_support=2))
     Stages.of(run, "test").induce(InductionConfig(budget_seconds=5, min_support=2), truth=True)
+    (folder / "runs/jsrt-anatomy").symlink_to(run)
+    write_dicom(folder / "film.dcm", stored())
+    write_dicom(folder / "pacs-export/film.dcm", stored())
     (folder / "train.txt").write_text("ann\tparent\tbob\nbob\tparent\tcid\nann\tgrandparent\tcid\n")
     accepted = folder / "accepted.rules"
     accepted.write_text("")
