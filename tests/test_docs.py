@@ -124,6 +124,8 @@ def test_a_config_is_accepted_where_it_belongs(block: Block) -> None:
 
 
 def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    if values.get("format", base.get("format")) != base.get("format"):
+        return values  # films of another format have other fields
     both = base.keys() & values.keys()
     inner = {k: _merged(base[k], values[k]) for k in both if isinstance(base[k], dict) and isinstance(values[k], dict)}
     return base | values | inner

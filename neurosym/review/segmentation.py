@@ -1,7 +1,7 @@
 """A film's detections as a DICOM segmentation (SEG, binary), by highdicom: a segment for each, in the film's own pixels.
 
-A segment is the mask, pixel by pixel, with its holes and parts. A detection without a mask, or with an empty one, is left out; or,
-where that is wanted, it is its box filled with ones, and the segment's description (0062,0006) says that its outline was not
+A segment is the mask, pixel by pixel, with its holes and parts. A detection without a mask, or with an empty one, is left out
+or, where that is wanted, is its box filled with ones: the segment's description (0062,0006) says then that its outline was not
 segmented. A pixel belongs to a box if its centre does. Segments are in the order of the scene's detections, may overlap, and
 each is one frame of the same number. They are tracked by the UIDs that the structured report of the film gives its regions.
 Needs highdicom (the extra `dicom`).
