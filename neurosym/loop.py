@@ -28,7 +28,6 @@ from neurosym.data.images import IMAGE_SUFFIXES, annotated_scene, read_image
 from neurosym.data.unread import unread
 from neurosym.errors import ConfigError, DataError, InductionError, Problem, did_you_mean, short_path
 from neurosym.induction import InductionConfig, induce
-from neurosym.knowledge.geometry import SIDES, SIZES, ZONES
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.annotation_truth import score_quality, to_judge
 from neurosym.learning.runfolder import OpenRun, open_run
@@ -37,7 +36,7 @@ from neurosym.review import load_candidates, save_candidates, write_report
 from neurosym.review.cohort import Cohort, films_of
 from neurosym.review.film_reports import Wanted, write_film_reports
 from neurosym.review.findings import Findings
-from neurosym.review.origin import origin_of_annotations, origin_of_predictions, run_name
+from neurosym.review.origin import made_how, origin_of_annotations, origin_of_predictions, run_name
 from neurosym.review.quality_page import write_quality_page
 from neurosym.review.run_assessment import RunAssessment, assess_run
 from neurosym.review.run_summary import summary_of
@@ -46,7 +45,7 @@ from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
 from neurosym.scenes.draw import save_overlays, save_picture
 from neurosym.scenes.explanation_picture import explanation_picture
-from neurosym.scenes.of_run import image_attributes, run_calibration
+from neurosym.scenes.of_run import image_attributes, run_calibration, usual_heads
 
 if TYPE_CHECKING:
     from neurosym.constraints.explanation import SceneExplanation
@@ -322,24 +321,26 @@ class Stages:
         save_facts(self.facts_file(masks, truth=True), store)
         return store
 
-    def induce(self, config: InductionConfig, truth: bool = False) -> list[Candidate]:
+    def induce(
+        self, config: InductionConfig, truth: bool = False, *, masks: bool = False, calibrated: bool = False
+    ) -> list[Candidate]:
         """Rules that hold in the facts and that the ontology does not entail already, written to ``candidates.json``.
 
         With `truth` the facts are of the annotations, and the file is ``true-candidates.json``: evidence that no model was
-        taught. Unless targets are named, heads are relations, places, sizes and study labels: what class a detection has is
-        for the detector to say, how many there are is counted, and who the patient is is known.
+        taught. Unless targets are named, heads are `usual_heads`. `masks` and `calibrated` are those of `facts`; the origin
+        says so, and whoever measures the rules makes the same facts. ConfigError: annotations have nothing to calibrate.
         """
+        if truth and calibrated:
+            raise ConfigError("--calibrated: annotations have no scores to calibrate; leave it out, or --truth")
 
         def progress(state: Any) -> None:
             self.advance(0, 0, f"{state.stage} {state.target}: {state.evaluated} bodies, {state.found} rules")
 
         scenes = self.true_scenes() if truth else self.scenes()
-        ontology, facts = self.run.knowledge.ontology, self.true_facts(scenes) if truth else self.facts()
+        ontology = self.run.knowledge.ontology
+        facts = self.true_facts(scenes, masks) if truth else self.facts(masks, calibrated)
         if not config.targets:
-            labels = {label for scene in scenes for label in scene.labels}
-            places = {*ZONES, *SIDES, *SIZES, *(word.name for word in ontology.scene_words.placed)}
-            heads = {*ontology.relations, *places, *labels}
-            config = replace(config, targets=tuple(r for r in facts.relations if r in heads))
+            config = replace(config, targets=usual_heads(ontology, scenes, facts))
         found = induce(facts, config, progress, background=ontology.entailments())
         image_ids = [scene.image_id for scene in scenes]
         if truth:
@@ -347,7 +348,7 @@ class Stages:
         else:
             origin = origin_of_predictions(self.run, self.split, self.threshold, self._checkpoint(), image_ids)
         asked = {name: getattr(config, name) for name in ("min_support", "min_scenes", "min_confidence", "measure")}
-        origin |= {"bounds": asked}
+        origin |= {"masks": masks, "calibrated": calibrated, "bounds": asked}
         save_candidates(self.run.path / f"{'true-' if truth else ''}candidates.json", found, origin)
         return found
 
@@ -356,16 +357,21 @@ class Stages:
 
         def cohort(split: str, origin: Mapping[str, Any]) -> Cohort:
             stages = replace(self, split=split, threshold=origin.get("threshold", self.threshold))
-            return Cohort(split, films_of(self.run, split), stages.true_facts() if truth else stages.facts())
+            masks = bool(origin.get("masks"))
+            facts = stages.true_facts(masks=masks) if truth else stages.facts(masks, bool(origin.get("calibrated")))
+            return Cohort(split, films_of(self.run, split), facts)
 
         return assess_run(self.run, cohort, truth=truth, checkpoint=self._checkpoint(), advance=self.advance, **how)
 
     def findings(self, templates: Templates, wanted: Wanted, out: Path | None = None) -> list[Path]:
         """Report what is found on each film of the split; see `write_film_reports` for what is written and raised."""
-        made = Findings(self.run.knowledge, self.run.names, self.threshold, templates.ratios)
-        source = f"predictions of score ≥ {self.threshold:g} on the {self.split} split"
+        made = Findings.of_run(self.run, self.split, self.threshold, templates.ratios)
         out = out or self.run.path / "findings" / self.split
-        return write_film_reports(out, self.scenes(), made, templates, wanted, source, self.advance)
+        return write_film_reports(out, self.scenes(), made, templates, wanted, self._source, self.advance)
+
+    @property
+    def _source(self) -> str:
+        return f"predictions of score ≥ {self.threshold:g} on the {self.split} split"
 
     def report(self, out: Path, keep_identifiers: bool = False, films: int = 4) -> int:
         """Write the HTML report of the run and its rules, on the split they were learned from; returns how many there are.
@@ -381,9 +387,9 @@ class Stages:
         learned = replace(self, split=origin["split"], threshold=origin["threshold"])
         scenes, evaluation = learned.scenes(), learned.evaluation()
         title = f"Rules induced from {self.run.config.name}"
-        source = f"predictions of score ≥ {learned.threshold:g} on the {learned.split} split"
+        source = ", ".join([learned._source, *made_how(origin)])
         templates = load_templates()
-        made = Findings(self.run.knowledge, self.run.names, learned.threshold, templates.ratios)
+        made = Findings.of_run(self.run, learned.split, learned.threshold, templates.ratios)
         found = ((scene, sentences_of(made.of(scene), templates)) for scene in scenes[:films])
         told = [(scene, [s for s in several if s.kind != "supported"]) for scene, several in found]
         write_report(

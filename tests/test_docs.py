@@ -35,6 +35,7 @@ from neurosym.learning.schedule import ScheduleConfig
 from neurosym.learning.train import train
 from neurosym.loop import Stages
 from neurosym.models.scene import SceneProposals
+from tests.data.dicom_files import stored, write_dicom
 from tests.learning.test_train import config_of
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +125,8 @@ def test_a_config_is_accepted_where_it_belongs(block: Block) -> None:
 
 
 def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    if values.get("format", base.get("format")) != base.get("format"):
+        return values  # films of another format have other fields
     both = base.keys() & values.keys()
     inner = {k: _merged(base[k], values[k]) for k in both if isinstance(base[k], dict) and isinstance(values[k], dict)}
     return base | values | inner
@@ -171,6 +174,9 @@ def world(thorax: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     run = train(config, folder / "runs/bccd").path
     Stages.of(run, "test").induce(InductionConfig(budget_seconds=5, min_support=2))
     Stages.of(run, "test").induce(InductionConfig(budget_seconds=5, min_support=2), truth=True)
+    (folder / "runs/jsrt-anatomy").symlink_to(run)
+    write_dicom(folder / "film.dcm", stored())
+    write_dicom(folder / "pacs-export/film.dcm", stored())
     (folder / "train.txt").write_text("ann\tparent\tbob\nbob\tparent\tcid\nann\tgrandparent\tcid\n")
     accepted = folder / "accepted.rules"
     accepted.write_text("")

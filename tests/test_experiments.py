@@ -7,8 +7,16 @@ from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from scipy import stats
+
+from neurosym.data.images import annotated_scene
+from neurosym.data.phantom import PhantomConfig, phantom_layout
+from neurosym.induction import evaluate_rule
+from neurosym.knowledge import Knowledge, parse_rules
+from neurosym.records import Fact, FactStore, Sample
+from neurosym.scenes import facts_from
 
 ROOT = Path(__file__).parents[1]
 
@@ -153,3 +161,46 @@ def test_again_computes_anew_beside_what_is_kept_and_shows_both(
     assert "0.25" in line
     assert "0.75" in line
     assert (experiments / "toy/results.json").read_bytes() == kept
+
+
+@pytest.fixture
+def rule_overlap(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import rule_overlap
+
+    yield rule_overlap
+    sys.modules.pop("rule_overlap")
+
+
+def test_what_a_rule_derives_by_trying_everything_is_what_the_engine_counts(
+    rule_overlap: ModuleType, thorax: Knowledge
+) -> None:
+    plans = (phantom_layout(i, PhantomConfig(size=96)) for i in range(12))
+    samples = (Sample(p.image_id, np.zeros((96, 96), np.uint8), p.annotations, p.labels) for p in plans)
+    facts = facts_from(map(annotated_scene, samples), thorax)
+    held = rule_overlap.held_in(facts, "chest_study")
+    rules = parse_rules(
+        """larger_than(X, Y) :- lung(X), finding(Y).
+        left_of(X, Y) :- above(X, Z), above(Y, Z), heart(Z).
+        peripheral(X) :- opacity(X), lower_zone(X), inside(X, Y).
+        indeterminate_appearance(S) :- chest_study(S), ground_glass_opacity(X), ground_glass_opacity(Y)."""
+    )
+    for rule in rules:
+        measured = evaluate_rule(rule, facts)
+        assert len(rule_overlap.derived(rule, held)) == measured.body_size > 0
+        assert rule_overlap.confidence(rule, held) == pytest.approx(measured.confidence)
+
+
+def test_rules_overlap_by_what_they_derive_and_not_by_how_they_say_it(rule_overlap: ModuleType) -> None:
+    facts = [("heart", "h"), ("left_lung", "l"), ("right_lung", "r"), ("lung", "l"), ("lung", "r")]
+    held = rule_overlap.held_in(FactStore(tuple(Fact(name, (f"f/{e}",), scene="f") for name, e in facts)))
+    texts = (
+        "left_of(X, Y) :- lung(X), heart(Y).",
+        "left_of(B, A) :- heart(A), lung(B), study(S).",
+        "left_of(X, Y) :- right_lung(X), heart(Y).",
+        "above(X, Y) :- lung(X), heart(Y).",
+        "left_of(X, Y) :- nodule(X), heart(Y).",
+    )
+    one, *others = (rule_overlap.derived(parse_rules(text)[0], held) for text in texts)
+    assert [rule_overlap.overlap(one, other) for other in others] == [1.0, 0.5, 0.0, 0.0]
+    assert rule_overlap.overlap(others[-1], others[-1]) == 0.0, "of rules that derive nothing nobody can tell"

@@ -75,6 +75,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Read films and annotations of another form; write PNG films and COCO files. Goes on where it was stopped."""
+    from neurosym.data.importing.split import load_key
     from neurosym.data.importing.write import Settings, import_films
 
     if val + test >= 1:
@@ -83,7 +84,7 @@ def import_(
         re.compile(patient)
     except re.error as error:
         raise ConfigError(f"--patient {patient!r}: no regular expression ({error})") from error
-    secret = _key(key)
+    secret = load_key(key) if key else b""
     source = _source(kind, folder, unboxed, labels, plane, slices, window)
     own = sorted({f.split for f in source.films} - {""})
     if own and (val or test):
@@ -124,20 +125,6 @@ def _source(kind: str, folder: Path, unboxed: Any, labels: str, plane: Any, slic
     from neurosym.data.importing.nifti import nifti_source
 
     return nifti_source(folder, _labels(labels), plane, slices, _window(window))
-
-
-def _key(path: Path | None) -> bytes:
-    if path is None:
-        return b""
-    try:
-        secret = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(Problem(f"--key cannot be read: {error.strerror}", str(path))) from error
-    if len(secret) < 16:
-        raise ConfigError(
-            Problem(f"--key has {len(secret)} bytes", str(path), cure="expected 16 or more, best random ones")
-        )
-    return secret
 
 
 def _labels(text: str) -> dict[int, str]:

@@ -27,12 +27,19 @@ if TYPE_CHECKING:
     from neurosym.induction import InductionConfig
 
 
+Masks = Annotated[bool, typer.Option("--masks", help="Relate objects by their masks where both have one.")]
+Calibrated = Annotated[
+    bool, typer.Option("--calibrated", help="Weigh by probabilities, fitted to the val split, instead of scores.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     epilogs: dict[Callable[..., None], str] = {
         facts: "Examples: `neurosym facts runs/jsrt-anatomy --threshold 0.7`, "
         "`neurosym facts RUN --calibrated --rdf facts.ttl`, `neurosym facts RUN --truth --masks`",
         induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce RUN --truth`, "
+        "`neurosym induce RUN --calibrated --masks`, "
         "`neurosym induce --facts kg.txt --budget 60`",
     }
     for command, epilog in epilogs.items():
@@ -44,10 +51,8 @@ def facts(
     split: SplitName = "test",
     threshold: Threshold = 0.5,
     truth: Annotated[bool, typer.Option("--truth", help="Facts of the annotations, not of the predictions.")] = False,
-    masks: Annotated[bool, typer.Option("--masks", help="Relate objects by their masks where both have one.")] = False,
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="Weigh by probabilities, fitted to the val split, instead of scores.")
-    ] = False,
+    masks: Masks = False,
+    calibrated: Calibrated = False,
     rdf: Annotated[
         Path | None, typer.Option(help="Also write them as RDF with their provenance, to FILE.ttl or FILE.nt.")
     ] = None,
@@ -55,6 +60,7 @@ def facts(
 ) -> None:
     """Turn a split's scenes into weighted facts in the words of the ontology."""
     from neurosym.loop import Stages
+    from neurosym.review.origin import made_how
     from neurosym.scenes.rdf import format_of
 
     if truth and calibrated:
@@ -66,8 +72,7 @@ def facts(
         store = stages.true_facts(masks=masks) if truth else stages.facts(masks, calibrated)
         fitted = stages.calibration() if calibrated else None
         if rdf is not None:
-            how = [*(["related by masks"] if masks else []), *(["calibrated"] if calibrated else [])]
-            stages.save_rdf(rdf, store, truth, how)
+            stages.save_rdf(rdf, store, truth, made_how({"masks": masks, "calibrated": calibrated}))
     path = stages.facts_file(masks, calibrated, truth)
     if as_json:
         value = {"facts": str(path), "count": len(store.facts), "relations": list(store.relations)}
@@ -80,8 +85,12 @@ def facts(
         after = "unknown" if fitted.error_after is None else f"{fitted.error_after:.3f}"
         told = f"expected calibration error on val: {fitted.error_before:.3f}, after by cross-validation {after}"
         console.print(told, soft_wrap=True, highlight=False)
-        if split == "val":
-            console.print("[yellow]the probabilities were fitted to these very films[/]")
+        _warn_of_fit(split)
+
+
+def _warn_of_fit(split: str) -> None:
+    if split == "val":
+        console.print("[yellow]the probabilities were fitted to these very films[/]")
 
 
 def induce(
@@ -131,9 +140,14 @@ def induce(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --search.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     truth: Annotated[bool, typer.Option("--truth", help="The facts are of annotations, not of predictions.")] = False,
+    masks: Masks = False,
+    calibrated: Calibrated = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn rules from facts by a genetic search over Horn rules."""
+    if facts_file is not None and (masks or calibrated):
+        named = " and ".join(["--masks"] * masks + ["--calibrated"] * calibrated)
+        raise ConfigError(f"{named}: say how facts are made of a run; those in {facts_file} are made already")
     if facts_file is not None and run is None and not _is_of_scenes(facts_file):
         if truth:
             raise ConfigError("--truth: a graph of triples is not of annotations; leave it out")
@@ -158,7 +172,7 @@ def induce(
         top=top or 40,
         seed=seed,
     )
-    _induce_scenes(run, split, threshold, facts_file, out, truth, config, as_json)
+    _induce_scenes(run, split, threshold, facts_file, out, truth, config, as_json, masks, calibrated)
 
 
 def _is_of_scenes(facts_file: Path) -> bool:
@@ -176,6 +190,8 @@ def _induce_scenes(
     truth: bool,
     config: InductionConfig,
     as_json: bool,
+    masks: bool,
+    calibrated: bool,
 ) -> None:
     """Learn rules from the facts of a run, or of a file of such facts, and show the first."""
     from neurosym.induction import induce as learn
@@ -187,7 +203,8 @@ def _induce_scenes(
     with bars() as stage:
         if run is not None and facts_file is None and out is None:
             out = run / f"{'true-' if truth else ''}candidates.json"
-            found = Stages.of(run, split, threshold, stage("induce")).induce(config, truth)
+            stages = Stages.of(run, split, threshold, stage("induce"))
+            found = stages.induce(config, truth, masks=masks, calibrated=calibrated)
         elif facts_file is not None and run is None:
             out = (out or facts_file.with_name(f"{facts_file.stem}-candidates")).with_suffix(".json")
             advance = stage("induce")
@@ -208,3 +225,5 @@ def _induce_scenes(
         table.add_row(escaped(str(c.rule)), *measures)
     output.print(table)
     console.print(f"[green]written[/] {out} and {out.with_suffix('.rules')}", soft_wrap=True)
+    if calibrated:
+        _warn_of_fit(split)

@@ -133,11 +133,12 @@ def _predict_films(
     as_json: bool,
 ) -> None:
     from neurosym.data.film_files import film_files
+    from neurosym.data.importing.split import load_key
     from neurosym.learning.runfolder import open_run
     from neurosym.review.film_predictions import Wanted, predict_films
     from neurosym.review.findings import Findings
     from neurosym.review.origin import run_name
-    from neurosym.review.pseudonyms import Pseudonyms, load_key
+    from neurosym.review.pseudonyms import Pseudonyms
     from neurosym.review.sentences import load_templates
 
     names = Pseudonyms(keep_identity=keep_identity) if key is None else Pseudonyms(load_key(key), keep_identity)

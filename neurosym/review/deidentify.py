@@ -2,16 +2,15 @@
 
 The profile lists what to remove or replace; here what may stay is listed (`KEPT`: how pixels are stored, shown and laid out),
 and whatever is not on the list is gone: private tags, curves, overlays and what later editions add. UIDs are replaced by those
-of `Pseudonyms`, dates and times by `NO_DATE` and `NO_TIME` where they have to be there; also those of today, which may be the
-day of the study. Pixels are left as they are: see `neurosym.data.burned_in`.
+of `Pseudonyms`, or kept where an archive shall find the film by them (the profile's Retain UIDs Option). Dates and times are
+replaced by `NO_DATE` and `NO_TIME` where they have to be there; also those of today, which may be the day of the study. Pixels
+are left as they are: see `neurosym.data.burned_in`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from neurosym.errors import Problem, ReviewError, short_path
 from neurosym.review.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
@@ -88,11 +87,15 @@ _EMPTY: Final = (
     *("ReferringPhysicianName", "SeriesNumber", "InstanceNumber", "Manufacturer"),
 )
 """What has to be there by the standard, and may be empty."""
-_METHOD: Final = "Pixels and geometry kept, UIDs replaced, all else removed"
+_PROFILE: Final = ("113100", "Basic Application Confidentiality Profile")
+_UIDS_STAY: Final = ("113110", "Retain UIDs Option")
 
 
-def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
-    """A film's header, with or without pixels, that says nothing of the patient; the pixels themselves are not changed."""
+def deidentified(header: Dataset, pseudonyms: Pseudonyms | None) -> Dataset:
+    """A film's header, with or without pixels, that says nothing of the patient; the pixels themselves are not changed.
+
+    `pseudonyms` give the UIDs; without any, UIDs are kept.
+    """
     from pydicom import Dataset, Sequence
     from pydicom.dataset import FileMetaDataset
 
@@ -108,7 +111,8 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
             bare[word] = element
     for word in _MAPPED:
         if header.get(word):
-            setattr(bare, word, pseudonyms.uid(str(header[word].value)))
+            uid = str(header[word].value)
+            setattr(bare, word, uid if pseudonyms is None else pseudonyms.uid(uid))
     for word in _EMPTY:
         setattr(bare, word, None)
     if "AcquisitionContextSequence" in header:
@@ -117,22 +121,26 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = bare.SOPClassUID, bare.SOPInstanceUID
     meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
     bare.file_meta = meta
-    say_who_is_gone(bare)
+    say_who_is_gone(bare, keeps_uids=pseudonyms is None)
     return bare
 
 
-def say_who_is_gone(dataset: Dataset) -> None:
+def say_who_is_gone(dataset: Dataset, keeps_uids: bool = False) -> None:
     """State that the identity was removed, by the profile, and how; and empty the dates of what was made today."""
     from pydicom import Dataset, Sequence
 
     dataset.PatientID, dataset.PatientName = NOBODY, f"{NOBODY}^"
     without_dates(dataset)
-    profile = Dataset()
-    profile.CodeValue, profile.CodingSchemeDesignator = "113100", "DCM"
-    profile.CodeMeaning = "Basic Application Confidentiality Profile"
+    codes = []
+    for value, meaning in (_PROFILE, _UIDS_STAY)[: 1 + keeps_uids]:
+        code = Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
+        codes.append(code)
     dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = _METHOD
-    dataset.DeidentificationMethodCodeSequence = Sequence([profile])
+    dataset.DeidentificationMethod = (
+        f"Pixels and geometry kept, UIDs {'kept' if keeps_uids else 'replaced'}, all else removed"
+    )
+    dataset.DeidentificationMethodCodeSequence = Sequence(codes)
     dataset.LongitudinalTemporalInformationModified = "REMOVED"
 
 
@@ -148,20 +156,6 @@ def without_dates(dataset: Dataset) -> None:
             element.value = instead[element.VR]
 
     dataset.walk(replace)
-
-
-def with_pixels(path: Path, header: Dataset) -> Dataset:
-    """A film's whole file; it is that of `header`.
-
-    Raises:
-        ReviewError: it was changed since the header was read.
-    """
-    import pydicom
-
-    whole = pydicom.dcmread(path)
-    if whole.get("SOPInstanceUID") != header.get("SOPInstanceUID"):
-        raise ReviewError(Problem("the film was changed while it was read", short_path(path)))
-    return whole
 
 
 def _only(item: Dataset, words: tuple[str, ...]) -> Dataset:

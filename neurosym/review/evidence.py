@@ -7,7 +7,7 @@ made film by film, and all of them only once a rule is to be measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +27,8 @@ from neurosym.learning.runfolder import OpenRun
 from neurosym.records import Detection, FactStore, Rule, Sample, Scene
 from neurosym.review.origin import ANNOTATIONS, PREDICTIONS
 from neurosym.scenes import facts_from, load_scenes
-from neurosym.scenes.facts import seen_in
-from neurosym.scenes.of_run import image_attributes
+from neurosym.scenes.facts import Calibration, seen_in
+from neurosym.scenes.of_run import CALIBRATION, image_attributes, kept_calibration
 
 WORK_CAP = 2_000_000
 """Most rows of a table while somebody waits: about two seconds."""
@@ -44,6 +44,8 @@ class Evidence:
     images: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     missing: str = ""
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    masks: bool = False
+    calibration: Calibration | None = None
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     @classmethod
@@ -54,7 +56,8 @@ class Evidence:
                 return cls._predicted(run, origin)
             if origin.get("facts") == ANNOTATIONS:
                 split = str(origin.get("split", ""))
-                return cls._annotated(run, run.images(split), image_attributes(run, split))
+                stated, masks = image_attributes(run, split), bool(origin.get("masks"))
+                return cls._annotated(run, run.images(split), stated, masks)
         except NeurosymError as error:
             return cls(run.knowledge, missing=str(error))
         return cls(run.knowledge, missing="candidates.json does not say which films its facts are of")
@@ -66,16 +69,25 @@ class Evidence:
         if checkpoint != origin.get("checkpoint", checkpoint):
             message = f"are of checkpoint {checkpoint!r}, the candidates of {origin['checkpoint']!r}"
             raise DataError(Problem(message, str(path), cure="induce again"))
+        calibration = kept_calibration(run, checkpoint) if origin.get("calibrated") else None
+        if origin.get("calibrated") and calibration is None:
+            message = (
+                f"is not there, or not of checkpoint {checkpoint!r}, by which the candidates' facts were calibrated"
+            )
+            raise DataError(Problem(message, str(run.path / CALIBRATION), cure="induce again"))
         images = {s.image_id: _reader(Path(s.image_path)) for s in scenes if s.image_path}
         stated = image_attributes(run, str(origin.get("split", "")))
         threshold = float(origin.get("threshold", 0.5))
-        return cls(run.knowledge, {s.image_id: s for s in scenes}, threshold, images, attributes=stated)
+        by_id, masks = {s.image_id: s for s in scenes}, bool(origin.get("masks"))
+        return cls(run.knowledge, by_id, threshold, images, "", stated, masks, calibration)
 
     @classmethod
-    def _annotated(cls, run: OpenRun, samples: Sequence[Sample], stated: Mapping[str, Mapping[str, Any]]) -> Evidence:
+    def _annotated(
+        cls, run: OpenRun, samples: Sequence[Sample], stated: Mapping[str, Mapping[str, Any]], masks: bool
+    ) -> Evidence:
         scenes = [annotated_scene(sample) for sample in unread(samples)]
         images = {scene.image_id: _drawer(samples, i) for i, scene in enumerate(scenes)}
-        return cls(run.knowledge, {s.image_id: s for s in scenes}, images=images, attributes=stated)
+        return cls(run.knowledge, {s.image_id: s for s in scenes}, images=images, attributes=stated, masks=masks)
 
     def scene(self, film: str) -> Scene:
         """The scene of an image id.
@@ -110,7 +122,7 @@ class Evidence:
         Raises:
             ReviewError: no such film. InductionError: the rule cannot be measured.
         """
-        facts = facts_from([self.scene(film)], self.knowledge, self.threshold, attributes=self.attributes)
+        facts = self._facts([self.scene(film)])
         return cases_of(rule, facts, WORK_CAP) if facts.facts else []
 
     def measure(self, rule: Rule, cases: int = 50) -> Evaluation:
@@ -131,10 +143,18 @@ class Evidence:
 
     @cached_property
     def _index(self) -> FactIndex:
-        return FactIndex.of(self._facts())
+        return FactIndex.of(self._facts(self.scenes.values()))
 
-    def _facts(self) -> FactStore:
-        return facts_from(self.scenes.values(), self.knowledge, self.threshold, attributes=self.attributes)
+    def _facts(self, scenes: Iterable[Scene]) -> FactStore:
+        """Facts made as those that the candidates were learned from."""
+        return facts_from(
+            scenes,
+            self.knowledge,
+            self.threshold,
+            masks=self.masks,
+            calibration=self.calibration,
+            attributes=self.attributes,
+        )
 
 
 def position(entity: str, film: str) -> int | None:

@@ -28,10 +28,11 @@ from neurosym.data.images import IMAGE_SUFFIXES
 from neurosym.errors import NeurosymError, Problem, ReviewError, did_you_mean, short_path
 from neurosym.knowledge.files import write_bytes_atomically
 from neurosym.records import Sample, Scene
-from neurosym.review.deidentify import say_who_is_gone, with_pixels
+from neurosym.review.deidentify import say_who_is_gone
+from neurosym.review.dicom_writing import dicom_bytes, refusals_of
 from neurosym.review.findings import Findings
 from neurosym.review.pseudonyms import Pseudonyms, file_stem, write_mapping
-from neurosym.review.source_image import source_image
+from neurosym.review.source_image import source_image, with_pixels
 from neurosym.scenes.coco_results import save_coco
 from neurosym.scenes.draw import draw_scene
 
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 KINDS: Final = ("coco", "seg", "sr", "overlay", "film")
 BATCH: Final = 4
 """Films that are in memory at once."""
-_REFUSALS: Final = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
-"""What highdicom and pydicom raise of a header that is not as the standard has it."""
 _WIDTHS: Final = (384, 1024)
 """Of an overlay: at least, so that its labels can be read, and at most."""
 
@@ -263,13 +262,9 @@ class _Writer:
             yield f"overlay/{name}.png", picture.getvalue()
         if not self.wanted.of_dicom:
             return
-        try:
+        with refusals_of(film.file.path):
             for kind, dataset in self._dicom(name, film, scene):
-                yield f"{kind}/{name}.dcm", _bytes_of(dataset)
-        except _REFUSALS as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            message = f"no DICOM can be made of its header ({reason:.180})"
-            raise ReviewError(Problem(message, short_path(film.file.path))) from error
+                yield f"{kind}/{name}.dcm", dicom_bytes(dataset)
 
     def _dicom(self, name: str, film: Film, scene: Scene) -> Iterator[tuple[str, Dataset]]:
         from neurosym.review.segmentation import segmentation
@@ -288,17 +283,11 @@ class _Writer:
             yield "film", image if whole is None else source_image(film, name, names, whole)
         made: dict[str, Dataset | None] = {}
         if "seg" in self.wanted.kinds:
-            made["seg"] = segmentation(found, scene, image, ontology, uid_of)
+            made["seg"] = segmentation(found, image, ontology, uid_of, boxes=True)
         if "sr" in self.wanted.kinds:
-            made["sr"] = structured_report(found, image, ontology, True, uid_of)  # of what the image has
+            made["sr"] = structured_report(found, image, ontology, uid_of, made.get("seg"))
         for kind, dataset in made.items():
             if dataset is not None:
                 if not names.keep_identity:
                     say_who_is_gone(dataset)
                 yield kind, dataset
-
-
-def _bytes_of(dataset: Dataset) -> bytes:
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()

@@ -2,7 +2,8 @@
 
     findings.json      every film: the graph (`FilmFindings.as_dict`) and its sentences, each with its evidence
     findings.txt       the sentences under their headings
-    sr/film-7.dcm      the structured report of the seventh film, and sr/film-7.image.dcm the capture that it refers to
+    sr/film-7.dcm      the structured report of the seventh film; what it refers to is beside it, the capture
+                       (film-7.image.dcm) and, if detections have masks, the segmentation (film-7.seg.dcm)
 
 Films are called by their number in the split unless identifiers are kept (`neurosym.review.film_names`).
 """
@@ -20,10 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from neurosym.data.images import read_image
 from neurosym.errors import DataError, Problem, ReviewError, did_you_mean, short_path
+from neurosym.knowledge.files import write_bytes_atomically
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.records import Scene
+from neurosym.review.deidentify import say_who_is_gone
+from neurosym.review.dicom_writing import dicom_bytes, refusals_of
 from neurosym.review.film_names import film_names
 from neurosym.review.findings import FilmFindings, Findings
+from neurosym.review.pseudonyms import Pseudonyms
 from neurosym.review.sentences import Sentence, Templates, sentences_of
 
 if TYPE_CHECKING:
@@ -137,20 +142,34 @@ def _chosen(scenes: Sequence[Scene], wanted: Wanted) -> list[Scene]:
 
 
 def _write_report(folder: Path, scene: Scene, film: FilmFindings, findings: Findings, wanted: Wanted) -> Iterator[Path]:
-    from neurosym.review.structured_report import read_film, secondary_capture, structured_report
+    from neurosym.review.segmentation import segmentation
+    from neurosym.review.source_image import read_source, secondary_capture
+    from neurosym.review.structured_report import structured_report
 
     stem = re.sub(r"[^\w.-]+", "-", film.image_id)
+    ontology, keep, uid_of = findings.knowledge.ontology, wanted.keep_identifiers, Pseudonyms().new_uid
+    made: dict[str, Dataset | None] = {}
     if wanted.dicom is not None:
-        image = read_film(_dicom_of(scene, wanted.dicom), film)
+        path = _dicom_of(scene, wanted.dicom)
+    elif scene.image_path:
+        path = Path(scene.image_path)
     else:
-        if not scene.image_path:
-            cure = "predict again, or give the films' DICOM images with --dicom"
-            raise DataError(Problem(f"the image of {film.image_id} is not at hand to refer to", cure=cure))
-        pixels = read_image(Path(scene.image_path))
-        image = secondary_capture(pixels, scene.image_id if wanted.keep_identifiers else "")
-        yield _save(image, folder / f"{stem}.image.dcm")
-    report = structured_report(film, image, findings.knowledge.ontology, wanted.keep_identifiers)
-    yield _save(report, folder / f"{stem}.dcm")
+        cure = "predict again, or give the films' DICOM images with --dicom"
+        raise DataError(Problem(f"the image of {film.image_id} is not at hand to refer to", cure=cure))
+    with refusals_of(path):
+        if wanted.dicom is not None:
+            image = read_source(path, film, keep)
+        else:
+            image = made[".image"] = secondary_capture(read_image(path), scene.image_id if keep else "", uid_of)
+        made[".seg"] = masks = segmentation(film, image, ontology, uid_of)
+        made[""] = report = structured_report(film, image, ontology, uid_of, masks)
+        for dataset in (masks, report):
+            if dataset is not None and not keep:
+                say_who_is_gone(dataset, keeps_uids=wanted.dicom is not None)
+        files = {folder / f"{stem}{kind}.dcm": dicom_bytes(d) for kind, d in made.items() if d is not None}
+    for file, data in files.items():
+        write_bytes_atomically(file, data)
+    yield from files
 
 
 def _dicom_of(scene: Scene, folder: Path) -> Path:
@@ -158,13 +177,4 @@ def _dicom_of(scene: Scene, folder: Path) -> Path:
     if not path.is_file():
         cure = did_you_mean(path.name, (p.name for p in folder.glob("*.dcm")))
         raise ReviewError(Problem("the DICOM image of a film is missing", short_path(path), cure=cure))
-    return path
-
-
-def _save(dataset: Dataset, path: Path) -> Path:
-    """Write a DICOM file; it is replaced as a whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    dataset.save_as(unfinished, enforce_file_format=True)
-    unfinished.replace(path)
     return path

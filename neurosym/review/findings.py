@@ -19,9 +19,12 @@ import numpy as np
 from neurosym.knowledge import Knowledge, Ontology
 from neurosym.knowledge.geometry import PREDICATES, SIDES, SIZES, ZONES, frame_distance, frame_of, places_of
 from neurosym.knowledge.reading import reading
+from neurosym.knowledge.regions import Regions
 from neurosym.knowledge.triples import NS
+from neurosym.learning.runfolder import OpenRun
 from neurosym.records import Box, Scene
 from neurosym.scenes.image_facts import width_ratio
+from neurosym.scenes.of_run import image_attributes
 from neurosym.scenes.rule_instances import RuleBook, RuleInstance
 
 CONTACTS: Final = ("inside", "overlaps", "near")
@@ -33,7 +36,9 @@ class Evidence:
     """A detection and where it lies; `box` is x1, y1, x2, y2 in pixels.
 
     `size`, `zone` and `side` are names of classes ("" where the ontology has none, or the film no frame), `frame` the index of
-    the detection whose thirds the zones are: that which it lies `within` (with its centre), or else the nearest.
+    the detection whose thirds the zones are: that which it lies `within` (with its centre), or else the nearest. `regions` are
+    the classes of the frame's regions in which it can lie, seen that it lies in the zone (lobes, which no detector sees), with
+    their labels; none if all of them fit. `mask` is a COCO run-length code.
     """
 
     detection: int
@@ -44,6 +49,9 @@ class Evidence:
     side: str = ""
     frame: int | None = None
     within: bool = False
+    regions: tuple[str, ...] = ()
+    region_labels: tuple[str, ...] = ()
+    mask: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +167,16 @@ class FilmFindings:
     def from_dict(cls, value: Mapping[str, Any]) -> FilmFindings:
         """A graph that `as_dict` made, also after a way through JSON; keys that it does not know are left alone."""
 
-        def several(kind: Any, key: str, *lists: str) -> tuple[Any, ...]:
+        def several(kind: Any, key: str, *lists: str, of: Mapping[str, Any] = value) -> tuple[Any, ...]:
             known = kind.__dataclass_fields__
-            plain = ({k: tuple(v) if k in lists else v for k, v in one.items() if k in known} for one in value[key])
+            plain = ({k: tuple(v) if k in lists else v for k, v in one.items() if k in known} for one in of[key])
             return tuple(kind(**one) for one in plain)
 
         findings = tuple(
-            replace(f, evidence=tuple(Evidence(**{**e, "box": tuple(e["box"])}) for e in f.evidence))
+            replace(
+                f,
+                evidence=several(Evidence, "evidence", "box", "regions", "region_labels", of={"evidence": f.evidence}),
+            )
             for f in several(Finding, "findings")
         )
         return cls(
@@ -182,17 +193,32 @@ class FilmFindings:
 
 
 class Findings:
-    """Scenes → graphs, for detectors of the classes `names`; rules are made ready once."""
+    """Scenes → graphs, for detectors of the classes `names`; rules are made ready once.
+
+    `attributes` are what the data says of each film, by its id, for rules with words that are read off it (``ns:attribute``).
+    """
 
     def __init__(
-        self, knowledge: Knowledge, names: Iterable[str], threshold: float = 0.5, ratios: Sequence[Ratio] = ()
+        self,
+        knowledge: Knowledge,
+        names: Iterable[str],
+        threshold: float = 0.5,
+        ratios: Sequence[Ratio] = (),
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.knowledge, self.threshold, self.ratios = knowledge, threshold, tuple(ratios)
         self.names = tuple(n for n in dict.fromkeys(names) if n in knowledge.ontology.classes)
+        self.attributes = attributes or {}
         self.book = RuleBook(knowledge, self.names)
+        self.regions = Regions(knowledge.ontology)
         self.frames = {n for n in self.names if any(knowledge.ontology.is_a(n, z) for z in knowledge.ontology.zoned)}
         with_frames = {_group(n, knowledge.ontology) for n in knowledge.ontology.zoned}
         self.ordered = sorted(self.names, key=lambda n: self._rank(_group(n, knowledge.ontology), n, with_frames))
+
+    @classmethod
+    def of_run(cls, run: OpenRun, split: str, threshold: float, ratios: Sequence[Ratio] = ()) -> Findings:
+        """For what a run detects on a split, with what its data says of the films."""
+        return cls(run.knowledge, run.names, threshold, ratios, image_attributes(run, split))
 
     def _rank(self, group: str, name: str, with_frames: set[str]) -> tuple[bool, str, str]:
         classes = self.knowledge.ontology.classes
@@ -201,7 +227,7 @@ class Findings:
     def of(self, scene: Scene) -> FilmFindings:
         """The graph of a scene; detections of classes that nobody looked for are left out."""
         seen = [i for i, d in enumerate(scene.detections) if d.score >= self.threshold and d.name in self.names]
-        evidence = self._evidence(scene, seen)
+        evidence, stated = self._evidence(scene, seen), self.attributes.get(scene.image_id, {})
         return FilmFindings(
             scene.image_id,
             scene.width,
@@ -211,7 +237,7 @@ class Findings:
             self._labels(scene),
             tuple(self._edges(scene, seen)),
             tuple(q for ratio in self.ratios if (q := _quantity(ratio, scene, seen)) is not None),
-            tuple(_rule(i, self.knowledge.ontology) for i in self.book.instances(scene, self.threshold)),
+            tuple(_rule(i, self.knowledge.ontology) for i in self.book.instances(scene, self.threshold, stated)),
         )
 
     def _finding(self, name: str, scene: Scene, evidence: Mapping[int, Evidence]) -> Finding:
@@ -248,8 +274,25 @@ class Findings:
                 within = float(frame_distance(boxes[i], chosen, np)[0]) == 0
             size, zone, side = (next((w for w in words if w in kind), "") for kind in (SIZES, ZONES, SIDES))
             d = scene.detections[i]
-            found[i] = Evidence(i, float(d.score), _xyxy(d.box), size, zone, side, frame, within)
+            regions = self._regions(scene.detections[frame].name, zone) if frame is not None and within else ()
+            labels = tuple(self.knowledge.ontology.classes[n].label for n in regions)
+            place = (size, zone, side, frame, within, regions, labels)
+            found[i] = Evidence(i, float(d.score), _xyxy(d.box), *place, d.mask)
         return found
+
+    def _regions(self, frame: str, zone: str) -> tuple[str, ...]:
+        """The regions of a frame that a zone is of, in the order of their labels; none if they are all of its regions.
+
+        A region that is a frame itself, or that a detector looks for, is seen and needs not be concluded.
+        """
+        classes, of_frame = self.knowledge.ontology.classes, {}
+        for name in self.regions.names:
+            region = self.regions.of_class(name)
+            if region is not None and frame in region.frames and name not in {*self.regions.frames, *self.names}:
+                of_frame[name] = region.zones
+        fitting = [name for name, zones in of_frame.items() if zone in zones]
+        tells = any(zone not in zones for zones in of_frame.values()) or len(of_frame) == 1
+        return tuple(sorted(fitting, key=lambda n: (classes[n].label, n))) if tells else ()
 
     def _edges(self, scene: Scene, seen: Sequence[int]) -> list[Edge]:
         if len(seen) < 2:

@@ -4,6 +4,7 @@ facts          "annotations" or "predictions"; anything else is not told
 run            the run's folder, by its last two names
 split          of the run's data
 threshold, checkpoint    of predictions: the least score of a detection, and the model's name
+masks, calibrated    whether objects are related by their masks, and weights are probabilities; false if not told
 trained_with   of predictions: the rules that the model was trained with, each {"id": …, "rule": …}
 untold         of predictions: why these may not be all, "" if they are
 patients       the images that the facts are of, by patient; `images` where the data does not say whose they are
@@ -57,12 +58,18 @@ def run_name(path: Path) -> str:
     return "/".join(Path(path).resolve().parts[-2:]).lstrip("/")
 
 
+def made_how(origin: Mapping[str, Any]) -> list[str]:
+    """How facts were made, in words; nothing of those that are related by boxes and weigh scores."""
+    return [word for key, word in (("masks", "related by masks"), ("calibrated", "calibrated")) if origin.get(key)]
+
+
 def in_words(origin: Mapping[str, Any]) -> str:
     """An origin as the source of a rule."""
     facts, run, split = (origin.get(k, "") for k in ("facts", "run", "split"))
     what = facts or "facts of unknown origin"
     if facts == PREDICTIONS and "threshold" in origin:
         what = f"predictions of score ≥ {origin['threshold']:g}"
+    what = ", ".join([what, *made_how(origin)])
     where = f"{run} {split}".strip()
     return f"{where}: {what}" if where else what
 

@@ -15,17 +15,16 @@ import io
 import re
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from neurosym.data.importing.split import pseudonym
-from neurosym.errors import Problem, ReviewError, short_path
 from neurosym.knowledge.files import write_bytes_atomically
 
-LEAST_KEY: Final = 16
-"""Bytes of a key."""
+UidOf = Callable[[str], str]
+"""Gives UIDs to what is made of a film, the same for the same word, as `Pseudonyms.new_uid` does."""
 MAPPING: Final = (
     "file",
     "name",
@@ -64,23 +63,6 @@ class Pseudonyms:
 
     def _digest(self, kind: str, value: str) -> bytes:
         return hmac.digest(self.key, f"{kind}:{value}".encode(), "sha256")
-
-
-def load_key(path: Path) -> bytes:
-    """Read a key: all bytes of a file.
-
-    Raises:
-        ReviewError: it cannot be read, or is too short to be secret.
-    """
-    cure = "make one with `openssl rand -hex 32 > FILE`, and keep it where the predictions do not go"
-    try:
-        key = path.read_bytes()
-    except OSError as error:
-        raise ReviewError(Problem(f"the key cannot be read: {error.strerror}", short_path(path), cure=cure)) from error
-    if len(key) < LEAST_KEY:
-        message = f"the key has {len(key)} bytes; expected {LEAST_KEY} or more"
-        raise ReviewError(Problem(message, short_path(path), cure=cure))
-    return key
 
 
 def write_mapping(path: Path, rows: Iterable[Sequence[str]]) -> None:

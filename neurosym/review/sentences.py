@@ -41,6 +41,8 @@ FIELDS: Final[dict[str, dict[str, frozenset[str]]]] = {
         "best": frozenset({"score"}),
         "place": frozenset({"parts"}),
         "zone_of_frame": frozenset({"zone", "frame"}),
+        "seen_there": frozenset({"regions"}),
+        "or": frozenset(),
         "in_frame": frozenset({"frame"}),
         "outside_frame": frozenset({"frame"}),
         "sizes": frozenset({"parts"}),
@@ -268,6 +270,8 @@ class _Writer:
                 parts.append(t.fill("phrases", "zone_of_frame", zone=words[e.zone], frame=frame))
             else:
                 parts.append(t.fill("phrases", "in_frame", frame=frame))
+            if e.regions:
+                parts.append(t.fill("phrases", "seen_there", regions=t.fill("phrases", "or").join(e.region_labels)))
             if e.within and e.side:
                 parts.append(words[e.side])
         place = t.fill("phrases", "place", parts=", ".join(parts)) if parts else ""

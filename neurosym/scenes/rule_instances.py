@@ -2,14 +2,16 @@
 
 Of ``head :- body`` the engine derives a marker for every choice of objects that satisfies the body, and a second one for
 those that also satisfy the head; a choice without the second marker breaks the rule. The facts are those of `facts_from` (by
-boxes, a label of the film where it is at least as probable as the threshold), so `neurosym explain`, which measures masks
-where there are any, can judge a mask otherwise. A rule whose head asks for what nobody looked for is left out: it cannot hold.
+boxes, a label of the film where it is at least as probable as the threshold, and what the data says of the film), so
+`neurosym explain`, which measures masks where there are any, can judge a mask otherwise. A rule whose head asks for what
+nobody looked for is left out: it cannot hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -53,12 +55,18 @@ class RuleBook:
         self.measures = {n: word for n, word in words.items() if word in MEASURES}
         self._programs: dict[frozenset[str], tuple[tuple[Rule, ...], Program]] = {}
 
-    def instances(self, scene: Scene, threshold: float = 0.5) -> tuple[RuleInstance, ...]:
-        """Every instance on a scene, in the order of the rules; the same objects in another order are told once."""
+    def instances(
+        self, scene: Scene, threshold: float = 0.5, attributes: Mapping[str, Any] | None = None
+    ) -> tuple[RuleInstance, ...]:
+        """Every instance on a scene, in the order of the rules; the same objects in another order are told once.
+
+        `attributes` are what the data says of the film, for rules with words that are read off it.
+        """
         labels = {name: p for name, p in scene.labels.items() if p >= threshold}
         seen = [i for i, d in enumerate(scene.detections) if d.score >= threshold and self._declared(d.name)]
         rules, program = self._asked(frozenset(scene.labels))
-        found = program.run(self._facts(replace(scene, image_id=FILM, labels=labels), seen, threshold))
+        film = replace(scene, image_id=FILM, labels=labels)
+        found = program.run(self._facts(film, seen, threshold, attributes or {}))
         return tuple(self._instances(rules, found, seen))
 
     def _declared(self, name: str) -> bool:
@@ -75,7 +83,8 @@ class RuleBook:
 
     def _can_hold(self, rule: Rule, looked_for: Iterable[str]) -> bool:
         is_a = self.knowledge.ontology.is_a
-        known = [n for n in (*looked_for, *ZONES, *SIDES, *SIZES) if self._declared(n)]
+        shown = self.knowledge.ontology.scene_words.shown
+        known = [n for n in (*looked_for, *ZONES, *SIDES, *SIZES, *shown) if self._declared(n)]
         for atom in rule.head:
             if len(atom.args) == 1:
                 if not any(is_a(name, atom.predicate) for name in known):
@@ -84,9 +93,11 @@ class RuleBook:
                 return False
         return True
 
-    def _facts(self, scene: Scene, seen: Sequence[int], threshold: float) -> Iterator[GroundAtom]:
+    def _facts(
+        self, scene: Scene, seen: Sequence[int], threshold: float, attributes: Mapping[str, Any]
+    ) -> Iterator[GroundAtom]:
         ontology = self.knowledge.ontology
-        for fact in facts_from([scene], self.knowledge, threshold).facts:
+        for fact in facts_from([scene], self.knowledge, threshold, attributes={FILM: attributes}).facts:
             if len(fact.args) == 1:
                 for name in {fact.relation, *ontology.ancestors(fact.relation)}:
                     yield name, fact.args

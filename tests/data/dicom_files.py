@@ -80,3 +80,30 @@ def write_dicom(
     path.parent.mkdir(parents=True, exist_ok=True)
     dicom_dataset(pixels, bits, syntax, **tags).save_as(path, enforce_file_format=True)
     return path
+
+
+def table(entries: np.ndarray, first: int, bits: int) -> Dataset:
+    """A look-up table of the entries for the stored values from `first` on."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [len(entries) % 65536, first, bits])
+    item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    return item
+
+
+def written_films(folder: Path) -> list[Path]:
+    """A small film of each way in which uncompressed grey values are stored and shown."""
+    shape, ramp = (8, 10), np.arange(64)
+    ways: list[dict[str, Any]] = [
+        {},
+        {"bits": 8},
+        {"bits": 16, "PhotometricInterpretation": "MONOCHROME1"},
+        {"signed": True, "RescaleSlope": 0.5, "RescaleIntercept": -1024, "WindowCenter": -100, "WindowWidth": 1500},
+        {"WindowCenter": [1800, 10], "WindowWidth": [900, 10], "VOILUTFunction": "SIGMOID", "PixelSpacing": [0.1, 0.2]},
+        {"VOILUTFunction": "LINEAR_EXACT", "WindowCenter": 1800, "WindowWidth": 900},
+        {"VOILUTSequence": [table(ramp, 500, 10)]},
+        {"ModalityLUTSequence": [table(ramp, -3, 16)]},
+    ]
+    return [
+        write_dicom(folder / f"{n}.dcm", stored(n, shape, way.get("bits", 12), way.pop("signed", False)), **way)
+        for n, way in enumerate(ways)
+    ]

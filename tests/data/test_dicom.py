@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
     ExplicitVRBigEndian,
@@ -28,14 +28,7 @@ from neurosym.data import dicom_decoding
 from neurosym.data.dicom import read_dicom
 from neurosym.data.dicom_decoding import decode_apart
 from neurosym.errors import DataError
-from tests.data.dicom_files import dicom_dataset, stored, write_dicom
-
-
-def table(entries: np.ndarray, first: int, bits: int) -> Dataset:
-    item = Dataset()
-    item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [len(entries) % 65536, first, bits])
-    item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
-    return item
+from tests.data.dicom_files import dicom_dataset, stored, table, write_dicom, written_films
 
 
 def as_pydicom(path: Path) -> np.ndarray:
@@ -92,6 +85,13 @@ def test_any_window_of_any_depth_agrees_with_pydicom(
     with np.errstate(over="ignore"):
         expected = as_pydicom(path)
     assert read_dicom(path).grey == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_films_that_fuzzing_starts_from_are_films(tmp_path: Path) -> None:
+    read = [read_dicom(path) for path in written_films(tmp_path)]
+    assert {film.grey.shape for film in read} == {(8, 10)}
+    assert len({film.image.tobytes() for film in read}) == len(read), "each is shown in a way of its own"
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) < 4096, "fuzzed inputs are not longer"
 
 
 def test_a_modality_table_comes_before_the_window(tmp_path: Path) -> None:

@@ -114,12 +114,17 @@ def test_segmentation_and_report_refer_to_the_film_that_is_written_beside_them(
         assert (back[0] == expected[..., None]).all()
         assert back.shape[-1] == 2
         regions = report.content.get_planar_roi_measurement_groups()
-        assert [(*r.roi.value.min(0), *r.roi.value.max(0)) for r in regions] == [SQUARE] * 2
+        outlined, boxed = sorted(regions, key=lambda r: r.tracking_identifier)
+        assert (*boxed.roi.value.min(0), *boxed.roi.value.max(0)) == SQUARE
+        reference = outlined.referenced_segmentation_frame
+        [frame] = reference.referenced_frame_numbers
+        assert reference.referenced_sop_instance_uid == seg.SOPInstanceUID
+        assert (seg.pixel_array[frame - 1] == expected).all()
+        assert seg.SegmentSequence[frame - 1].TrackingUID == outlined.tracking_uid
         assert {r.tracking_uid for r in regions} == {s.TrackingUID for s in seg.SegmentSequence}
         [study] = report.CurrentRequestedProcedureEvidenceSequence
-        assert (
-            study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == film.SOPInstanceUID
-        )
+        referred = {r.ReferencedSOPInstanceUID for s in study.ReferencedSeriesSequence for r in s.ReferencedSOPSequence}
+        assert referred == {film.SOPInstanceUID, seg.SOPInstanceUID}
         assert {d.StudyInstanceUID for d in (film, seg, report)} == {study.StudyInstanceUID}
         assert (film.pixel_array[y1:y2, x1:x2] != film.pixel_array[0, 0]).all()
 

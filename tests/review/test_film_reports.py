@@ -50,7 +50,7 @@ def test_films_are_numbered_by_their_place_in_the_split_and_nothing_tells_their_
     out = tmp_path / "out"
     files = write(out, films(tmp_path), thorax, Wanted(("json", "text", "sr"), images=IDS[1:]))
     assert sorted(f.name for f in files) == sorted(
-        ["findings.json", "findings.txt", *(f"film-{n}{end}.dcm" for n in (2, 3) for end in ("", ".image"))]
+        ["findings.json", "findings.txt", *(f"film-{n}{end}.dcm" for n in (2, 3) for end in ("", ".image", ".seg"))]
     )
     for file in files:
         stored = file.read_bytes()
@@ -93,18 +93,43 @@ def test_the_same_scenes_give_the_same_bytes(tmp_path: Path, thorax: Knowledge) 
 
 def test_reports_refer_to_the_dicom_films_of_a_folder(tmp_path: Path, thorax: Knowledge) -> None:
     pytest.importorskip("highdicom")
-    from neurosym.review.structured_report import secondary_capture
+    from neurosym.review.source_image import secondary_capture
 
     image = secondary_capture(np.zeros((64, 64), np.uint8), "doe")
     image.save_as(tmp_path / f"{IDS[0]}.dcm")
     wanted = Wanted(("sr",), images=IDS[:1], dicom=tmp_path)
-    [report] = write(tmp_path / "out", films(tmp_path), thorax, wanted)
-    assert image.SOPInstanceUID.encode() in report.read_bytes()
+    masks, report = write(tmp_path / "out", films(tmp_path), thorax, wanted)
+    for file in (masks, report):
+        assert image.SOPInstanceUID.encode() in file.read_bytes()
     with pytest.raises(
         ReviewError,
         match=r"roe-maximilian-1971\.dcm: the DICOM image of a film is missing; did you mean .doe-jane-1960",
     ):
         write(tmp_path / "out", films(tmp_path), thorax, replace(wanted, images=IDS[1:2]))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_patient_of_a_dicom_film_is_in_what_is_written_only_if_asked_for(
+    tmp_path: Path, thorax: Knowledge, keep: bool
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    from tests.review.clinic_films import PATIENT, save_film, words_of_patient
+
+    save_film(tmp_path / f"{IDS[0]}.dcm", 64, 64)
+    wanted = Wanted(("sr",), images=IDS[:1], dicom=tmp_path, keep_identifiers=keep)
+    source = pydicom.dcmread(tmp_path / f"{IDS[0]}.dcm")
+    for path in write(tmp_path / "out", films(tmp_path), thorax, wanted):
+        made, told = pydicom.dcmread(path), words_of_patient(path.read_bytes())
+        assert made.StudyInstanceUID == source.StudyInstanceUID
+        if keep:
+            assert {"Doe", "Jane", PATIENT["PatientID"], PATIENT["AccessionNumber"]} <= set(told)
+            assert "PatientIdentityRemoved" not in made
+        else:
+            assert told == []
+            assert (made.PatientID, made.PatientIdentityRemoved, made.ContentDate) == ("ANONYMOUS", "YES", "19000101")
+            codes = [c.CodeValue for c in made.DeidentificationMethodCodeSequence]
+            assert codes == ["113100", "113110"], "by the profile, with UIDs kept"
 
 
 def test_a_film_that_is_gone_cannot_be_referred_to(tmp_path: Path, thorax: Knowledge) -> None:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from neurosym.data.images import annotated_scene
 from neurosym.data.phantom import PhantomConfig, phantom_layout
-from neurosym.knowledge import Knowledge, parse_rules
+from neurosym.knowledge import Knowledge, load_knowledge, parse_rules
 from neurosym.knowledge.geometry import PREDICATES
 from neurosym.records import Box, Detection, Sample, Scene
 from neurosym.review.findings import FilmFindings, Findings
 from neurosym.review.sentences import Sentence, load_templates, sentences_of
-from tests.conftest import CLASSES
+from tests.conftest import CLASSES, ROOT
 from tests.scenes.test_rule_instances import scenes
 
 TEMPLATES = load_templates()
@@ -138,6 +138,46 @@ def test_what_lies_outside_every_frame_is_not_put_into_one(thorax: Knowledge) ->
     scene = Scene("a", 100, 80, (Detection("left_lung", Box(50, 0, 90, 60)), Detection("nodule", Box(0, 70, 5, 75))))
     [nodule] = [s.text for s in said(thorax, scene) if s.kind == "present" and s.about == ("nodule",)]
     assert nodule == "Nodule (#1): evident, 1.00, small, outside of the left lung, which is the nearest."
+
+
+def test_lobes_that_no_detector_sees_are_told_where_the_zone_of_the_lung_leaves_no_other() -> None:
+    lobes = load_knowledge([ROOT / "ontologies" / "lung-lobes.ttl"])
+    right, left = Box(5, 0, 45, 90), Box(55, 0, 95, 90)
+    third = {"upper": 10, "middle": 40, "lower": 70}
+    at = {(s, z): Box(x, y, x + 4, y + 4) for s, x in (("right", 20), ("left", 70)) for z, y in third.items()}
+    frames = (Detection("right_lung", right), Detection("left_lung", left))
+    scene = Scene("a", 100, 100, (*frames, *(Detection("nodule", box) for box in at.values())))
+    film = graph(lobes, scene, ("right_lung", "left_lung", "nodule"))
+    told = dict(zip(at, [e.regions for f in film.findings if f.name == "nodule" for e in f.evidence], strict=True))
+    lower, middle, upper = (f"{lobe}_lobe_of_right_lung" for lobe in ("lower", "middle", "upper"))
+    assert told["right", "upper"] == (upper,)
+    assert told["right", "middle"] == (), "all three lobes are seen there"
+    assert told["right", "lower"] == (lower, middle)
+    assert told["left", "upper"] == ("upper_lobe_of_left_lung",)
+    assert told["left", "middle"] == ()
+    assert told["left", "lower"] == ("lower_lobe_of_left_lung",)
+    low = replace(scene, detections=(*frames, Detection("nodule", at["right", "lower"])))
+    [nodule] = [s.text for s in said(lobes, low, ("right_lung", "left_lung", "nodule")) if s.about == ("nodule",)]
+    seen = "where one sees the lower lobe of right lung or the middle lobe of right lung"
+    assert f"in the lower zone of the right lung, {seen}, " in nodule
+    without_lungs = graph(lobes, replace(scene, detections=scene.detections[2:]), ("right_lung", "nodule"))
+    assert not any(e.regions for f in without_lungs.findings for e in f.evidence)
+    looked_for = graph(lobes, scene, ("right_lung", "left_lung", "nodule", upper, middle, lower))
+    assert {e.regions for f in looked_for.findings for e in f.evidence if e.detection in (2, 3, 4)} == {()}
+
+
+def test_rules_with_words_that_the_data_says_of_a_film_fire_where_it_says_so() -> None:
+    chest = load_knowledge([ROOT / "ontologies" / "chest-facts.ttl"])
+    rules = parse_rules(
+        """large_object(H) :- heart(H), female_patient(S). %! id=hers
+        enlarged_heart_ratio(S) :- heart(H), anteroposterior_view(S). %! id=wide
+        female_patient(S) :- heart(H), anteroposterior_view(S). %! id=unasked"""
+    )
+    scene = Scene("a", 100, 100, (Detection("heart", Box(40, 40, 75, 75)),))
+    stated = {"a": {"sex": "F"}, "b": {"sex": "M", "view": "AP"}}
+    findings = Findings(replace(chest, rules=tuple(rules)), ("heart",), attributes=stated)
+    told = {n: {r.id: r.holds for r in findings.of(replace(scene, image_id=n)).rules} for n in ("a", "b", "c")}
+    assert told == {"a": {"hers": True}, "b": {"wide": False}, "c": {}}
 
 
 def test_a_broken_rule_names_its_objects_and_a_kept_one_its_weight(thorax: Knowledge) -> None:

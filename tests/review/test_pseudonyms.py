@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import base64
 import hashlib
 import uuid
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neurosym.data.importing.split import pseudonym
-from neurosym.errors import ReviewError
-from neurosym.review.pseudonyms import Pseudonyms, file_stem, load_key
+from neurosym.review.pseudonyms import Pseudonyms, file_stem
 
 KEY = b"0123456789abcdef"
 VALUES = st.text("1.aZ^é医", max_size=40)
@@ -55,19 +52,6 @@ def test_identity_that_is_kept_is_its_own_name_but_what_is_made_gets_a_uid() -> 
 
 def test_patients_are_called_as_an_import_with_the_same_key_calls_them() -> None:
     assert Pseudonyms(KEY).patient("P-4711") == pseudonym("P-4711", KEY)
-
-
-def test_a_key_is_every_byte_of_its_file_and_has_to_be_long_enough_to_be_secret(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.write_bytes(base64.b64encode(KEY * 2) + b"\n")
-    assert load_key(path) == base64.b64encode(KEY * 2) + b"\n"
-    path.write_bytes(b"secret\n")
-    with pytest.raises(
-        ReviewError, match=r"key: the key has 7 bytes; expected 16 or more; make one with `openssl rand"
-    ):
-        load_key(path)
-    with pytest.raises(ReviewError, match="gone: the key cannot be read: No such file"):
-        load_key(tmp_path / "gone")
 
 
 @given(st.text("./\\ \0:~aé医", min_size=1, max_size=20))

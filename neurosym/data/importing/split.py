@@ -7,6 +7,30 @@ kept on average only.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+from typing import Final
+
+from neurosym.errors import DataError, Problem, short_path
+
+LEAST_KEY: Final = 16
+"""Bytes of a key."""
+
+
+def load_key(path: Path) -> bytes:
+    """Read a key: all bytes of a file.
+
+    Raises:
+        DataError: it cannot be read, or is too short to be secret.
+    """
+    cure = "make one with `openssl rand -hex 32 > FILE`, and keep it where what is written with it does not go"
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        raise DataError(Problem(f"the key cannot be read: {error.strerror}", short_path(path), cure=cure)) from error
+    if len(key) < LEAST_KEY:
+        message = f"the key has {len(key)} bytes; expected {LEAST_KEY} or more"
+        raise DataError(Problem(message, short_path(path), cure=cure))
+    return key
 
 
 def pseudonym(patient: str, key: bytes = b"") -> str:
