@@ -45,7 +45,10 @@ class DegradedSamples(Sequence[Sample]):
         if noise.how == "coarse_mask" and isinstance(source, ImageSet):
             require_a_mask(a for e in source.entries for a in e.annotations)
         self.names = tuple(names or ())
-        self._known: dict[int, tuple[Degraded, ...]] = {}
+        self._drawn: dict[tuple[int, str], tuple[Degraded, ...]] = {}
+        """By place and film: shards may show another film in the place of one that is damaged."""
+        self._shown: dict[int, str] = {}
+        """The film that was found in each place."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -69,7 +72,7 @@ class DegradedSamples(Sequence[Sample]):
     def over(self, source: Sequence[Sample]) -> DegradedSamples:
         """The same annotations over the same films read in another way, e.g. without their pixels."""
         other = copy.copy(self)
-        other.source = source
+        other.source, other._shown = source, {}
         return other
 
     def truth(self, index: int) -> tuple[Annotation, ...]:
@@ -105,15 +108,19 @@ class DegradedSamples(Sequence[Sample]):
 
     def _degraded(self, index: int, sample: Sample | None = None) -> tuple[Degraded, ...]:
         index = range(len(self))[index]
-        if index not in self._known:
-            if sample is None and isinstance(self.source, ImageSet):
-                e = self.source.entries[index]
-                outline = (e.annotations, e.image_id, e.width, e.height)
-            else:
-                sample = sample or self.source[index]
-                outline = (sample.annotations, sample.image_id, sample.image.shape[1], sample.image.shape[0])
-            self._known[index] = degrade_annotations(*outline, self.noise, self.names)
-        return self._known[index]
+        if sample is None and index in self._shown:
+            return self._drawn[index, self._shown[index]]
+        if sample is None and isinstance(self.source, ImageSet):
+            e = self.source.entries[index]
+            outline = (e.annotations, e.image_id, e.width, e.height)
+        else:
+            sample = sample or self.source[index]
+            outline = (sample.annotations, sample.image_id, sample.image.shape[1], sample.image.shape[0])
+        key = index, outline[1]
+        if key not in self._drawn:
+            self._drawn[key] = degrade_annotations(*outline, self.noise, self.names)
+        self._shown[index] = outline[1]
+        return self._drawn[key]
 
 
 @overload

@@ -13,6 +13,7 @@ stops.
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ class ShardSet(Sequence[Sample]):
         return self._or_another(self._sample, range(len(self))[index])
 
     def entry(self, index: int) -> ImageEntry:
-        """A film without its pixels, which are not read."""
+        """A film without its pixels, which are not read: one whose image is damaged is replaced once that was met."""
         return self._or_another(self._entry, range(len(self))[index])
 
     def select(self, indices: Sequence[int] | np.ndarray) -> ShardSet:
@@ -84,12 +85,10 @@ class ShardSet(Sequence[Sample]):
     def _or_another(self, read: Callable[[int], Found], place: int) -> Found:
         """What is read of the film at a place, or of the first readable one in an order that the film's number decides."""
         first = int(self.numbers[place])
-        try:
-            return read(first)
-        except DamagedFilm as error:
-            self._set_aside(first, error)
-        for other in range(len(self)):
-            n = int(self.numbers[permuted(np.array([other]), len(self), (first, 0))[0]])
+        others = (int(self.numbers[permuted(np.array([k]), len(self), (first, 0))[0]]) for k in range(len(self)))
+        for n in itertools.chain([first], others):
+            if n in self.skipped:  # a record may be whole where the image is not
+                continue
             try:
                 return read(n)
             except DamagedFilm as error:

@@ -24,6 +24,7 @@ def unread(samples: Sequence[Sample]) -> Sequence[Sample]:
     """The same samples, each with a black image of the same height and width where its own need not be read for these.
 
     Invariant: annotations, labels, attributes and tags are those of `samples`, for degraded ones without drawing them anew.
+    Where shards replace damaged films, a film whose record alone is whole is shown until its image was asked for.
 
     >>> film = unread(Phantom(3, 1))[0]
     >>> film.image_id, film.image.shape, film.annotations == Phantom(3, 1)[0].annotations

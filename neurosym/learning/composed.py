@@ -77,8 +77,7 @@ class Composer:
     """Lays findings of labelled films onto films; the same generator state gives the same film.
 
     Args:
-        samples: the labelled films.
-        scenes: what is annotated on each.
+        samples: the labelled films; each is read once.
         names: the detector's classes.
         sampler: where things may be.
         rules: False lays findings anywhere on a film, whatever it shows (an ablation).
@@ -87,7 +86,6 @@ class Composer:
     def __init__(
         self,
         samples: Sequence[Sample],
-        scenes: Sequence[ObjectScene],
         names: Sequence[str],
         sampler: SceneSampler,
         rules: bool = True,
@@ -96,7 +94,8 @@ class Composer:
         self.within = containers(sampler.constraints) if rules else {}
         self.cuttings: dict[int, list[Cutting]] = {}
         shapes: dict[int, list[Array]] = {}
-        for sample, scene in zip(samples, scenes, strict=True):
+        for sample in samples:
+            scene = object_scene(sample, self.names)
             film = self._film(sample, scene)
             for label, box, mask, annotation in zip(
                 film.labels, film.boxes, film.masks, known_annotations(sample, self.names), strict=True
@@ -209,6 +208,15 @@ class Composer:
             if common > MAX_COVER * min(area, np.prod(other[2:] - other[:2])):
                 return True
         return False
+
+
+def object_scene(sample: Sample, names: Sequence[str]) -> ObjectScene:
+    """What is annotated on a sample, as labels and boxes."""
+    known = known_annotations(sample, names)
+    labels = np.array([names.index(a.name) + 1 for a in known], dtype=np.int64)
+    boxes = np.array([a.box.xyxy for a in known], dtype=float).reshape(-1, 4)
+    height, width = sample.image.shape[:2]
+    return ObjectScene(labels, boxes, (float(width), float(height)))
 
 
 def _stretched(mask: Bool[Array, "height width"], box: Array, side: int = _ATLAS) -> Float[Array, "side side"]:

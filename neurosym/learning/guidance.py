@@ -44,8 +44,8 @@ from neurosym.data.unread import unread
 from neurosym.data.weak_labels import has_weak_films, says_weakly
 from neurosym.errors import ConfigError
 from neurosym.knowledge import Knowledge
-from neurosym.learning.batches import known_annotations, make_batch
-from neurosym.learning.composed import Composer
+from neurosym.learning.batches import make_batch
+from neurosym.learning.composed import Composer, object_scene
 from neurosym.learning.config import RefinerConfig, TrainConfig
 from neurosym.learning.distribution import ALONE, World
 from neurosym.learning.energy_term import EnergyTerm, Watched
@@ -113,7 +113,7 @@ class Guidance:
         if any(len(self.scenes[n]) for n in self.whole):
             rules = config.compose.rules
             sampler = self._sampler(COMPOSED if rules else ANYWHERE)
-            self.composer = Composer(images, [self.scenes[n] for n in self.whole], names, sampler, rules)
+            self.composer = Composer(images, names, sampler, rules)
         self.confidences: RuleConfidences | None = None
         if config.constraints.learn_confidence and self.active:
             self.confidences = RuleConfidences(self.constraints)
@@ -139,15 +139,14 @@ class Guidance:
             constraints = replace(constraints, confidence=torch.zeros_like(constraints.confidence))
         return SceneSampler([self.scenes[n] for n in self.whole], constraints, settings)
 
-    def compose(self, chosen: Sequence[int], samples: Sequence[Sample], moment: Moment) -> list[Sample]:
-        """The labelled images of a moment, of these numbers, with findings laid onto them if the config asks for it."""
+    def compose(self, samples: Sequence[Sample], moment: Moment) -> list[Sample]:
+        """The labelled images of a moment, with findings laid onto them if the config asks for it."""
         rate = self.config.compose.rate
         if self.composer is None or rate == 0:
             return list(samples)
         rng = moment.draws(self.config.seed, 2)
         return [
-            s if says_weakly(s) else self.composer.compose(s, self.scenes[i], rate, rng)
-            for i, s in zip(chosen, samples, strict=True)
+            s if says_weakly(s) else self.composer.compose(s, object_scene(s, self.names), rate, rng) for s in samples
         ]
 
     def compose_unlabelled(
@@ -175,7 +174,8 @@ class Guidance:
         rng = np.random.default_rng([self.config.seed, 3])
         for first in range(0, self.config.refiner.films, WATCH):
             chosen = [self.whole[k % len(self.whole)] for k in range(first, first + WATCH)]
-            films = [self.composer.compose(self.images[i], self.scenes[i], WATCH_RATE, rng) for i in chosen]
+            shown = [self.images[i] for i in chosen]
+            films = [self.composer.compose(s, object_scene(s, self.names), WATCH_RATE, rng) for s in shown]
             images, targets = make_batch(films, self.names, self.device, rng)
             for image, target, seen in zip(images, targets, teacher.look(images), strict=True):
                 told = (v.double().cpu().numpy() for v in (seen.probabilities, seen.boxes))
@@ -366,15 +366,6 @@ def scorer_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def object_scene(sample: Sample, names: Sequence[str]) -> ObjectScene:
-    """What is annotated on a sample, as labels and boxes."""
-    known = known_annotations(sample, names)
-    labels = np.array([names.index(a.name) + 1 for a in known], dtype=np.int64)
-    boxes = np.array([a.box.xyxy for a in known], dtype=float).reshape(-1, 4)
-    height, width = sample.image.shape[:2]
-    return ObjectScene(labels, boxes, (float(width), float(height)))
 
 
 def _without_geometry(scene: SceneProposals) -> SceneProposals:

@@ -123,7 +123,7 @@ class Learner:
         shares = self.world.size * optim.accumulate
         moment = Moment(self.step, part * self.world.size + self.world.rank if shares > 1 else None)
         rng = moment.draws(seed, 1) if optim.augment else None
-        samples = self.guidance.compose(*self.films.films(self.step, part), moment)
+        samples = self.guidance.compose(self.films.films(self.step, part)[1], moment)
         known = self.weak.hinter.target if self.weak is not None else None
         images, targets = make_batch(samples, self.names, self.device, rng, self.model.uses_masks, known)
         losses: dict[str, Tensor]

@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from neurosym.data.coco import load_coco
+from neurosym.data.degrade import DegradedSamples, degradation
 from neurosym.data.shard_films import coco_films
 from neurosym.data.shard_index import FILM, DamagedFilm
 from neurosym.data.shard_pack import pack
 from neurosym.data.shards import open_shards
+from neurosym.data.unread import unread
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge
 from tests.data.test_shards import FILMS, SIZE, Folder, contents, rich, same
@@ -121,6 +123,25 @@ def test_a_damaged_film_stops_the_run_or_is_set_aside_and_all_others_stay_in_the
     assert caplog.text.count("skipped: ") == len(gone)
     again = open_shards(out, thorax, on_unreadable="skip")  # a resumed run, which meets the films in another order
     assert [again[i].image_id for i in reversed(range(FILMS))] == [s.image_id for s in reversed(found)]
+
+
+def test_a_film_in_the_place_of_a_damaged_one_has_its_own_annotations_also_where_records_were_read_before(
+    out: Path, thorax: Knowledge
+) -> None:
+    overwrite(out, 2, 700, b"?")  # the image alone: the record can be read
+    noise = degradation("uniform", 0.3, 1)
+    films = open_shards(out, thorax, on_unreadable="skip")
+    degraded = DegradedSamples(films, noise, films.names)
+    seen_before = unread(degraded)
+    assert seen_before[2].image_id == "phantom-000002"
+    shown = degraded[2]
+    assert shown.image_id != "phantom-000002"
+    own = DegradedSamples([films[2]], noise, films.names)
+    assert shown.annotations == own[0].annotations
+    assert (degraded.truth(2), degraded.reverted(2)) == (own.truth(0), own.reverted(0))
+    for records in (seen_before, unread(degraded), unread(films)):
+        assert records[2].image_id == shown.image_id
+    assert seen_before[2].annotations == shown.annotations
 
 
 def test_a_missing_shard_is_told_at_the_start_and_its_places_go_to_different_films(

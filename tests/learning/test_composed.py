@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from neurosym.constraints import compile_constraints
 from neurosym.constraints.graph import ObjectScene, SamplerSettings, SceneSampler
 from neurosym.data.masks import decode_mask
 from neurosym.data.phantom import Phantom, PhantomConfig
+from neurosym.data.shard_films import coco_films
+from neurosym.data.shard_pack import pack
+from neurosym.data.shards import open_shards
 from neurosym.knowledge import load_knowledge
-from neurosym.learning.composed import Composer, containers
-from neurosym.learning.guidance import object_scene
+from neurosym.learning.composed import Composer, containers, object_scene
+from neurosym.learning.guidance import Guidance
+from neurosym.learning.sampling import Moment
 from neurosym.records import Annotation, Box, Sample
 from tests.conftest import CLASSES
+from tests.learning.test_train import config_of
 
 ROOT = Path(__file__).parents[2]
 KNOWLEDGE = load_knowledge([ROOT / "ontologies/thorax.ttl", ROOT / "rules/phantom.rules"])
@@ -29,7 +35,7 @@ SCENES = [object_scene(f, CLASSES) for f in FILMS]
 
 def composer(rules: bool = True) -> Composer:
     constraints = SET if rules else replace(SET, confidence=torch.zeros_like(SET.confidence))
-    return Composer(FILMS, SCENES, CLASSES, SceneSampler(SCENES, constraints, SamplerSettings(free=1.0)), rules)
+    return Composer(FILMS, CLASSES, SceneSampler(SCENES, constraints, SamplerSettings(free=1.0)), rules)
 
 
 def composed(maker: Composer, count: int = 24, rate: float = 2.0) -> list[tuple[Sample, Sample, list[Annotation]]]:
@@ -79,7 +85,7 @@ def test_a_bright_square_that_is_pasted_lies_where_its_annotation_says() -> None
     samples = [shown, empty]
     scenes = [object_scene(s, CLASSES) for s in samples]
     constraints = compile_constraints(KNOWLEDGE, CLASSES)
-    maker = Composer(samples, scenes, CLASSES, SceneSampler(scenes, constraints, SamplerSettings(permanent=0.9)))
+    maker = Composer(samples, CLASSES, SceneSampler(scenes, constraints, SamplerSettings(permanent=0.9)))
     seen = 0
     for seed in range(20):
         after = maker.compose(empty, scenes[1], 1.0, np.random.default_rng(seed))
@@ -106,7 +112,7 @@ def test_at_rate_zero_or_without_findings_a_film_stays_as_it_is() -> None:
     assert np.array_equal(film.image, FILMS[0].image)
     only = [replace(f, annotations=tuple(a for a in f.annotations if a.name in CLASSES[:3])) for f in FILMS]
     scenes = [object_scene(f, CLASSES) for f in only]
-    bare = Composer(only, scenes, CLASSES, SceneSampler(scenes, SET))
+    bare = Composer(only, CLASSES, SceneSampler(scenes, SET))
     assert bare.compose(only[0], scenes[0], 5.0, np.random.default_rng(0)) is only[0]
 
 
@@ -169,3 +175,25 @@ def test_a_film_on_which_no_lung_is_seen_gets_no_finding_of_the_lungs() -> None:
     after = composer().onto(film, nothing, 5.0, np.random.default_rng(0))
     assert after.annotations == ()
     assert np.array_equal(after.image, film.image)
+
+
+def test_a_film_in_the_place_of_a_damaged_one_is_composed_by_the_anatomy_it_shows(
+    coco_folder: Callable[..., tuple[Path, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    annotations, images = coco_folder(5)
+    (images / "phantom-000002.png").write_bytes(b"no image")
+    pack(coco_films(annotations, images), tmp_path / "shards")
+    films = open_shards(tmp_path / "shards", KNOWLEDGE, on_unreadable="skip")
+    guidance = Guidance(config_of(tmp_path, "compose.rate=2"), CLASSES, KNOWLEDGE, films, torch.device("cpu"))
+    assert guidance.composer is not None
+    used: list[ObjectScene] = []
+    own = guidance.composer.compose
+
+    def compose(sample: Sample, scene: ObjectScene, rate: float, rng: np.random.Generator) -> Sample:
+        used.append(scene)
+        return own(sample, scene, rate, rng)
+
+    monkeypatch.setattr(guidance.composer, "compose", compose)
+    samples = [films[2], films[1]]
+    guidance.compose(samples, Moment(0))
+    assert [s.boxes.tolist() for s in used] == [[list(a.box.xyxy) for a in s.annotations] for s in samples]
