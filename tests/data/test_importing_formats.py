@@ -21,6 +21,7 @@ from neurosym.data.importing.coco import coco_source
 from neurosym.data.importing.dicom_seg import dicom_seg_source
 from neurosym.data.importing.nifti import nifti_source
 from neurosym.data.importing.source import Source
+from neurosym.data.importing.split import pseudonym
 from neurosym.data.importing.voc import voc_source
 from neurosym.data.importing.write import Settings, import_films, usable_box
 from neurosym.data.importing.yolo import yolo_source
@@ -241,6 +242,15 @@ def test_a_slice_lies_as_the_affine_says(plane: str, affine: np.ndarray, tmp_pat
             assert film.attributes["pixel_spacing"] == pytest.approx(spacing)
 
 
+def test_the_patient_that_a_name_tells_goes_before_the_case(tmp_path: Path) -> None:
+    for case in ("p1_before", "p1_after", "p2_before"):
+        write_pair(tmp_path / f"source/{case}", AFFINES["RAS"])
+    source = nifti_source(tmp_path / "source", {1: "lung", 2: "nodule"})
+    for pattern, patients in (("", 3), (r"^p\d+", 2), (r"^x\d+", 3)):
+        result = import_films(source, tmp_path / f"out{pattern[:2]}", Settings(patient=pattern), "nifti")
+        assert result.splits["train"]["patients"] == patients
+
+
 def test_a_nifti_film_of_one_slice_and_the_layout_of_nnunet(tmp_path: Path) -> None:
     source = tmp_path / "Dataset001"
     volume, label = write_pair(tmp_path / "one", AFFINES["LPS"], (16, 12, 1))
@@ -331,8 +341,17 @@ def test_segments_are_drawn_on_the_films_that_they_name(kind: str, tmp_path: Pat
         ("left lung", (3, 5, 6, 15), 90), ("nodule", (20, 8, 10, 4), 40), ("nodule", (20, 30, 10, 5), 50),
     }  # fmt: skip
     assert [("supervision" in i, "age" in i["attributes"]) for i in found["images"]].count((True, False)) == 1
+    uid = str(read_dicom_header(alone).SOPInstanceUID)
     text = "".join(p.read_text() for p in (tmp_path / "out").glob("*.json"))
-    assert not any(word in text for word in ("MUELLER", "4711", "Doe", str(read_dicom_header(alone).SOPInstanceUID)))
+    assert not any(word in text for word in ("MUELLER", "4711", "Doe", uid))
+    if kind == "BINARY":  # a name that anybody could compute of the UID is gone with a key
+        assert pseudonym(uid) in text
+        key = b"k" * 16
+        imported(dicom_seg_source(source, key), tmp_path / "out", key=key)
+        text = "".join(map(str, (tmp_path / "out").rglob("*")))
+        text += "".join(p.read_text() for p in (tmp_path / "out").glob("*.json*"))
+        assert pseudonym(uid) not in text
+        assert pseudonym(uid, key) in text
 
 
 def test_a_seg_that_names_no_film_is_told(tmp_path: Path) -> None:

@@ -43,8 +43,12 @@ class _Segments:
     series: set[str] = field(default_factory=set)
 
 
-def dicom_seg_source(folder: Path) -> Source:
+def dicom_seg_source(folder: Path, key: bytes = b"") -> Source:
     """Every DICOM film below a folder that is no SEG.
+
+    Args:
+        folder: see above.
+        key: makes names that nobody without it can compute from a film's UID.
 
     Raises:
         DataError: there is no film or no SEG, or SEG objects are wrong; all mistakes at once.
@@ -72,23 +76,26 @@ def dicom_seg_source(folder: Path) -> Source:
             if uid in films:
                 message = f"the same (0008,0018) SOPInstanceUID as {short_path(films[uid][0])}"
                 problems.append(Problem(message, short_path(path), cure="remove one of them"))
-            films[uid] = path, str(header.get("SeriesInstanceUID")), str(header.get("StudyInstanceUID"))
+            films[uid] = path, str(header.get("SeriesInstanceUID")), str(header.get("StudyInstanceUID") or "")
     for what, there in (("film", films), ("SEG object", segments)):
         if not there and not problems:
             problems.append(Problem(f"no DICOM {what}", short_path(folder)))
     if problems:
         raise DataError(problems)
-    return _source(films, segments, missing)
+    return _source(films, segments, missing, key)
 
 
-def _source(films: dict[str, tuple[Path, str, str]], segments: list[_Segments], missing: list[Problem]) -> Source:
+def _source(
+    films: dict[str, tuple[Path, str, str]], segments: list[_Segments], missing: list[Problem], key: bytes
+) -> Source:
     found, unsaid = [], 0
     for uid, (path, series, study) in films.items():
         own = [s for s in segments if uid in s.frames]
         weak = not own and not any(series in s.series for s in segments)
         unsaid += weak
         files = (path, *dict.fromkeys(s.path for s in own))
-        found.append(ToImport(pseudonym(uid), files, partial(_load, path, uid, own, weak, study), f"{uid} {weak}"))
+        load = partial(_load, path, uid, own, weak)
+        found.append(ToImport(pseudonym(uid, key), files, load, f"{uid} {weak}", study=study))
     strangers = {uid for s in segments for uid in s.frames} - films.keys()
     notes = [f"{unsaid} films are of series that no SEG refers to: kept as not annotated"] if unsaid else []
     notes += [f"SEG objects draw on {len(strangers)} films that are not there"] if strangers else []
@@ -138,7 +145,7 @@ def _sources(groups: Any) -> Iterator[str]:
             yield str(image.ReferencedSOPInstanceUID)
 
 
-def _load(path: Path, uid: str, segments: list[_Segments], weak: bool, study: str) -> Loaded:
+def _load(path: Path, uid: str, segments: list[_Segments], weak: bool) -> Loaded:
     film = load_dicom(path)
     masks: dict[tuple[Path, int], np.ndarray] = {}
     names: dict[tuple[Path, int], str] = {}
@@ -157,7 +164,7 @@ def _load(path: Path, uid: str, segments: list[_Segments], weak: bool, study: st
                 masks[key] = masks[key] | drawn if key in masks else drawn
     objects = tuple(Drawn(names[k], box_of(m), encode_mask(m)) for k, m in masks.items() if m.any())
     supervision: dict[str, Any] | None = {"complete": []} if weak else None
-    return replace(film, objects=objects, patient=film.patient or study, supervision=supervision)
+    return replace(film, objects=objects, supervision=supervision)
 
 
 @lru_cache(maxsize=2)

@@ -49,7 +49,8 @@ class ToImport:
     """A film before it is read: its name below the folder of images, without suffix, and what it is made of.
 
     `said` is everything that `load` takes from elsewhere than `files`: where neither changed, the film need not be read again.
-    `split` is the source's own, "" if it has none.
+    `split` is the source's own, "" if it has none. `study` is the examination that it is of, "" if the source does not say:
+    films of a study are of one patient.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ToImport:
     load: Callable[[], Loaded]
     said: str = ""
     split: str = ""
+    study: str = ""
 
     def mark(self) -> str:
         """A digest of what the film is made of.
