@@ -7,8 +7,42 @@ kept on average only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any, Final
+
+_PATIENT: Final = ("patient", "patientid")
+_OF_A_GROUP: Final = ("patientsex", "patientgender", "patientage")
+"""What begins with "patient" and tells no more than subgroups are made of."""
+
+
+def patient_of(attributes: Mapping[str, Any]) -> str:
+    """Whose a film is by its attributes, "" if they do not say: the first `patient` or `patient_id`, however spelled.
+
+    >>> patient_of({"Patient": None, "Patient-ID": " 4711 "}), patient_of({"patient": "", "site": "x"})
+    ('4711', '')
+    """
+    said = (_text(value) for name, value in attributes.items() if _plain(name) in _PATIENT)
+    return next(filter(None, said), "")
+
+
+def may_tell_the_patient(name: str) -> bool:
+    """Whether an attribute is called like one that says who the patient is.
+
+    >>> [may_tell_the_patient(n) for n in ("Patient-ID", "PatientName", "patient_birth_date", "PatientSex", "inpatient")]
+    [True, True, True, False, False]
+    """
+    return _plain(name).startswith("patient") and _plain(name) not in _OF_A_GROUP
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _text(value: Any) -> str:
+    """A plain value as text; not a number that is none, which tables write where nothing is said."""
+    return str(value).strip() if isinstance(value, str | int | float) and value == value else ""
 
 
 def pseudonym(patient: str, key: bytes = b"") -> str:
