@@ -85,7 +85,7 @@ def import_(
     except re.error as error:
         raise ConfigError(f"--patient {patient!r}: no regular expression ({error})") from error
     secret = load_key(key) if key else b""
-    source = _source(kind, folder, unboxed, labels, plane, slices, window)
+    source = _source(kind, folder, unboxed, labels, plane, slices, window, secret)
     own = sorted({f.split for f in source.films} - {""})
     if own and (val or test):
         raise ConfigError(f"the source has splits of its own ({', '.join(own)}); leave out --val and --test")
@@ -98,7 +98,9 @@ def import_(
     _show(result, source, out, split=bool(val or test))
 
 
-def _source(kind: str, folder: Path, unboxed: Any, labels: str, plane: Any, slices: Any, window: str) -> Source:
+def _source(
+    kind: str, folder: Path, unboxed: Any, labels: str, plane: Any, slices: Any, window: str, secret: bytes
+) -> Source:
     """The reader of a format, which is imported when it is asked for: some need packages of an extra."""
     if kind not in FORMATS:
         raise ConfigError(f"unknown format {kind!r}; {did_you_mean(kind, FORMATS)}")
@@ -121,7 +123,7 @@ def _source(kind: str, folder: Path, unboxed: Any, labels: str, plane: Any, slic
     if kind == "dicom-seg":
         from neurosym.data.importing.dicom_seg import dicom_seg_source
 
-        return dicom_seg_source(folder)
+        return dicom_seg_source(folder, secret)
     from neurosym.data.importing.nifti import nifti_source
 
     return nifti_source(folder, _labels(labels), plane, slices, _window(window))
@@ -150,7 +152,10 @@ def _window(text: str) -> tuple[float, float] | None:
 
 
 def _as_json(result: Imported, source: Source, out: Path) -> dict[str, Any]:
-    counts = {k: getattr(result, k) for k in ("written", "kept", "clipped", "nobody", "unscored")}
+    counts = {
+        k: getattr(result, k)
+        for k in ("written", "kept", "removed", "strangers", "clipped", "nobody", "mixed", "unscored")
+    }
     problems = {k: list(map(str, getattr(result, k))) for k in ("skipped", "dropped")}
     return {"out": str(out), "splits": result.splits} | counts | problems | {"notes": list(source.notes)}
 
@@ -170,8 +175,14 @@ def _show(result: Imported, source: Source, out: Path, split: bool) -> None:
     notes = [*source.notes]
     if result.clipped:
         notes.append(f"{result.clipped} boxes left their film and were clipped")
+    if result.removed:
+        notes.append(f"{result.removed} films of {out / 'images'} are in no split now: removed")
+    if result.strangers:
+        notes.append(f"{result.strangers} PNG files in {out / 'images'} are of no import: left, look whose they are")
     if result.unscored:
         notes.append(f"{result.unscored} films that are not annotated were drawn for val or test: left out")
+    if result.mixed:
+        notes.append(f"{result.mixed} studies have films of several patients: each is taken for one patient's")
     if split and result.nobody:
         notes.append(f"{result.nobody} films do not say whose they are: each was split on its own; see --patient")
     for note in notes:

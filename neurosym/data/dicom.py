@@ -143,17 +143,21 @@ def _unfit(header: Dataset) -> list[tuple[str, str]]:
     return wrong
 
 
-def _stored(path: Path, header: Dataset, shown: str) -> np.ndarray:
-    """The (height, width) stored values."""
+def stored_values(path: Path, header: Dataset) -> np.ndarray:
+    """The stored values of a file as they are laid out in it; compressed ones are decoded in a process of their own.
+
+    Raises:
+        DataError: there are none, they are damaged, or no installed package decodes them.
+    """
     from pydicom.pixels.utils import pixel_array
 
+    shown = short_path(path)
     try:
         if _is_compressed(header, shown):
-            pixels = decode_apart(path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                pixels = np.asarray(pixel_array(path))
+            return decode_apart(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(pixel_array(path))
     except DataError:
         raise
     except Exception as error:  # pydicom lets whatever a damaged file causes pass through
@@ -162,6 +166,11 @@ def _stored(path: Path, header: Dataset, shown: str) -> np.ndarray:
             raise DataError(Problem("no (7FE0,0010) PixelData", shown, cure="expected a DICOM image")) from error
         message = f"(7FE0,0010) PixelData cannot be decoded ({said})"
         raise DataError(Problem(message, shown, cure="is the file truncated?")) from error
+
+
+def _stored(path: Path, header: Dataset, shown: str) -> np.ndarray:
+    """The (height, width) stored values."""
+    pixels = stored_values(path, header)
     if pixels.dtype.kind not in "iu":
         raise DataError(Problem("no (7FE0,0010) PixelData", shown, cure="films of floating-point pixels are not read"))
     if pixels.shape != (header.Rows, header.Columns):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -12,15 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.affines import apply_affine
 from PIL import Image, ImageDraw
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
 from scipy import ndimage
 from typer.testing import CliRunner
 
 from neurosym.cli import app
 from neurosym.data.dicom import read_dicom_header
+from neurosym.data.dicom_decoding import decode_apart
 from neurosym.data.importing.coco import coco_source
 from neurosym.data.importing.dicom_seg import dicom_seg_source
 from neurosym.data.importing.nifti import nifti_source
 from neurosym.data.importing.source import Source
+from neurosym.data.importing.split import pseudonym
 from neurosym.data.importing.voc import voc_source
 from neurosym.data.importing.write import Settings, import_films, usable_box
 from neurosym.data.importing.yolo import yolo_source
@@ -98,6 +105,23 @@ def test_coco_keeps_boxes_masks_attributes_supervision_and_splits(tmp_path: Path
     assert annotations[1]["drawn"] == "point"
 
 
+def test_a_coco_film_without_a_patient_is_of_nobody_and_no_attribute_tells_who_it_is(tmp_path: Path) -> None:
+    said = [
+        {"patient": None, "PatientName": "Doe^Jane", "PatientSex": "F"}, {"patient": float("nan")}, {"Patient-ID": " 77"},
+        {"patient": "", "patient id": 77, "patient_birth_date": "1950"},
+    ]  # fmt: skip
+    images = [
+        {"id": n, "file_name": f"{n}.png", "width": 60, "height": 40, "attributes": a} for n, a in enumerate(said)
+    ]
+    for image in images:
+        write_film(tmp_path / "s/images" / image["file_name"], image["id"])
+    (tmp_path / "s/all.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    source = coco_source(tmp_path / "s")
+    found = [i["attributes"] for i in imported(source, tmp_path / "out")["train"]["images"]]
+    assert found == [{"PatientSex": "F"}, {}, {"patient": pseudonym("77")}, {"patient": pseudonym("77")}]
+    assert source.notes[0].endswith("pseudonyms: Patient-ID, PatientName, patient, patient id, patient_birth_date")
+
+
 def test_two_coco_files_whose_names_say_no_split_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.json").write_text('{"images": [], "annotations": [], "categories": []}')
@@ -141,6 +165,22 @@ def test_voc_counts_pixels_from_one_and_tells_all_mistakes(tmp_path: Path) -> No
     assert told == ["object 1: expected numbers in xmin, ymin, xmax, ymax", "declares a document type"]
 
 
+@pytest.mark.parametrize(("size", "message"), [((60, 40), ""), ((0, 0), ""), ((40, 60), "image is 60×40 pixels")])
+def test_a_voc_film_of_another_size_than_was_annotated_is_left_out(
+    size: tuple[int, int], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s/Annotations").mkdir(parents=True)
+    for name, (width, height) in {"a": size, "b": (60, 40)}.items():
+        write_film(tmp_path / f"s/JPEGImages/{name}.png", 1)
+        said = f"<size><width>{width}</width><height>{height}</height></size>"
+        (tmp_path / f"s/Annotations/{name}.xml").write_text(f"<annotation>{said}</annotation>")
+    result = import_films(voc_source(tmp_path / "s"), tmp_path / "out", Settings(), "voc")
+    assert [message in str(p) for p in result.skipped] == [True] * bool(message)
+    (tmp_path / "s/Annotations/a.xml").write_text("<a><size><width>x</width><height>9</height></size></a>")
+    with pytest.raises(DataError, match=r"a.xml: size is 'x × 9'; expected whole numbers"):
+        voc_source(tmp_path / "s")
+
+
 # --- YOLO -----------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +208,35 @@ def test_yolo_boxes_and_polygons_are_shares_of_the_film(yolo: Path, tmp_path: Pa
     picture = Image.new("1", (60, 40))
     ImageDraw.Draw(picture).rectangle([6, 4, 35, 35], fill=1)
     assert (decode_mask(polygon["segmentation"]) == np.asarray(picture)).mean() > 0.97
+
+
+def test_a_class_that_is_called_otherwise_is_imported_anew(yolo: Path, tmp_path: Path) -> None:
+    imported(yolo_source(yolo), tmp_path / "out")
+    text = (yolo / "data.yaml").read_text()
+    for names in ("[heart, lung]", "[lung, cor]"):  # exchanged, renamed
+        (yolo / "data.yaml").write_text(text.replace("[lung, heart]", names))
+        found = imported(yolo_source(yolo), tmp_path / "out")["train"]
+        called = {c["id"]: c["name"] for c in found["categories"]}
+        assert [called[a["category_id"]] for a in found["annotations"]] == names.strip("[]").split(", ")[::-1]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("[lung, yes]", "class 1 is True; expected a name; in quotes"),
+        ("{0: lung, 1: }", "class 1 is None"),
+        ("[lung, [a]]", r"class 1 is \['a'\]"),
+        ("&a [*a]", "not YAML"),
+        (
+            "\n".join(["&a0 [x, x]", *(f"x{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 9))]),
+            "not YAML",
+        ),
+    ],
+)
+def test_names_of_yolo_are_names_and_not_endless(names: str, message: str, yolo: Path) -> None:
+    (yolo / "data.yaml").write_text(f"train: train/images\nnames: {names}\n")
+    with pytest.raises(DataError, match=message):
+        yolo_source(yolo)
 
 
 def test_yolo_lines_that_are_wrong_are_told_at_once_with_their_places(yolo: Path) -> None:
@@ -237,8 +306,16 @@ def test_a_slice_lies_as_the_affine_says(plane: str, affine: np.ndarray, tmp_pat
             assert len(drawn) == ndimage.label(marked[k] == value, np.ones((3, 3)))[1]
         zooms = {0: 0.8, 1: 0.9, 2: 2.0}
         spacing = [zooms[row_axis], zooms[column_axis]]
-        if affine is not AFFINES["swapped"]:
-            assert film.attributes["pixel_spacing"] == pytest.approx(spacing)
+        assert film.attributes["pixel_spacing"] == pytest.approx(spacing)
+
+
+def test_the_patient_that_a_name_tells_goes_before_the_case(tmp_path: Path) -> None:
+    for case in ("p1_before", "p1_after", "p2_before"):
+        write_pair(tmp_path / f"source/{case}", AFFINES["RAS"])
+    source = nifti_source(tmp_path / "source", {1: "lung", 2: "nodule"})
+    for pattern, patients in (("", 3), (r"^p\d+", 2), (r"^x\d+", 3)):
+        result = import_films(source, tmp_path / f"out{pattern[:2]}", Settings(patient=pattern), "nifti")
+        assert result.splits["train"]["patients"] == patients
 
 
 def test_a_nifti_film_of_one_slice_and_the_layout_of_nnunet(tmp_path: Path) -> None:
@@ -261,11 +338,23 @@ def test_a_nifti_film_of_one_slice_and_the_layout_of_nnunet(tmp_path: Path) -> N
         nifti_source(source)
 
 
-def test_a_damaged_volume_is_left_out_and_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "stream", "header"])
+def test_a_damaged_volume_is_left_out_and_told(damage: str, tmp_path: Path) -> None:
     for case in ("a", "b"):
         write_pair(tmp_path / f"source/{case}", AFFINES["RAS"])
     path = tmp_path / "source/a/image.nii.gz"
-    path.write_bytes(path.read_bytes()[:200])
+    packed = path.read_bytes()
+    plain = bytearray(gzip.decompress(packed))
+    stream = zlib.compressobj(wbits=31)
+    whole = stream.compress(plain[:4000]) + stream.flush(zlib.Z_FULL_FLUSH)
+    plain[70:72] = b"\xff\x7f"  # the type of its voxels
+    path.write_bytes(
+        {
+            "cut": packed[:200],
+            "stream": whole + b"\xff" * 200,
+            "header": gzip.compress(plain),
+        }[damage]
+    )
     arguments = ["data", "import", "nifti", str(tmp_path / "source"), str(tmp_path / "out"), "--json"]
     result = CliRunner().invoke(app, [*arguments, "--labels", "1=lung,2=nodule"])
     assert result.exit_code == 0, result.output
@@ -277,11 +366,18 @@ def test_a_damaged_volume_is_left_out_and_told(tmp_path: Path) -> None:
 # --- DICOM SEG ------------------------------------------------------------------------------------------------------
 
 
+TAGS = {
+    "StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "1.2.3.2", "FrameOfReferenceUID": "1.2.3.3",
+    "PatientBirthDate": "", "PatientSex": "M", "PatientAge": "064Y", "AccessionNumber": "", "StudyID": "",
+    "StudyDate": "", "StudyTime": "", "ReferringPhysicianName": "", "PixelSpacing": [0.5, 0.5],
+    "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": 1, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+}  # fmt: skip
+
+
 def write_seg(path: Path, films: list[Path], masks: np.ndarray, labels: list[str], kind: str = "BINARY") -> None:
     """By highdicom; masks: (film, height, width, segment)."""
     import highdicom as hd
     from highdicom.seg import Segmentation, SegmentDescription
-    from pydicom import dcmread
     from pydicom.sr.codedict import codes
 
     described = [
@@ -301,14 +397,8 @@ def write_seg(path: Path, films: list[Path], masks: np.ndarray, labels: list[str
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
 def test_segments_are_drawn_on_the_films_that_they_name(kind: str, tmp_path: Path) -> None:
     source = tmp_path / "MUELLER_HANS"
-    tags = {
-        "StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "1.2.3.2", "FrameOfReferenceUID": "1.2.3.3",
-        "PatientBirthDate": "", "PatientSex": "M", "PatientAge": "064Y", "AccessionNumber": "", "StudyID": "",
-        "StudyDate": "", "StudyTime": "", "ReferringPhysicianName": "", "PixelSpacing": [0.5, 0.5],
-        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": 1, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
-    }  # fmt: skip
     films = [
-        write_dicom(source / f"{n}.dcm", stored(n), ImagePositionPatient=[0, 0, n], InstanceNumber=n + 1, **tags)
+        write_dicom(source / f"{n}.dcm", stored(n), ImagePositionPatient=[0, 0, n], InstanceNumber=n + 1, **TAGS)
         for n in range(3)
     ]
     alone = write_dicom(source / "alone.dcm", stored(9))
@@ -331,8 +421,95 @@ def test_segments_are_drawn_on_the_films_that_they_name(kind: str, tmp_path: Pat
         ("left lung", (3, 5, 6, 15), 90), ("nodule", (20, 8, 10, 4), 40), ("nodule", (20, 30, 10, 5), 50),
     }  # fmt: skip
     assert [("supervision" in i, "age" in i["attributes"]) for i in found["images"]].count((True, False)) == 1
+    uid = str(read_dicom_header(alone).SOPInstanceUID)
     text = "".join(p.read_text() for p in (tmp_path / "out").glob("*.json"))
-    assert not any(word in text for word in ("MUELLER", "4711", "Doe", str(read_dicom_header(alone).SOPInstanceUID)))
+    assert not any(word in text for word in ("MUELLER", "4711", "Doe", uid))
+    if kind == "BINARY":  # a name that anybody could compute of the UID is gone with a key
+        assert pseudonym(uid) in text
+        key = b"k" * 16
+        imported(dicom_seg_source(source, key), tmp_path / "out", key=key)
+        text = "".join(map(str, (tmp_path / "out").rglob("*")))
+        text += "".join(p.read_text() for p in (tmp_path / "out").glob("*.json*"))
+        assert pseudonym(uid) not in text
+        assert pseudonym(uid, key) in text
+
+
+@pytest.fixture
+def seg(tmp_path: Path) -> Path:
+    """A SEG that draws on two films; of a third there is none."""
+    films = [
+        write_dicom(tmp_path / f"s/{n}.dcm", stored(n), ImagePositionPatient=[0, 0, n], InstanceNumber=n + 1, **TAGS)
+        for n in range(2)
+    ]
+    masks = np.zeros((2, 41, 36, 1), dtype=np.uint8)
+    masks[:, 5:20, 3:9] = 1
+    write_seg(tmp_path / "s/seg.dcm", films, masks, ["lung"])
+    write_dicom(tmp_path / "s/alone.dcm", stored(9))
+    return tmp_path / "s/seg.dcm"
+
+
+@pytest.mark.parametrize(
+    ("frame", "sequence", "word", "value", "left"),
+    [
+        (None, "PlaneOrientationSequence", "ImageOrientationPatient", [-1, 0, 0, 0, -1, 0], 2),
+        (None, "PlaneOrientationSequence", "ImageOrientationPatient", [1, 0, 0, 0.0004, 1, 0], 0),
+        (None, "PixelMeasuresSequence", "PixelSpacing", [0.5, 0.6], 2),
+        (1, "PlanePositionSequence", "ImagePositionPatient", [0, 0, 1], 1),
+        (1, "PlanePositionSequence", "ImagePositionPatient", [0.02, 0, 0], 0),
+    ],
+)
+def test_a_frame_that_lies_otherwise_than_its_film_is_not_drawn(
+    frame: int | None, sequence: str, word: str, value: list[float], left: int, seg: Path, tmp_path: Path
+) -> None:
+    said = dcmread(seg)
+    assert list(said.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient) == [0, 0, 0]
+    groups = said.SharedFunctionalGroupsSequence if frame is None else said.PerFrameFunctionalGroupsSequence
+    setattr(groups[frame or 0][sequence][0], word, value)
+    said.save_as(seg)
+    result = import_films(dicom_seg_source(seg.parent), tmp_path / "out", Settings(), "dicom-seg")
+    assert result.splits["train"] == {"films": 3 - left, "objects": 2 - left, "patients": 1}
+    assert all(word in str(p) and "on a grid of its own" in str(p) for p in result.skipped)
+    assert len(result.skipped) == left
+
+
+@pytest.mark.parametrize("damage", ["a frame too few", "endless", "a stream that is none"])
+def test_the_pixels_of_a_damaged_seg_cost_the_films_that_it_draws_on(damage: str, seg: Path, tmp_path: Path) -> None:
+    said = dcmread(seg)
+    if damage == "a frame too few":
+        said.NumberOfFrames = 1
+    elif damage == "endless":
+        said.Rows = said.Columns = 2**15 + 1
+    else:
+        said.file_meta.TransferSyntaxUID = RLELossless
+        said.BitsAllocated = said.BitsStored = 8
+        said.HighBit = 7
+        said.PixelData = encapsulate([b"no RLE at all", b"neither"])
+        said["PixelData"].VR, said["PixelData"].is_undefined_length = "OB", True
+    said.save_as(seg)
+    result = import_films(dicom_seg_source(seg.parent), tmp_path / "out", Settings(), "dicom-seg")
+    expected = {
+        "a frame too few": ["frame 2 has no pixels"],
+        "endless": ["Rows × Columns × NumberOfFrames is 32769 × 32769 × 2; expected at most 1073 million pixels"] * 2,
+        "a stream that is none": ["PixelData cannot be decoded"] * 2,
+    }[damage]
+    assert len(result.skipped) == len(expected)
+    assert all(text in str(p) for text, p in zip(expected, result.skipped, strict=True))
+
+
+def test_a_compressed_seg_is_decoded_in_the_other_process(
+    seg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = dcmread(seg)
+    frames = said.pixel_array
+    said.BitsAllocated = said.BitsStored = 8
+    said.HighBit, said.PixelData = 7, frames.tobytes()
+    said.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    said.save_as(seg)
+    read: list[Path] = []
+    monkeypatch.setattr("neurosym.data.dicom.decode_apart", lambda path: read.append(path) or decode_apart(path))
+    found = imported(dicom_seg_source(seg.parent), tmp_path / "out")["train"]
+    assert [int(decode_mask(a["segmentation"]).sum()) for a in found["annotations"]] == [90, 90]
+    assert read == [seg]
 
 
 def test_a_seg_that_names_no_film_is_told(tmp_path: Path) -> None:

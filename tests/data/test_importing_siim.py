@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -15,6 +17,7 @@ from neurosym.cli import app
 from neurosym.data.coco import load_coco
 from neurosym.data.config import open_split
 from neurosym.data.importing.siim import STUDIES, siim_source
+from neurosym.data.importing.split import pseudonym, whose
 from neurosym.data.importing.write import Settings, import_films
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge, load_knowledge
@@ -110,6 +113,53 @@ def test_films_of_a_patient_are_in_one_split_and_nothing_says_who_it_is(tmp_path
     other = import_films(siim_source(tree), out, Settings(val=0.25, test=0.25, seed=1), "siim")
     assert (other.written, other.kept) == (0, 60)
     assert other.splits != result.splits
+
+
+SHARED = st.lists(st.tuples(st.sampled_from(["", *"abcdef"]), st.sampled_from(["", *"123456"])), max_size=9)
+
+
+@given(SHARED)
+def test_films_are_of_one_patient_if_a_way_over_shared_patients_and_studies_joins_them(
+    films: list[tuple[str, str]],
+) -> None:
+    """By the closure of the matrix of films that share either."""
+    near = np.array([[a == b or any(a[k] and a[k] == b[k] for k in (0, 1)) for b in films] for a in films], dtype=bool)
+    for _ in films:
+        near = near @ near
+    found = whose(films)
+    for a, said in enumerate(films):
+        assert bool(found[a]) == any(said)
+        for b in range(len(films)):
+            if any(said) and any(films[b]):
+                assert (found[a] == found[b]) == near[a, b]
+
+
+def test_a_study_with_films_of_two_patient_ids_stays_in_one_split(tmp_path: Path) -> None:
+    films = [image(n, n // 2, 1, patient=f"MRN{n}") for n in range(60)]
+    out = tmp_path / "siim"
+    result = import_films(siim_source(write_tree(tmp_path / "k", films)), out, Settings(val=0.5), "siim")
+    studies = [
+        {int(i["file_name"][:12], 16) // 2 for i in json.loads(p.read_text())["images"]} for p in out.glob("*.json")
+    ]
+    assert len(studies) == 2
+    assert not studies[0] & studies[1]
+    assert sum(s["patients"] for s in result.splits.values()) == result.mixed == 30
+
+
+def test_nothing_of_an_import_without_the_key_or_of_a_patient_who_withdrew_is_left(tmp_path: Path) -> None:
+    films = [image(n, n // 2, n % 2) for n in range(40)]
+    out = tmp_path / "siim"
+    import_films(siim_source(write_tree(tmp_path / "first", films)), out, Settings(), "siim")
+    Image.new("L", (9, 9)).save(out / "images/mine.png")
+    source = siim_source(write_tree(tmp_path / "second", films[:-2]))
+    result = import_films(source, out, Settings(val=0.5, key=b"k" * 16), "siim")
+    named = {i["file_name"] for p in out.glob("*.json") for i in json.loads(p.read_text())["images"]}
+    assert {p.name for p in (out / "images").iterdir()} == named | {"mine.png"}
+    assert (result.removed, result.strangers) == (2 + result.unscored, 1)
+    journal = (out / ".import.jsonl").read_text()
+    assert {json.loads(line)["name"] + ".png" for line in journal.splitlines()} == named
+    text = journal + "".join(p.read_text() for p in out.glob("*.json"))
+    assert not any(pseudonym(f["patient"]) in text for f in films)
 
 
 def test_an_import_that_was_stopped_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from neurosym.data.coco import read_coco
 from neurosym.data.config import CocoData, CocoSplit, DataConfig, PhantomData, ShardData, VocData, VocSplit
 from neurosym.data.images import IMAGE_SUFFIXES, require_file
 from neurosym.data.importing.coco import split_of
-from neurosym.data.importing.voc import read_objects
+from neurosym.data.importing.split import patient_of
+from neurosym.data.importing.voc import read_annotation
 from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import ConfigError, DataError, Problem, short_path
 from neurosym.records import Box
 
-_PATIENT: Final = ("patient", "patientid")
 _SPLITS: Final = ("train", "val", "test", "unlabelled")
 
 
@@ -124,7 +124,7 @@ def _of_coco(places: Sequence[tuple[str, Path, Path, Sequence[str] | None, int |
             size = (image.width, image.height)
             own = tuple(boxes[image.id])
             place = images / image.file_name
-            films.append(CheckedFilm(split, image.file_name, place, size, _patient(image.attributes or {}), own))
+            films.append(CheckedFilm(split, image.file_name, place, size, patient_of(image.attributes or {}), own))
         files[split], categories[split] = shown, tuple(dict.fromkeys(names.values()))
     return Splits(tuple(films), files, categories)
 
@@ -140,21 +140,14 @@ def _of_voc(data: VocData, splits: dict[str, VocSplit], base: Path) -> Splits:
         there = {p.stem: p for p in sorted(images.glob("*")) if p.suffix.lower() in IMAGE_SUFFIXES}
         for stem in [line.split()[0] for line in lines if line.strip()][: split.limit]:
             try:
-                objects = read_objects(base / split.annotations / f"{stem}.xml")
+                objects, size = read_annotation(base / split.annotations / f"{stem}.xml")
             except DataError:
                 if name != "unlabelled":
                     raise
-                objects = ()
+                objects, size = (), None
             used = [o for o in objects if data.categories is None or o.category in data.categories]
             boxes = tuple(Boxed(o.category, o.box, f"object {k}") for k, o in enumerate(used, 1))
-            films.append(CheckedFilm(name, stem, there.get(stem, images / stem), None, boxes=boxes))
+            films.append(CheckedFilm(name, stem, there.get(stem, images / stem), size, boxes=boxes))
         files[name] = short_path(base / split.split)
     found = tuple(sorted({b.category for f in films for b in f.boxes}))
     return Splits(tuple(films), files, dict.fromkeys(files, data.categories or found))
-
-
-def _patient(attributes: dict[str, Any]) -> str:
-    for name, value in attributes.items():
-        if name.lower().replace(" ", "").replace("_", "") in _PATIENT and value is not None:
-            return str(value).strip()
-    return ""

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from neurosym.data.coco import CocoFile, mask_code, read_coco
 from neurosym.data.images import BoxChecker, read_image, require_folder
-from neurosym.data.importing.source import Drawn, Loaded, Source, ToImport, raise_all
+from neurosym.data.importing.source import Drawn, Loaded, Source, ToImport, raise_all, require_size
+from neurosym.data.importing.split import may_tell_the_patient, patient_of
 from neurosym.errors import DataError, Problem, short_path
 from neurosym.records import Box
 
@@ -29,7 +30,6 @@ SPLITS: Final = {
     "unlabelled": "unlabelled",
     "unlabeled": "unlabelled",
 }
-_PATIENT: Final = ("patient", "patient_id", "patientid")
 
 
 def coco_source(folder: Path) -> Source:
@@ -44,12 +44,14 @@ def coco_source(folder: Path) -> Source:
         cure = "expected a JSON file with images, annotations and categories"
         raise DataError(Problem("no COCO file", short_path(folder), cure=cure))
     films: list[ToImport] = []
+    left: set[str] = set()
     categories: dict[str, None] = {}
     problems: list[Problem] = []
     for file in files:
         shown = short_path(file)
         data, used = read_coco(file, shown)
         categories |= dict.fromkeys(c.name for c in used.categories)
+        left |= {k for i in used.images for k in i.attributes or {} if may_tell_the_patient(k)}
         split = split_of(file.relative_to(folder)) if len(files) > 1 else ""
         if len(files) > 1 and not split:
             cure = "call it train, val, test or unlabelled, or keep one file in the folder"
@@ -57,7 +59,11 @@ def coco_source(folder: Path) -> Source:
         checker = BoxChecker(shown, problems=problems)
         films += _films(data, used, file, folder, split, checker)
     raise_all(problems)
-    return Source(tuple(films), tuple(categories))
+    told = ", ".join(sorted(left))
+    notes = (
+        (f"attributes that may say who the patient is are left out; patients get pseudonyms: {told}",) if left else ()
+    )
+    return Source(tuple(films), tuple(categories), notes)
 
 
 def split_of(path: Path) -> str:
@@ -118,12 +124,9 @@ def _load(
     supervision: dict[str, Any] | None,
 ) -> Loaded:
     image = read_image(path)
-    if image.shape[1::-1] != size:
-        found, said = f"{image.shape[1]}×{image.shape[0]}", f"{size[0]}×{size[1]}"
-        raise DataError(Problem(f"image is {found} pixels; its annotation says {said}", short_path(path)))
-    whose = [k for k in attributes if k.lower().replace(" ", "_") in _PATIENT]
-    patient = str(attributes[whose[0]]) if whose else ""
-    return Loaded(image, objects, {k: v for k, v in attributes.items() if k not in whose}, patient, supervision)
+    require_size(image, size, path)
+    kept = {k: v for k, v in attributes.items() if not may_tell_the_patient(k)}
+    return Loaded(image, objects, kept, patient_of(attributes), supervision)
 
 
 def _place(used: CocoFile, file: Path, folder: Path) -> Path:

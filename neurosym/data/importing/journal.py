@@ -1,6 +1,7 @@
 """What has been imported, one film a line, so that an import that was stopped goes on where it was.
 
-A line that was cut when the import was killed is left out, as are lines of another version of this file.
+A line that was cut when the import was killed is left out, as are lines of another version of this file. An import that came to
+its end leaves the lines of its own films: what an earlier one said of others, or under another key, is gone.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Journal:
@@ -21,6 +23,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[str, dict[str, Any]] = {}
+        self.names: set[str] = set()
+        """Of all films that an import to this place has written, also those of other versions of this file."""
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Journal:
@@ -34,7 +38,10 @@ class Journal:
                     entry = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(entry, dict) and entry.get("version") == _VERSION:
+                if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+                    continue
+                self.names.add(entry["name"])
+                if entry.get("version") == _VERSION:
                     self._lines[entry["name"]] = entry
         self._file = self.path.open("a", encoding="utf-8")
         if cut:
@@ -57,8 +64,16 @@ class Journal:
         assert self._file is not None
         line = {"version": _VERSION, "name": name, "mark": mark, "record": record}
         self._lines[name] = line
+        self.names.add(name)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+
+    def keep(self, names: Iterable[str]) -> None:
+        """End the journal with one line for each of these films, and none for others."""
+        assert self._file is not None
+        self._file.close()
+        lines = [json.dumps(self._lines[name]) + "\n" for name in names]
+        write_bytes_atomically(self.path, "".join(lines).encode())
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:

@@ -4,9 +4,11 @@
     DIR/imagesTr/CASE_0000.nii.gz + DIR/labelsTr/CASE.nii.gz        (CASE.nii.gz in both is fine, too)
 
 The affine says how a volume lies: it is turned to the nearest anatomical axes, and slices are shown as radiologists see them,
-the patient's right on the left of an axial or coronal slice, the front above or on the left. A volume of one slice is a film
-in the plane that it has. Grey is windowed by `window`, else the volume's 0.5th to 99.5th percentile becomes 0 to 255. Each
-connected piece of a value in a slice is one object. What the values mean stands in dataset.json or in `labels`. Needs nibabel.
+the patient's right on the left of an axial or coronal slice, the front above or on the left. A voxel stays a pixel: where
+voxels are not as high as wide, pixels are not, either (attribute `pixel_spacing`). A volume of one slice is a film in the plane
+that it has. Grey is windowed by `window`, else the volume's 0.5th to 99.5th percentile becomes 0 to 255. Each connected piece
+of a value in a slice is one object. What the values mean stands in dataset.json or in `labels`. A case is taken for a patient.
+Needs nibabel.
 """
 
 from __future__ import annotations
@@ -136,7 +138,6 @@ def _checked(image: Path, label: Path, plane: Plane) -> tuple[NDArray[np.int64],
 def _volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
     """A volume along the axes right, front, top, and the millimetres between its voxels along each."""
     import nibabel
-    from nibabel.filebasedimages import ImageFileError
 
     library: Any = nibabel  # typed in part only
 
@@ -153,7 +154,9 @@ def _volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
             image = library.Nifti1Image(np.asanyarray(image.dataobj)[..., None], image.affine)
         turned = library.as_closest_canonical(image)
         volume = np.asarray(turned.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # nibabel lets whatever a damaged file causes pass through
         raise DataError(Problem(f"cannot be read as NIfTI ({error})", short_path(path))) from error
     if not np.isfinite(volume).all():
         raise DataError(Problem("has voxels that are not finite", short_path(path)))

@@ -92,7 +92,8 @@ def _source(
             continue
         weak = is_open and unboxed == "weak"
         said = f"{study} {studies[study]} {own} {weak}"
-        found.append(ToImport(image, (path,), partial(_load, path, study, studies[study], own, weak), said))
+        load = partial(_load, path, studies[study], own, weak)
+        found.append(ToImport(image, (path,), load, said, study=study))
     what = {"weak": "kept as not annotated", "leave-out": "left out", "negative": "taken for negatives"}[unboxed]
     several = len(boxes) - len({study for study, _ in boxes.values()})
     notes = [f"{several} films are further ones of a study"] if several else []
@@ -102,13 +103,12 @@ def _source(
     return Source(tuple(found), (OPACITY,), tuple(notes), tuple(missing))
 
 
-def _load(path: Path, study: str, label: str, boxes: tuple[Box, ...], weak: bool) -> Loaded:
+def _load(path: Path, label: str, boxes: tuple[Box, ...], weak: bool) -> Loaded:
     film = load_dicom(path)
     return replace(
         film,
         objects=tuple(Drawn(OPACITY, box) for box in boxes),
         attributes={"study": label, **film.attributes},
-        patient=film.patient or study,
         supervision={"complete": []} if weak else None,
     )
 

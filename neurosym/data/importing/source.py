@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from neurosym.errors import DataError, Problem
+from neurosym.errors import DataError, Problem, short_path
 from neurosym.records import Box
 
 Unboxed = Literal["weak", "leave-out", "negative"]
@@ -49,7 +49,8 @@ class ToImport:
     """A film before it is read: its name below the folder of images, without suffix, and what it is made of.
 
     `said` is everything that `load` takes from elsewhere than `files`: where neither changed, the film need not be read again.
-    `split` is the source's own, "" if it has none.
+    `split` is the source's own, "" if it has none. `study` is the examination that it is of, "" if the source does not say:
+    films of a study are of one patient.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ToImport:
     load: Callable[[], Loaded]
     said: str = ""
     split: str = ""
+    study: str = ""
 
     def mark(self) -> str:
         """A digest of what the film is made of.
@@ -83,6 +85,17 @@ class Source:
     notes: tuple[str, ...] = ()
     missing: tuple[Problem, ...] = ()
     """Films that a table names and that are not there."""
+
+
+def require_size(image: np.ndarray, size: tuple[int, int], path: Path) -> None:
+    """Refuse a film that is not of the width and height that its annotation is of.
+
+    Raises:
+        DataError: it has another size.
+    """
+    if image.shape[1::-1] != size:
+        found, said = f"{image.shape[1]}×{image.shape[0]}", f"{size[0]}×{size[1]}"
+        raise DataError(Problem(f"image is {found} pixels; its annotation says {said}", short_path(path)))
 
 
 def raise_all(problems: list[Problem]) -> None:

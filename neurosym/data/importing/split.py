@@ -7,13 +7,19 @@ kept on average only.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from neurosym.errors import DataError, Problem, short_path
 
 LEAST_KEY: Final = 16
 """Bytes of a key."""
+_PATIENT: Final = ("patient", "patientid")
+_OF_A_GROUP: Final = ("patientsex", "patientgender", "patientage")
+"""What begins with "patient" and tells no more than subgroups are made of."""
 
 
 def load_key(path: Path) -> bytes:
@@ -33,6 +39,34 @@ def load_key(path: Path) -> bytes:
     return key
 
 
+def patient_of(attributes: Mapping[str, Any]) -> str:
+    """Whose a film is by its attributes, "" if they do not say: the first `patient` or `patient_id`, however spelled.
+
+    >>> patient_of({"Patient": None, "Patient-ID": " 4711 "}), patient_of({"patient": "", "site": "x"})
+    ('4711', '')
+    """
+    said = (_text(value) for name, value in attributes.items() if _plain(name) in _PATIENT)
+    return next(filter(None, said), "")
+
+
+def may_tell_the_patient(name: str) -> bool:
+    """Whether an attribute is called like one that says who the patient is.
+
+    >>> [may_tell_the_patient(n) for n in ("Patient-ID", "PatientName", "patient_birth_date", "PatientSex", "inpatient")]
+    [True, True, True, False, False]
+    """
+    return _plain(name).startswith("patient") and _plain(name) not in _OF_A_GROUP
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _text(value: Any) -> str:
+    """A plain value as text; not a number that is none, which tables write where nothing is said."""
+    return str(value).strip() if isinstance(value, str | int | float) and value == value else ""
+
+
 def pseudonym(patient: str, key: bytes = b"") -> str:
     """A name that is the same for the same patient and key.
 
@@ -43,6 +77,30 @@ def pseudonym(patient: str, key: bytes = b"") -> str:
     """
     secret = hashlib.blake2b(key, digest_size=32).digest() if key else b""
     return hashlib.blake2b(patient.encode(), key=secret, digest_size=8).hexdigest()
+
+
+def whose(films: Sequence[tuple[str, str]]) -> list[str]:
+    """The patient of each film, of the pseudonyms of its patient and of its study ("" where it does not say).
+
+    A study is of one patient. So films that share a patient or a study are of one patient, also by way of other films, and bear
+    the first of their patients' pseudonyms, else the first of their studies'; "" where a film says neither.
+
+    >>> whose([("b", "1"), ("a", "1"), ("b", "2"), ("", "2"), ("", "3"), ("", "")])
+    ['a', 'a', 'a', 'a', '3', '']
+    """
+    above: dict[tuple[bool, str], tuple[bool, str]] = {}
+
+    def first(node: tuple[bool, str]) -> tuple[bool, str]:
+        while above.setdefault(node, node) != node:
+            above[node] = above[above[node]]
+            node = above[node]
+        return node
+
+    told = [[(is_study, name) for is_study, name in zip((False, True), film, strict=True) if name] for film in films]
+    for own in told:
+        for low, high in pairwise(sorted(map(first, own))):
+            above[high] = low
+    return [first(own[0])[1] if own else "" for own in told]
 
 
 def part_of(patient: str, seed: int, val: float, test: float) -> str:

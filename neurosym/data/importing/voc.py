@@ -1,17 +1,18 @@
 """Pascal VOC → films with boxes: Annotations/*.xml, JPEGImages/, and splits in ImageSets/Main/{train,val,test}.txt.
 
 Without split files there is one split. VOC counts pixels from 1 and includes the last one: a box becomes
-(xmin − 1, ymin − 1, xmax, ymax).
+(xmin − 1, ymin − 1, xmax, ymax). A film that has another size than its XML file says is not the one that was annotated.
 """
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from functools import partial
 from pathlib import Path
 
 from neurosym.data.images import IMAGE_SUFFIXES, read_image, require_folder
-from neurosym.data.importing.source import Drawn, Loaded, Source, ToImport, raise_all
+from neurosym.data.importing.source import Drawn, Loaded, Source, ToImport, raise_all, require_size
 from neurosym.errors import DataError, Problem, short_path
 from neurosym.records import Box
 
@@ -38,22 +39,22 @@ def voc_source(folder: Path) -> Source:
             problems.append(Problem(f"image {stem!r} is not in {short_path(images)}", short_path(path)))
             continue
         try:
-            objects = read_objects(path)
+            objects, size = read_annotation(path)
         except DataError as error:
             problems += error.problems
             continue
         categories |= {o.category for o in objects}
         files = (pictures[stem], path)
-        films.append(ToImport(stem, files, partial(_load, pictures[stem], objects), split=split))
+        films.append(ToImport(stem, files, partial(_load, pictures[stem], objects, size), split=split))
     raise_all(problems)
     return Source(tuple(films), tuple(sorted(categories)))
 
 
-def read_objects(path: Path) -> tuple[Drawn, ...]:
-    """The boxes of an XML file as they stand.
+def read_annotation(path: Path) -> tuple[tuple[Drawn, ...], tuple[int, int] | None]:
+    """The boxes of an XML file as they stand, and the width and height that they are of, None if it does not say (or 0).
 
     Raises:
-        DataError: missing, not XML, or without a name or corners; all mistakes at once.
+        DataError: missing, not XML, a size that is no number, or without a name or corners; all mistakes at once.
     """
     shown = short_path(path)
     try:
@@ -66,6 +67,11 @@ def read_objects(path: Path) -> tuple[Drawn, ...]:
     except ET.ParseError as error:
         raise DataError(Problem(f"not XML: {error.msg}", shown, error.position[0])) from error
     found, problems = [], []
+    said = [(root.findtext(f"size/{k}") or "0").strip() for k in ("width", "height")]
+    if not all(re.fullmatch(r"[0-9]{1,9}(\.0+)?", text) for text in said):
+        problems.append(Problem(f"size is {' × '.join(said)!r:.40}", shown, cure="expected whole numbers of pixels"))
+        said = ["0", "0"]
+    width, height = (int(float(text)) for text in said)
     for number, node in enumerate(root.iter("object"), 1):
         name = (node.findtext("name") or "").strip()
         try:
@@ -79,7 +85,7 @@ def read_objects(path: Path) -> tuple[Drawn, ...]:
         found.append(Drawn(name, Box(x1, y1, x2, y2) if empty else Box(x1 - 1, y1 - 1, x2, y2)))
     if problems:
         raise DataError(problems)
-    return tuple(found)
+    return tuple(found), (width, height) if width and height else None
 
 
 def _splits(folder: Path, problems: list[Problem]) -> dict[str, str]:
@@ -100,5 +106,8 @@ def _splits(folder: Path, problems: list[Problem]) -> dict[str, str]:
     return found
 
 
-def _load(path: Path, objects: tuple[Drawn, ...]) -> Loaded:
-    return Loaded(read_image(path), objects)
+def _load(path: Path, objects: tuple[Drawn, ...], size: tuple[int, int] | None) -> Loaded:
+    image = read_image(path)
+    if size is not None:
+        require_size(image, size, path)
+    return Loaded(image, objects)

@@ -6,7 +6,7 @@
 
 Every file is written beside its place and renamed. A film that cannot be read, or a box that cannot be meant, is left out and
 told (`bad="skip"`), or nothing but films is written (`bad="error"`). A box that leaves its film is clipped if most of it lies
-within. The same source and settings give the same bytes.
+within. The same source and settings give the same bytes. Films of an earlier import that are in no split now are removed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from PIL import Image
 from neurosym.data.images import image_id_of
 from neurosym.data.importing.journal import Journal, write_bytes_atomically
 from neurosym.data.importing.source import Drawn, Loaded, Source, ToImport, raise_all
-from neurosym.data.importing.split import part_of, pseudonym
+from neurosym.data.importing.split import part_of, pseudonym, whose
 from neurosym.data.masks import decode_mask, encode_mask
 from neurosym.errors import DataError, Problem
 from neurosym.knowledge.files import write_text_atomically
@@ -50,7 +50,7 @@ class Settings:
     key: bytes = b""
     """Makes pseudonyms that nobody without it can compute from a patient's id."""
     patient: str = ""
-    """A regular expression: the part of a film's name that says whose it is."""
+    """A regular expression: the part of a film's name that says whose it is, whatever the film itself says."""
 
 
 @dataclass
@@ -60,11 +60,17 @@ class Imported:
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     written: int = 0
     kept: int = 0
+    removed: int = 0
+    """Films that imports wrote and no split has now: of a patient who was withdrawn, under another key, not annotated."""
+    strangers: int = 0
+    """PNG files among the films that no split has and no import is known to have written: left."""
     clipped: int = 0
     skipped: list[Problem] = field(default_factory=list)
     dropped: list[Problem] = field(default_factory=list)
     nobody: int = 0
     """Films that do not say whose they are."""
+    mixed: int = 0
+    """Studies whose films name several patients: each is taken for one patient's."""
     unscored: int = 0
     """Films that are not annotated and were drawn for validation or test, where they would count as negatives: left out."""
 
@@ -96,11 +102,13 @@ def import_films(source: Source, out: Path, settings: Settings, name: str, advan
                 result.skipped += error.problems
             if advance is not None:
                 advance(number, len(source.films), f"{len(result.skipped)} unreadable" if result.skipped else "")
-    if settings.bad == "error":
-        raise_all(result.skipped + result.dropped)
-    if not records:
-        raise_all(result.skipped or [Problem("there is no film to import", str(out))])
-    _write_splits(records, source, out, settings, name, result)
+        if settings.bad == "error":
+            raise_all(result.skipped + result.dropped)
+        if not records:
+            raise_all(result.skipped or [Problem("there is no film to import", str(out))])
+        names = _write_splits(records, source, out, settings, name, result)
+        _remove_films(out / "images", journal.names - set(names), set(names), result)
+        journal.keep(names)
     return result
 
 
@@ -203,19 +211,27 @@ def _write_splits(
     settings: Settings,
     name: str,
     result: Imported,
-) -> None:
+) -> list[str]:
+    """Write a COCO file a split; the names of the films in them."""
     info = {"imported": {"format": name, "seed": settings.seed, "val": settings.val, "test": settings.test}}
     files: dict[str, dict[str, Any]] = {}
     categories = [{"id": k, "name": c} for k, c in enumerate(source.categories, 1)]
     ids = {c["name"]: c["id"] for c in categories}
     patients: dict[str, set[str]] = {}
-    for film, record in records:
-        patient = record["patient"] or part_of_name(film.name, settings)
+    names: list[str] = []
+    # what the user says of names goes before what a film says
+    told = [
+        (part_of_name(f.name, settings) or r["patient"], pseudonym(f.study, settings.key) if f.study else "")
+        for f, r in records
+    ]
+    result.mixed = _studies_of_several(told)
+    for (film, record), patient in zip(records, whose(told), strict=True):
         split = film.split or part_of(patient or film.name, settings.seed, settings.val, settings.test)
         if not film.split and split != "train" and record["supervision"] == {"complete": []}:
             result.unscored += 1
             continue
         result.nobody += not patient
+        names.append(film.name)
         data = files.setdefault(split, {"info": info, "images": [], "annotations": [], "categories": categories})
         attributes = dict(record["attributes"]) | ({"patient": patient} if patient else {})
         image = {"id": len(data["images"]) + 1, "file_name": f"{film.name}.png"}
@@ -234,12 +250,36 @@ def _write_splits(
         counts = {"films": len(data["images"]), "objects": len(data["annotations"]), "patients": len(patients[split])}
         result.splits[split] = counts
     _remove_stale(out, files)
+    return names
 
 
 def part_of_name(name: str, settings: Settings) -> str:
     """The pseudonym of the patient that a film's name tells, "" if it tells none."""
     found = re.search(settings.patient, name) if settings.patient else None
     return pseudonym(found[0], settings.key) if found else ""
+
+
+def _studies_of_several(told: Sequence[tuple[str, str]]) -> int:
+    patients: dict[str, set[str]] = {}
+    for patient, study in told:
+        if patient and study:
+            patients.setdefault(study, set()).add(patient)
+    return sum(len(own) > 1 for own in patients.values())
+
+
+def _remove_films(images: Path, stale: set[str], names: set[str], result: Imported) -> None:
+    """Take away what no split has, with the folders that it leaves empty: they may be called like a patient."""
+    for path in sorted(images.rglob("*.png")):
+        name = path.relative_to(images).with_suffix("").as_posix()
+        if name in stale:
+            path.unlink()
+            result.removed += 1
+            for folder in path.parents:
+                if folder == images or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+        elif name not in names:
+            result.strangers += 1
 
 
 def _remove_stale(out: Path, files: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from faster_coco_eval.core import mask as mask_api
 from neurosym.data.images import IMAGE_SUFFIXES, read_image, require_file
 from neurosym.data.importing.source import Drawn, Loaded, Source, ToImport, raise_all
 from neurosym.data.masks import as_text
+from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import DataError, Problem, short_path
 from neurosym.records import Box
 
@@ -37,7 +38,7 @@ def yolo_source(folder: Path) -> Source:
     config = require_file(folder / "data.yaml", "YOLO data file")
     shown = short_path(config)
     try:
-        data: Any = yaml.safe_load(config.read_text(encoding="utf-8"))
+        data: Any = parse_yaml(config.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(Problem(f"not YAML ({str(error).splitlines()[0]})", shown)) from error
     names = _names(data, shown)
@@ -56,7 +57,7 @@ def yolo_source(folder: Path) -> Source:
             shapes = read_label_file(label, names, problems) if label.is_file() else ()
             files = (path, label) if label.is_file() else (path,)
             name = str(path.relative_to(folder.resolve()).with_suffix(""))
-            films[path] = ToImport(name, files, partial(_load, path, shapes), split=split)
+            films[path] = ToImport(name, files, partial(_load, path, shapes), repr(shapes), split)
     raise_all(problems)
     if not films:
         raise DataError(Problem("no film", shown, cure="expected train: images/train, or a list of files"))
@@ -67,8 +68,12 @@ def yolo_source(folder: Path) -> Source:
 def _names(data: Any, shown: str) -> dict[int, str]:
     found = data.get("names") if isinstance(data, dict) else None
     pairs = dict(enumerate(found)) if isinstance(found, list) else found
-    if not isinstance(pairs, dict) or not pairs or not all(isinstance(k, int) for k in pairs):
+    if not isinstance(pairs, dict) or not pairs or not all(type(k) is int for k in pairs):
         raise DataError(Problem("names no classes", shown, cure="expected names: [opacity, …], or names: {0: opacity}"))
+    for number, name in pairs.items():
+        if isinstance(name, bool) or not isinstance(name, str | int | float) or not str(name).strip():
+            cure = "expected a name; in quotes if it is yes, no, on, off or null"
+            raise DataError(Problem(f"class {number} is {name!r:.40}", shown, cure=cure))
     return {k: str(v) for k, v in pairs.items()}
 
 
