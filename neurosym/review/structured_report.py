@@ -63,7 +63,7 @@ def structured_report(
         referenced_images=_library(image),
     )
     document = sr.ComprehensiveSR(
-        evidence=[image, *([segmentation] if outlines_of(segmentation) else [])],
+        evidence=[image, *([segmentation] if segmentation is not None and outlines_of(segmentation) else [])],
         content=report,
         series_instance_uid=uid_of("report series"),
         series_number=1000,
