@@ -63,7 +63,7 @@ class FilmsToPack:
     film: Callable[[int], PackedFilm]
     categories: tuple[str, ...]
     digest: str
-    """Of what is said of the films and of the state of their files; by it a packing that goes on knows that they are the same."""
+    """Of what is said of the films and of the state of their files; by it a packing that goes on knows that they are these."""
 
 
 def pack(
@@ -76,7 +76,8 @@ def pack(
 
     Raises:
         ConfigError: the folder holds something else.
-        DataError: the folder holds these films, but a shard is missing or the index damaged; a film cannot be read, or nothing be written (the disk is full); what is complete stays to go on from.
+        DataError: the folder holds these films, but a shard is missing or the index damaged; a film cannot be read, or nothing
+            be written (the disk is full); what is complete stays to go on from.
     """
     header = read_header(out)
     if header is not None:

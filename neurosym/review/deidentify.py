@@ -3,7 +3,8 @@
 The profile lists what to remove or replace; here what may stay is listed (`KEPT`: how pixels are stored, shown and laid out),
 and whatever is not on the list is gone: private tags, curves, overlays and what later editions add. UIDs are replaced by those
 of `Pseudonyms`, dates and times by `NO_DATE` and `NO_TIME` where they have to be there; also those of today, which may be the
-day of the study. Pixels are left as they are: see `neurosym.data.burned_in`.
+day of the study. PixelData keeps nothing beside the pixels (`neurosym.review.pixel_data`), which are left as they are; of text
+in them see `neurosym.data.burned_in`. Where a film says that text is burned in, it is not said that its identity was removed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from neurosym.errors import Problem, ReviewError, short_path
+from neurosym.review.pixel_data import pixels_alone
 from neurosym.review.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
@@ -92,12 +94,16 @@ _METHOD: Final = "Pixels and geometry kept, UIDs replaced, all else removed"
 
 
 def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
-    """A film's header, with or without pixels, that says nothing of the patient; the pixels themselves are not changed."""
+    """A film's header, with or without pixels, that says nothing of the patient; the pixels themselves are not changed.
+
+    Raises:
+        ReviewError: compressed pixels that cannot be told from what else their stream holds.
+    """
     from pydicom import Dataset, Sequence
     from pydicom.dataset import FileMetaDataset
 
     bare = Dataset()
-    for word in (*KEPT, "PixelData"):
+    for word in KEPT:
         if word not in header:
             continue
         element = header[word]
@@ -106,6 +112,8 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
             setattr(bare, word, Sequence(items))
         else:
             bare[word] = element
+    if "PixelData" in header:
+        bare["PixelData"] = pixels_alone(header)["PixelData"]
     for word in _MAPPED:
         if header.get(word):
             setattr(bare, word, pseudonyms.uid(str(header[word].value)))
@@ -122,7 +130,10 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
 
 
 def say_who_is_gone(dataset: Dataset) -> None:
-    """State that the identity was removed, by the profile, and how; and empty the dates of what was made today."""
+    """State what was removed, by the profile, and how; and empty the dates of what was made today.
+
+    The identity is not said to be removed where the pixels have text (BurnedInAnnotation YES).
+    """
     from pydicom import Dataset, Sequence
 
     dataset.PatientID, dataset.PatientName = NOBODY, f"{NOBODY}^"
@@ -130,7 +141,8 @@ def say_who_is_gone(dataset: Dataset) -> None:
     profile = Dataset()
     profile.CodeValue, profile.CodingSchemeDesignator = "113100", "DCM"
     profile.CodeMeaning = "Basic Application Confidentiality Profile"
-    dataset.PatientIdentityRemoved = "YES"
+    has_text = str(dataset.get("BurnedInAnnotation") or "").upper() == "YES"
+    dataset.PatientIdentityRemoved = "NO" if has_text else "YES"
     dataset.DeidentificationMethod = _METHOD
     dataset.DeidentificationMethodCodeSequence = Sequence([profile])
     dataset.LongitudinalTemporalInformationModified = "REMOVED"
