@@ -132,6 +132,9 @@ def _unfit(header: Dataset) -> list[tuple[str, str]]:
     expect("PhotometricInterpretation", shade or not grey, "MONOCHROME1 or MONOCHROME2")
     expect("BitsAllocated", found["BitsAllocated"] in (8, 16), "8 or 16")
     expect("BitsStored", 1 <= found["BitsStored"] <= max(found["BitsAllocated"], 1), "1 to BitsAllocated")
+    high, last = header.get("HighBit"), found["BitsStored"] - 1
+    if high is not None and high != last:
+        wrong.append((f"(0028,0102) HighBit is {high!s:.60}", f"expected {last}, BitsStored - 1"))
     expect("PixelRepresentation", found["PixelRepresentation"] in (0, 1), "0 or 1")
     rows, columns = found["Rows"], found["Columns"]
     expect("Rows", rows > 0, "1 or more")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,8 @@ def coco_films(annotations: Path, images: Path, bad_boxes: BadBoxes = "error", l
         return PackedFilm(ids[n], _suffix(path), _content(path), record)
 
     said = sha256(annotations.read_bytes()).hexdigest()
-    return FilmsToPack(
-        len(first), film, tuple(dict.fromkeys(category_of.values())), _digest(said, bad_boxes, len(first))
-    )
+    digest = _digest(said, bad_boxes, len(first), _state(images / i.file_name for i in first))
+    return FilmsToPack(len(first), film, tuple(dict.fromkeys(category_of.values())), digest)
 
 
 def sample_films(samples: ImageSet | Phantom, classes: Sequence[str], knowledge: Knowledge) -> FilmsToPack:
@@ -119,8 +118,11 @@ def sample_films(samples: ImageSet | Phantom, classes: Sequence[str], knowledge:
         Image.fromarray(sample.image).save(file, "PNG")
         return PackedFilm(sample.image_id, ".png", file.getvalue(), record)
 
-    what = samples.entries if isinstance(samples, ImageSet) else (samples.indices, samples.config)
-    return FilmsToPack(len(samples), film, tuple(ties[name] for name in classes), _digest(what, tuple(classes)))
+    if isinstance(samples, ImageSet):
+        digest = _digest(samples.entries, tuple(classes), _state(e.path for e in samples.entries))
+    else:
+        digest = _digest((samples.indices, samples.config), tuple(classes))
+    return FilmsToPack(len(samples), film, tuple(ties[name] for name in classes), digest)
 
 
 def _record(sample: Sample, numbers: Mapping[str, int], ties: Mapping[str, str]) -> dict[str, Any]:
@@ -162,7 +164,23 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(Problem(f"image cannot be read ({error.strerror})", short_path(path))) from error
+        raise _unreadable(path, error) from error
+
+
+def _state(paths: Iterable[Path]) -> str:
+    """A digest of where image files lie, how long they are and when they were changed; none is read."""
+    found = sha256()
+    for path in paths:
+        try:
+            file = path.stat()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        found.update(f"{path.absolute()}\0{file.st_size}\0{file.st_mtime_ns}\0".encode())
+    return found.hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(Problem(f"image cannot be read ({error.strerror})", short_path(path)))
 
 
 def _digest(*what: object) -> str:

@@ -121,7 +121,8 @@ class ShardIndex:
         """A problem for each shard that is not there."""
         names = {entry.name for entry in os.scandir(self.folder)}
         lost = [s for s in range(self.header.shards) if shard_name(s) not in names]
-        return [Problem("the shard is missing", short_path(self.shard(s)), cure="copy it there again") for s in lost]
+        cure = "copy it there again, or remove the folder and pack anew"
+        return [Problem("the shard is missing", short_path(self.shard(s)), cure=cure) for s in lost]
 
     def image(self, n: int) -> bytes:
         """A film's image file.

@@ -28,6 +28,7 @@ from neurosym.data.shard_index import (
     FILMS,
     HEADER,
     IDS,
+    ShardIndex,
     ShardsHeader,
     member_key,
     padded,
@@ -62,7 +63,7 @@ class FilmsToPack:
     film: Callable[[int], PackedFilm]
     categories: tuple[str, ...]
     digest: str
-    """Of what is said of the films; by it a packing that goes on knows that they are the same."""
+    """Of what is said of the films and of the state of their files; by it a packing that goes on knows that they are these."""
 
 
 def pack(
@@ -75,12 +76,15 @@ def pack(
 
     Raises:
         ConfigError: the folder holds something else.
-        DataError: a film cannot be read, or nothing be written (the disk is full); what is complete stays to go on from.
+        DataError: the folder holds these films, but a shard is missing or the index damaged; a film cannot be read, or nothing
+            be written (the disk is full); what is complete stays to go on from.
     """
     header = read_header(out)
     if header is not None:
         if (header.source, header.size) == (films.digest, size):
             shutil.rmtree(out / _PARTS, ignore_errors=True)
+            if missing := ShardIndex.open(out).missing():
+                raise DataError(missing[:20])
             return header
         raise _occupied(out, "shards of other films, or of another size")
     try:

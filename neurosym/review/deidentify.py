@@ -3,14 +3,16 @@
 The profile lists what to remove or replace; here what may stay is listed (`KEPT`: how pixels are stored, shown and laid out),
 and whatever is not on the list is gone: private tags, curves, overlays and what later editions add. UIDs are replaced by those
 of `Pseudonyms`, or kept where an archive shall find the film by them (the profile's Retain UIDs Option). Dates and times are
-replaced by `NO_DATE` and `NO_TIME` where they have to be there; also those of today, which may be the day of the study. Pixels
-are left as they are: see `neurosym.data.burned_in`.
+replaced by `NO_DATE` and `NO_TIME` where they have to be there; also those of today, which may be the day of the study. PixelData
+keeps nothing beside the pixels (`neurosym.review.pixel_data`), which are left as they are; of text in them see
+`neurosym.data.burned_in`. A film that says that text is burned in is not said to be without identity.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from neurosym.review.pixel_data import pixels_alone
 from neurosym.review.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
@@ -95,12 +97,15 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms | None) -> Dataset:
     """A film's header, with or without pixels, that says nothing of the patient; the pixels themselves are not changed.
 
     `pseudonyms` give the UIDs; without any, UIDs are kept.
+
+    Raises:
+        ReviewError: compressed pixels that cannot be told from what else their stream holds.
     """
     from pydicom import Dataset, Sequence
     from pydicom.dataset import FileMetaDataset
 
     bare = Dataset()
-    for word in (*KEPT, "PixelData"):
+    for word in KEPT:
         if word not in header:
             continue
         element = header[word]
@@ -109,6 +114,8 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms | None) -> Dataset:
             setattr(bare, word, Sequence(items))
         else:
             bare[word] = element
+    if "PixelData" in header:
+        bare["PixelData"] = pixels_alone(header)["PixelData"]
     for word in _MAPPED:
         if header.get(word):
             uid = str(header[word].value)
@@ -126,7 +133,10 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms | None) -> Dataset:
 
 
 def say_who_is_gone(dataset: Dataset, keeps_uids: bool = False) -> None:
-    """State that the identity was removed, by the profile, and how; and empty the dates of what was made today."""
+    """State what was removed, by the profile, and how; and empty the dates of what was made today.
+
+    The identity is not said to be removed where the pixels have text (BurnedInAnnotation YES).
+    """
     from pydicom import Dataset, Sequence
 
     dataset.PatientID, dataset.PatientName = NOBODY, f"{NOBODY}^"
@@ -136,7 +146,8 @@ def say_who_is_gone(dataset: Dataset, keeps_uids: bool = False) -> None:
         code = Dataset()
         code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
         codes.append(code)
-    dataset.PatientIdentityRemoved = "YES"
+    has_text = str(dataset.get("BurnedInAnnotation") or "").upper() == "YES"
+    dataset.PatientIdentityRemoved = "NO" if has_text else "YES"
     dataset.DeidentificationMethod = (
         f"Pixels and geometry kept, UIDs {'kept' if keeps_uids else 'replaced'}, all else removed"
     )

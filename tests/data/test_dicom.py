@@ -226,6 +226,10 @@ def test_the_calibrated_spacing_goes_before_the_detector_s(tmp_path: Path) -> No
         ({"Rows": None, "BitsStored": None}, "no (0028,0101) BitsStored"),
         ({"PixelData": None}, "no (7FE0,0010) PixelData"),
         ({"NumberOfFrames": 3}, "(0028,0008) NumberOfFrames is 3; expected 1"),
+        (
+            {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 15},
+            "(0028,0102) HighBit is 15; expected 11, BitsStored - 1",
+        ),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "is PALETTE COLOR; expected MONOCHROME1 or MONOCHROME2"),
         ({"Rows": 60000, "Columns": 60000}, "(0028,0010) Rows is 60000; expected at most 134 million pixels"),
         ({"WindowCenter": 5, "WindowWidth": 0}, "(0028,1051) WindowWidth is 0; expected 1 or more"),

@@ -96,3 +96,13 @@ def test_every_path_that_is_not_there_is_told_and_a_folder_without_films_too(tmp
     (tmp_path / "notes.txt").write_text("no film")
     with pytest.raises(DataError, match=r"no film in it; expected \.png"):
         film_files([tmp_path])
+
+
+def test_a_picture_of_several_pages_is_refused_and_not_read_as_its_first(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((8, 6), value, np.uint8)) for value in (7, 9, 11)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "one.tif")
+    one, stack = film_files([tmp_path])[0]
+    assert len(read([one])) == 1
+    with pytest.raises(DataError, match=r"stack\.tif: has 3 pages; split it into single films"):
+        read_film_file(stack)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +20,8 @@ from neurosym.data.coco import load_coco
 from neurosym.data.config import CocoData, PhantomData, ShardData, VocData, class_names, open_split
 from neurosym.data.masks import encode_mask
 from neurosym.data.pool import shared_films
-from neurosym.data.shard_films import coco_films, split_films
-from neurosym.data.shard_pack import PackedFilm, pack
+from neurosym.data.shard_films import coco_films, sample_films, split_films
+from neurosym.data.shard_pack import FilmsToPack, PackedFilm, pack
 from neurosym.data.shards import ShardSet, open_shards
 from neurosym.data.unread import unread
 from neurosym.data.weak_labels import contradictory_films, has_weak_films
@@ -130,6 +132,42 @@ def test_whoever_is_killed_at_any_film_goes_on_and_writes_the_same_bytes(
         assert last < 4 or asked[0] > 0  # complete shards are not read again
     pack(replace(films, film=until(0)), out, SIZE)  # all there: nothing is asked for
     assert contents(out) == whole
+
+
+@pytest.mark.parametrize("packed_as", ["coco", "pictures"])
+def test_shards_of_images_that_were_changed_since_or_lie_elsewhere_are_not_taken_for_written(
+    packed_as: str, files: tuple[Path, Path], thorax: Knowledge, tmp_path: Path
+) -> None:
+    def films(images: Path) -> FilmsToPack:
+        if packed_as == "coco":
+            return coco_films(files[0], images)
+        read = load_coco(files[0], images, thorax)
+        return sample_films(read, [n for n in read.names if n != "pneumothorax"], thorax)
+
+    out, images = tmp_path / "shards", files[1]
+    pack(films(images), out, SIZE)
+    before = contents(out)
+    pack(films(images), out, SIZE)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(images, elsewhere)
+    with pytest.raises(ConfigError, match="the folder holds shards of other films"):
+        pack(films(elsewhere), out, SIZE)
+    changed = images / "phantom-000003.png"
+    content, written = changed.read_bytes(), changed.stat()
+    for new, when in ((content + b"\0", written.st_mtime_ns), (content, written.st_mtime_ns + 10**9)):
+        changed.write_bytes(new)
+        os.utime(changed, ns=(when, when))
+        with pytest.raises(ConfigError, match="the folder holds shards of other films"):
+            pack(films(images), out, SIZE)
+    os.utime(changed, ns=(written.st_mtime_ns, written.st_mtime_ns))
+    pack(films(images), out, SIZE)
+    assert contents(out) == before
+
+
+def test_a_folder_that_lost_a_shard_is_not_told_to_be_written(files: tuple[Path, Path], out: Path) -> None:
+    (out / "shard-00001.tar").unlink()
+    with pytest.raises(DataError, match=r"shard-00001\.tar: the shard is missing; copy it there again, or remove the"):
+        pack(coco_films(*files), out, SIZE)
 
 
 def test_a_folder_of_other_films_or_of_other_things_is_left_alone(

@@ -13,6 +13,7 @@ import pytest
 
 from neurosym.data.film_files import FilmFile, read_film_file
 from neurosym.data.masks import encode_mask
+from neurosym.errors import ReviewError
 from neurosym.knowledge import Knowledge
 from neurosym.records import Box, Detection, Scene
 from neurosym.review.deidentify import NO_DATE, NO_TIME, NOBODY, deidentified
@@ -203,3 +204,64 @@ def test_a_compressed_film_keeps_its_stream(tmp_path: Path, thorax: Knowledge) -
     film = pydicom.dcmread(next((tmp_path / "out/film").iterdir()))
     assert film.file_meta.TransferSyntaxUID == RLELossless
     assert (film.PixelData, film.pixel_array.tolist()) == (source.PixelData, source.pixel_array.tolist())
+
+
+HIDDEN = b"JANE DOE 1960"
+
+
+def written(source: Dataset) -> Dataset:
+    """The film without the patient, as it is read from a file."""
+    file = io.BytesIO()
+    deidentified(source, Pseudonyms()).save_as(file, enforce_file_format=True)
+    assert HIDDEN not in file.getvalue()
+    return pydicom.dcmread(io.BytesIO(file.getvalue()))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_above_those_stored_and_bytes_after_the_pixels_are_gone(signed: bool, compressed: bool) -> None:
+    source = film_with_square(7, 9, (2, 1, 5, 4), PixelRepresentation=int(signed))
+    pixels = source.pixel_array & 0x0FFF
+    overlay = np.arange(63, dtype=np.uint16).reshape(7, 9) % 16 << 12
+    source.PixelData = (pixels.astype(np.uint16) | overlay).tobytes()
+    if compressed:
+        source.compress(pydicom.uid.RLELossless, generate_instance_uid=False, encoding_plugin="pydicom")
+    else:
+        source.PixelData += HIDDEN + b"\0"
+    before = source.PixelData
+    # what two's complement says of 12 bits
+    wanted = np.where(pixels >= 2048, pixels.astype(int) - 4096, pixels) if signed else pixels
+    assert (written(source).pixel_array == wanted).all()
+    assert source.PixelData == before
+
+
+@pytest.mark.parametrize("format", ["JPEG", "JPEG2000"])
+def test_comments_of_compressed_pixels_are_gone_and_the_film_looks_the_same(format: str) -> None:
+    from PIL import Image
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+
+    source = film_with_square(40, 60)
+    picture, stream = Image.fromarray((source.pixel_array // 16).astype(np.uint8)), io.BytesIO()
+    source.BitsAllocated, source.BitsStored, source.HighBit = 8, 8, 7
+    if format == "JPEG":
+        picture.save(stream, "JPEG", comment=HIDDEN, exif=b"Exif\0\0" + HIDDEN, restart_marker_rows=1)
+    else:
+        picture.save(stream, "JPEG2000", comment=HIDDEN, no_jp2=True)
+    assert HIDDEN in stream.getvalue()
+    source.file_meta.TransferSyntaxUID = JPEGBaseline8Bit if format == "JPEG" else JPEG2000Lossless
+    source.PixelData = encapsulate([stream.getvalue() + HIDDEN + b"\0"])
+    source["PixelData"].VR, source["PixelData"].is_undefined_length = "OB", True
+    found = written(source)
+    frame = next(pydicom.encaps.generate_frames(found.PixelData, number_of_frames=1))
+    own = np.asarray(Image.open(stream))
+    assert (np.asarray(Image.open(io.BytesIO(frame))) == own).all()
+    source.PixelData = encapsulate([stream.getvalue()[:200] + b"\0" * 200])
+    with pytest.raises(ReviewError, match="cannot be told from what else their stream holds"):
+        deidentified(source, Pseudonyms())
+
+
+@pytest.mark.parametrize(("burned_in", "removed"), [("YES", "NO"), ("NO", "YES"), (None, "YES")])
+def test_a_film_with_text_in_it_does_not_say_that_its_identity_is_removed(burned_in: str | None, removed: str) -> None:
+    film = written(film_with_square(BurnedInAnnotation=burned_in))
+    assert film.PatientIdentityRemoved == removed
