@@ -177,6 +177,13 @@ def test_voc_splits_are_checked_with_corners_as_they_stand(tmp_path: Path, films
     assert [str(f) for f in report.faults] == [
         "train, f1: object 1 (RBC): box [0, 0, 99, 50] is larger than its 96×96 film"
     ]
+    (tmp_path / "xml/f1.xml").write_text("<annotation><size><width>95</width><height>96</height></size></annotation>")
+    assert kinds(check(read_splits([tmp_path / "run.yaml"]))) == [("size", "error")]
+
+
+def test_a_patient_that_is_null_is_not_one_that_splits_share(tmp_path: Path, films: list[np.ndarray]) -> None:
+    splits = {"train": [{"film": 0, "patient": None}], "val": [{"film": 1, "patient": None}]}
+    assert kinds(check(read_splits(write(tmp_path, films, **splits)))) == [("patient unknown", "warning")]
 
 
 def test_the_sheet_has_a_row_a_class_with_faulty_boxes_first(tmp_path: Path, films: list[np.ndarray]) -> None:
