@@ -3,8 +3,8 @@
 The profile lists what to remove or replace; here what may stay is listed (`KEPT`: how pixels are stored, shown and laid out),
 and whatever is not on the list is gone: private tags, curves, overlays and what later editions add. UIDs are replaced by those
 of `Pseudonyms`, or kept where an archive shall find the film by them (the profile's Retain UIDs Option). Dates and times are
-replaced by `NO_DATE` and `NO_TIME` where they have to be there; also those of today, which may be the day of the study. PixelData
-keeps nothing beside the pixels (`neurosym.review.pixel_data`), which are left as they are; of text in them see
+replaced by `NO_DATE` and `NO_TIME` where they have to be there; also those of today, which may be the day of the study.
+PixelData keeps nothing beside the pixels (`neurosym.review.pixel_data`), which are left as they are; of text in them see
 `neurosym.data.burned_in`. A film that says that text is burned in is not said to be without identity.
 """
 
