@@ -427,7 +427,9 @@ def test_segments_are_drawn_on_the_films_that_they_name(kind: str, tmp_path: Pat
     if kind == "BINARY":  # a name that anybody could compute of the UID is gone with a key
         assert pseudonym(uid) in text
         key = b"k" * 16
-        imported(dicom_seg_source(source, key), tmp_path / "out", key=key)
+        (tmp_path / "secret").write_bytes(key)
+        arguments = ["data", "import", "dicom-seg", str(source), str(tmp_path / "out")]
+        assert CliRunner().invoke(app, [*arguments, "--key", str(tmp_path / "secret")]).exit_code == 0
         text = "".join(map(str, (tmp_path / "out").rglob("*")))
         text += "".join(p.read_text() for p in (tmp_path / "out").glob("*.json*"))
         assert pseudonym(uid) not in text
