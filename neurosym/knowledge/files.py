@@ -58,3 +58,12 @@ def write_bytes_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def to_disk(path: Path) -> None:
+    """Bring what was written to a file, or the names in a folder, to the disk: a new name is there only with its folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from neurosym.errors import Problem, TrainingError, short_path
+from neurosym.knowledge.files import to_disk
 from neurosym.models.scene import OF_ANNOTATIONS, OF_TRAINING
 
 
@@ -67,12 +68,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         temporary.chmod(0o755)  # made private by mkdtemp; colleagues read checkpoints too
         for file in (*temporary.iterdir(), temporary):  # on the disk before its name is, should the machine fail
-            _to_disk(file)
+            to_disk(file)
         final = folder / f"step-{checkpoint.step:06d}"
         if final.exists():
             shutil.rmtree(final)
         os.replace(temporary, final)
-        _to_disk(folder)  # before the older ones go
+        to_disk(folder)  # before the older ones go
     except BaseException as error:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -86,15 +87,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, info: Mapping[str, Any
         if other != final:
             shutil.rmtree(other, ignore_errors=True)
     return final
-
-
-def _to_disk(path: Path) -> None:
-    """Bring what was written to a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

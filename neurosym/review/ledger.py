@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, get_args
 
 from neurosym.errors import NeurosymError, Problem, ReviewError, did_you_mean, short_path
 from neurosym.knowledge.canonical import Form, canonical
+from neurosym.knowledge.files import to_disk
 from neurosym.knowledge.rules import format_rule, parse_rules
 from neurosym.records import Rule
 
@@ -186,7 +187,7 @@ class Ledger:
             os.ftruncate(handle, end)
             raise self._error(f"the verdict was not recorded: {error.strerror}") from error
         if end == 0:
-            _sync_folder(self.path.parent)
+            to_disk(self.path.parent)
 
     def _mended(self, handle: int) -> list[Verdict]:
         """The entries; what was cut is moved away first. The lock is held."""
@@ -288,12 +289,3 @@ def _entry_or_none(line: bytes) -> Verdict | None:
         return _parsed(line)
     except (ValueError, TypeError, NeurosymError):
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file's name is on disk only when its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
