@@ -149,7 +149,7 @@ def test_rules_are_rules(block: Block) -> None:
     assert parse_rules(block.text, block.page)
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.parametrize("line", list(commands()))
 def test_a_command_has_the_options_and_arguments_that_it_is_shown_with(line: str) -> None:
     words = shlex.split(re.sub(r"\s+#.*|\s+[|>&]{1,2}.*", "", line).replace("…", "x"))[1:]
     command: Any = typer.main.get_command(app)

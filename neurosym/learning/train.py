@@ -241,15 +241,7 @@ class Trainer(Learner):
     def _train_step(self) -> dict[str, float]:
         optim = self.config.train
         self.optimizer.zero_grad()
-        counters = [b for name, b in self.model.named_buffers() if name.rpartition(".")[2] == "steps"]
-        before, parts = [c.clone() for c in counters], [self._learn(0)]
-        after = [c.clone() for c in counters]
-        for part in range(1, optim.accumulate):  # a step is counted once, however many parts it has
-            for counter, value in zip(counters, before, strict=True):
-                counter.copy_(value)
-            parts.append(self._learn(part))
-        for counter, value in zip(counters, after, strict=True):
-            counter.copy_(value)
+        parts = [self._learn(0)] if optim.accumulate == 1 else self._learn_in_parts()
         terms = {k: sum(p.get(k, 0.0) for p in parts) / len(parts) for k in dict.fromkeys(k for p in parts for k in p)}
         self.world.average_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
@@ -265,6 +257,17 @@ class Trainer(Learner):
             noise = self.model.inexact.noise
             terms |= {"annotation_noise": noise.level, "size_bias": float(noise.bias)}
         return terms | self.guidance.figures()
+
+    def _learn_in_parts(self) -> list[dict[str, float]]:
+        """The terms of all parts of a step, which the model's own counters of steps take for one."""
+        counters = [b for name, b in self.model.named_buffers() if name.rpartition(".")[2] == "steps"]
+        before = [c.clone() for c in counters]
+        terms = []
+        for part in range(self.config.train.accumulate):
+            for counter, value in zip(counters, before, strict=True):
+                counter.copy_(value)
+            terms.append(self._learn(part))
+        return terms
 
     def _require_gradient(self, norm: float) -> dict[str, float]:
         """The scale of the loss, for the log; with 16 bits a gradient may overflow until a scale is found, but not for ever."""
