@@ -14,7 +14,9 @@ noise of all; a uniform noise, whose largest square is 3 times the mean, loses n
 
 What votes err by in common looks like noise, too, and some classes' votes err by much. But whoever draws boxes draws all
 classes alike, if in their sizes; so the class that shows the least noise bounds that of all (`ALIKE`), and what a class
-shows beyond is its votes' error. Where one class only is annotated, or votes find none, nothing tells the two apart.
+shows beyond is its votes' error. Only classes whose votes lie close together (`SURE`) bound: of a class whose votes scatter by
+more than its annotations stray, no noise is left over, however much there is. Where less than two classes do, nothing tells
+the two apart.
 
 **Bias** of size: where all boxes are too big for the target, or all cover a part of it, votes learn the bias along with the
 size, and no mean shows it. But such boxes betray themselves by their centres: a box that contains its target may stray from it
@@ -56,6 +58,8 @@ EDGES = 4.0
 """The most that a log-size's variance may be of the centre's."""
 ALIKE = 2.0
 """The most that the noise of all annotations may be of that of the class which shows least."""
+SURE = 0.01
+"""The most that the centres of a class's votes may vary for it to bound all, in squares of a side."""
 PRIOR, SEEN = 10.0, 30.0
 """Annotations that `FIRST` counts for in a class, and from how many on a class shows something."""
 DOUBT = 4.0
@@ -160,7 +164,7 @@ class NoiseModel(nn.Module):
         each = [
             _noise(r, v)
             for r, v, w in zip(self.class_residual, self.class_votes, self.weight, strict=True)
-            if w >= SEEN
+            if w >= SEEN and float(v[:2].mean()) <= SURE
         ]
         if len(each) < 2:
             return pooled

@@ -168,3 +168,19 @@ def test_a_class_that_the_votes_do_not_find_is_left_as_it_is_drawn_if_another_te
     if r:
         known = labels == 1
         assert float(box_iou(refined, true).diagonal()[known].mean()) > float(before) + 0.1
+
+
+def test_a_class_whose_votes_scatter_by_more_than_its_boxes_stray_does_not_make_all_boxes_look_exact() -> None:
+    """A third of the boxes is of a class whose votes scatter, and say so: nothing of its residuals is left over for noise."""
+    true, annotated = spoilt("uniform", 0.4)
+    votes = voted(true, annotated, error=0.05)
+    labels = 1 + (torch.arange(len(true)) % 3)
+    scattered = (labels == 3)[:, None].expand(-1, 2)
+    spread = torch.where(scattered, 0.06, votes.centre_variance)
+    votes = votes._replace(centre_variance=spread, size_variance=spread)
+    noise = NoiseModel(3)
+    for part in range(0, len(annotated), 25):
+        own = slice(part, part + 25)
+        told = residuals(annotated[own], Votes(*(v[own] for v in votes)), torch.full_like(annotated[own, 2:], SIDE))
+        noise.update(*told, whole_sides(annotated[own], SIZE), labels[own])
+    assert noise.level == pytest.approx(0.4, abs=0.1)
