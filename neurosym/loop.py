@@ -125,6 +125,7 @@ class Stages:
         """
         from neurosym.constraints.repair_report import repair_details, repair_summary
 
+        self.run.require_one_class("repair")
         scenes = self.scenes() if scenes is None else scenes
         plan = self._plan()
         repairs = {}
@@ -153,22 +154,21 @@ class Stages:
         Raises:
             DataError: no such image (the nearest known id is named). ConstraintError: the run has no rules.
         """
-        from neurosym.constraints import compile_constraints
         from neurosym.constraints.confidence import load_report
         from neurosym.constraints.explain import explain_scene
+        from neurosym.learning.run_constraints import constraints_of
 
+        self.run.require_one_class("explain")
         scene = self._scene_of(image)
         learned = self.run.path / "confidences.json"
-        plan = None
-        if find_spec("pysat") is None:
+        plan = self._plan() if find_spec("pysat") is not None else None
+        if plan is None:
             log.warning("python-sat is not installed, so no repair is shown; pip install 'neurosym-imaging[repair]'")
-        else:
-            plan = self._plan()
         found = explain_scene(
             scene,
             self.run.knowledge,
             self.threshold,
-            constraints=compile_constraints(self.run.knowledge, self.run.names, required=False),
+            constraints=constraints_of(self.run),
             plan=plan,
             confidences=load_report(learned) if learned.is_file() else (),
         )
@@ -200,13 +200,13 @@ class Stages:
         ``hard_violations`` counts where hard rules are broken at the threshold. What is scored of repaired scenes is written
         beside the raw ones' scores, to ``evaluation-SPLIT-repaired.json``.
         """
-        from neurosym.constraints import compile_constraints
         from neurosym.learning.evaluate import evaluate_scenes
+        from neurosym.learning.run_constraints import constraints_of
 
         images = self.run.images(self.split) if images is None else images
         scenes = self.predict(images)
         true = [annotated_scene(images[i]) for i in range(len(images))]
-        constraints = compile_constraints(self.run.knowledge, self.run.names, required=False)
+        constraints = constraints_of(self.run)
         suffix, summary = "", {}
         if repair:
             scenes, told = self.repair(scenes)
@@ -247,8 +247,7 @@ class Stages:
         """
         from neurosym.learning.annotation_quality import annotation_quality
 
-        refines = self.run.config.model.inexact.posterior
-        if suggest is not None and not refines:
+        if suggest is not None and not self.run.config.model.inexact.posterior:
             cure = "train with model.inexact.posterior: true"
             raise ConfigError(Problem("--suggest: the run refines no boxes", short_path(self.run.path), cure=cure))
         images, truth, left_out = to_judge(self.run, self.split, given)
@@ -274,20 +273,21 @@ class Stages:
             result |= {"suggestions": str(suggest), "changed": count}
         text = json.dumps(result | {"ranked": [q.as_dict() for q in ranked]}, indent=1, ensure_ascii=False)
         write_text_atomically(self.file("quality", ".json"), text + "\n")
-        place = {s.image_id: i for i, s in enumerate(scenes)}
+        place, by_id = {s.image_id: i for i, s in enumerate(scenes)}, {s.image_id: s for s in scenes}
         title = f"Annotations of {self.run.config.name}, {self.split}"
-        by_id = {s.image_id: s for s in scenes}
         write_quality_page(out, title, ranked[:top], lambda i: images[place[i]], by_id, len(found), scores)
         return result | {"report": str(out), "worst": [q.as_dict() for q in ranked[:top]]}
 
     def facts(self, masks: bool = False, calibrated: bool = False) -> FactStore:
         """The facts of the predictions, written to `facts_file`; `calibrated` ones weigh probabilities, not scores."""
-        scenes, attributes = self.scenes(), image_attributes(self.run, self.split)
         probable = self.calibration() if calibrated else None
-        knowledge, threshold = self.run.knowledge, self.threshold
-        store = facts_from(scenes, knowledge, threshold, masks=masks, calibration=probable, attributes=attributes)
+        store = self._facts_of(self.scenes(), self.threshold, masks=masks, calibration=probable)
         save_facts(self.facts_file(masks, calibrated), store)
         return store
+
+    def _facts_of(self, scenes: Sequence[Scene], threshold: float = 0.5, **how: Any) -> FactStore:
+        attributes, several = image_attributes(self.run, self.split), self.run.config.model.multi_label
+        return facts_from(scenes, self.run.knowledge, threshold, attributes=attributes, multi_label=several, **how)
 
     def facts_file(self, masks: bool = False, calibrated: bool = False, truth: bool = False) -> Path:
         """``facts-SPLIT.tsv``, of annotations ``true-facts-SPLIT.tsv``; by masks and of calibrated weights each its own."""
@@ -316,8 +316,7 @@ class Stages:
     def true_facts(self, scenes: Sequence[Scene] | None = None, masks: bool = False) -> FactStore:
         """The facts of the split's annotations, written to `facts_file`."""
         scenes = self.true_scenes() if scenes is None else scenes
-        attributes = image_attributes(self.run, self.split)
-        store = facts_from(scenes, self.run.knowledge, masks=masks, attributes=attributes)
+        store = self._facts_of(scenes, masks=masks)
         save_facts(self.facts_file(masks, truth=True), store)
         return store
 
@@ -365,6 +364,7 @@ class Stages:
 
     def findings(self, templates: Templates, wanted: Wanted, out: Path | None = None) -> list[Path]:
         """Report what is found on each film of the split; see `write_film_reports` for what is written and raised."""
+        self.run.require_one_class("findings")
         made = Findings.of_run(self.run, self.split, self.threshold, templates.ratios)
         out = out or self.run.path / "findings" / self.split
         return write_film_reports(out, self.scenes(), made, templates, wanted, self._source, self.advance)
@@ -376,7 +376,7 @@ class Stages:
     def report(self, out: Path, keep_identifiers: bool = False, films: int = 4) -> int:
         """Write the HTML report of the run and its rules, on the split they were learned from; returns how many there are.
 
-        Films are numbered unless identifiers are kept; what is found on the first `films` is told.
+        Films are numbered unless identifiers are kept; what is found on the first `films` is told, of boxes with one label.
         """
         path = self.run.path / "candidates.json"
         candidates, origin = load_candidates(path)
@@ -390,6 +390,7 @@ class Stages:
         source = ", ".join([learned._source, *made_how(origin)])
         templates = load_templates()
         made = Findings.of_run(self.run, learned.split, learned.threshold, templates.ratios)
+        films = 0 if self.run.config.model.multi_label else films
         found = ((scene, sentences_of(made.of(scene), templates)) for scene in scenes[:films])
         told = [(scene, [s for s in several if s.kind != "supported"]) for scene, several in found]
         write_report(

@@ -8,7 +8,7 @@ Boxes are in pixels, XYXY, of the image as it lies on disk; image x grows to the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +31,7 @@ __all__ = [
     "Sample",
     "Scene",
     "Term",
+    "by_box",
     "quoted",
 ]
 
@@ -101,6 +102,14 @@ class Detection:
     box: Box
     score: float = 1.0
     mask: Mapping[str, Any] | None = None
+
+
+def by_box(detections: Sequence[Detection]) -> list[list[int]]:
+    """The indices of detections, those of one box together: where classes overlap, they are one object with several."""
+    groups: dict[Box, list[int]] = {}
+    for i, detection in enumerate(detections):
+        groups.setdefault(detection.box, []).append(i)
+    return list(groups.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,10 @@ def register(app: typer.Typer) -> None:
         "export", epilog="Example: `neurosym rules export rules/thorax.rules --to clingo --out thorax.lp`"
     )(export)
     rules_app.command(
-        "import", epilog="Example: `neurosym rules import rules-100.tsv --from anyburl --out learned.rules`"
+        "import",
+        epilog="Examples: `neurosym rules import rules-100.tsv --from anyburl --out learned.rules`; `neurosym rules import "
+        "requirements_dimacs.txt --from dimacs --ontology ontologies/road.ttl --labels experiments/road/labels.txt --every "
+        "road_object --out road-r.rules`",
     )(import_)
     shown = "ontologies/thorax.ttl rules/thorax.rules --out"
     rules_app.command("show", epilog=f"Example: `neurosym rules show {shown} rules.html`")(rules_show)
@@ -210,7 +213,7 @@ def format_(
 
 def export(
     files: Files,
-    to: Annotated[str, typer.Option("--to", help="anyburl, problog, clingo, swrl or shacl.")],
+    to: Annotated[str, typer.Option("--to", help="anyburl, problog, clingo, swrl, shacl or dimacs.")],
     out: Annotated[Path | None, typer.Option(help="File to write; standard output by default.")] = None,
 ) -> None:
     """Write rules in another system's language; what it cannot say is left out and listed with the reason."""
@@ -238,8 +241,15 @@ def export(
 
 def import_(
     file: Annotated[Path, typer.Argument(help="The file to read.")],
-    source: Annotated[str, typer.Option("--from", help="anyburl, problog, clingo, swrl or shacl.")],
+    source: Annotated[str, typer.Option("--from", help="anyburl, problog, clingo, swrl, shacl or dimacs.")],
     ontology: Annotated[list[Path] | None, typer.Option(help="Ontologies whose names the rules use.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Of dimacs: the labels of variables 1, 2 …, one a line, as classes or categories."),
+    ] = None,
+    every: Annotated[
+        str, typer.Option(help="Of dimacs: the class that all objects are of, for clauses that negate no label.")
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="Rule file to write; standard output by default.")] = None,
 ) -> None:
     """Read rules of another system; nothing is written if one of them cannot be read."""
@@ -248,7 +258,8 @@ def import_(
     from neurosym.knowledge.rules import format_rule, read_text, write_rules
 
     vocabulary = load_ontology(ontology) if ontology else None
-    rules, problems = import_rules(read_text(file), source, short_path(file), vocabulary)
+    given = [line.strip() for line in read_text(labels).splitlines() if line.strip()] if labels else []
+    rules, problems = import_rules(read_text(file), source, short_path(file), vocabulary, given, every)
     show_problems(problems)
     if any(p.severity == "error" for p in problems):
         raise typer.Exit(1)

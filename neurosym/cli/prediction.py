@@ -144,6 +144,7 @@ def _predict_films(
     names = Pseudonyms(keep_identity=keep_identity) if key is None else Pseudonyms(load_key(key), keep_identity)
     wanted = Wanted(kinds, names, mapping)
     opened, (files, passed_over) = open_run(run), film_files(films)
+    opened.require_one_class("predict FILMS")
     from neurosym.learning.predict import Predictor  # after the films: a typing mistake need not wait for torch
 
     detect = Predictor(opened)

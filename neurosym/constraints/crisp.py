@@ -2,13 +2,14 @@
 
 This is the limit of `neurosym.constraints.loss.violation` for one-hot probabilities and temperature 0 (a test compares them),
 computed in NumPy from the same compiled index tensors: truths are booleans, a conjunction is "all", a witness is "any". The
-words are read off masks where detections have them, else off boxes.
+words are read off masks where detections have them, else off boxes. Where classes may overlap (`ConstraintSet.exclusive` is
+False), the detections of one box are one object that is of all their classes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from neurosym.constraints.numeric import InequalityGroup, margin
 from neurosym.constraints.shapes import TRUE_LITERAL, ConstraintSet
 from neurosym.knowledge.geometry import MEASURES, places_of
 from neurosym.knowledge.mask_geometry import pair_margins
-from neurosym.records import Detection, Scene
+from neurosym.records import Detection, Scene, by_box
 
 GRID = 128
 """Masks are read on a grid of at most so many pixels a side."""
@@ -29,7 +30,8 @@ GRID = 128
 class Grounding:
     """One application of rule number `rule` to detections of a scene (indices); `holds` is False for a violation.
 
-    `objects` are those of the body: two, one, or none for a rule about the image as a whole.
+    `objects` are those of the body: two, one, or none for a rule about the image as a whole. An object of several detections
+    is named by the first of them.
     """
 
     rule: int
@@ -39,20 +41,27 @@ class Grounding:
 
 def groundings(constraints: ConstraintSet, scene: Scene) -> list[Grounding]:
     """Every grounding of every rule whose body holds on the scene; a scene on which nothing is detected has none."""
+    known = objects_in(constraints, scene)
+    return list(_Crisp(constraints, scene, known).groundings()) if known else []
+
+
+def objects_in(constraints: ConstraintSet, scene: Scene) -> list[list[int]]:
+    """The objects of a scene that the rules know a class of, each as the indices of its detections."""
     known = [i for i, d in enumerate(scene.detections) if d.name in constraints.names]
-    if not known:
-        return []
-    return list(_Crisp(constraints, scene, known).groundings())
+    if constraints.exclusive:
+        return [[i] for i in known]
+    return [[known[k] for k in group] for group in by_box([scene.detections[i] for i in known])]
 
 
 class _Crisp:
     """The truths of one scene as booleans."""
 
-    def __init__(self, constraints: ConstraintSet, scene: Scene, known: list[int]) -> None:
-        self.constraints, self.scene, self.known = constraints, scene, known
-        self.found = [scene.detections[i] for i in known]
+    def __init__(self, constraints: ConstraintSet, scene: Scene, objects: Sequence[Sequence[int]]) -> None:
+        self.constraints, self.scene, self.known = constraints, scene, [group[0] for group in objects]
+        self.found = [scene.detections[i] for i in self.known]
+        self.names = [frozenset(scene.detections[i].name for i in group) for group in objects]
         self.boxes = np.array([d.box.xyxy for d in self.found], dtype=float)
-        self.distinct = ~np.eye(len(known), dtype=bool)
+        self.distinct = ~np.eye(len(self.known), dtype=bool)
         size = (scene.width, scene.height, np)
         self.measures = np.stack([MEASURES[name](self.boxes, *size) for name in MEASURE_NAMES])
         self.pairs = self._pairs()
@@ -110,12 +119,13 @@ class _Crisp:
         return np.concatenate([literals, self._counts(literals)], 1)
 
     def _classes(self) -> np.ndarray:
-        """Which detection is of which class: it is also of the classes above its own."""
+        """Which object is of which class: it is also of the classes above its own."""
         table = self.constraints.literals
-        leaf = [self.constraints.names.index(d.name) + 1 for d in self.found]
+        leaves = [[self.constraints.names.index(name) + 1 for name in sorted(of_one)] for of_one in self.names]
         if table.exclusive:
-            return np.asarray(table.classes.cpu().numpy()[leaf] > 0.5)
-        labels: np.ndarray = self.constraints.ancestry.cpu().numpy()[leaf] > 0.5
+            return np.asarray(table.classes.cpu().numpy()[[leaf for [leaf] in leaves]] > 0.5)
+        ancestry = self.constraints.ancestry.cpu().numpy() > 0.5
+        labels = np.stack([ancestry[of_one].any(0) for of_one in leaves])
         labels[:, 0] = False
         found: np.ndarray = np.any(labels[:, table.members.cpu().numpy()], axis=2)
         first = found.shape[1] - table.negated_classes
@@ -124,13 +134,13 @@ class _Crisp:
     def _places(self) -> np.ndarray:
         """[detection, place], then the negations."""
         frames: dict[str, list[np.ndarray]] = {}
-        for d, box in zip(self.found, self.boxes, strict=True):
-            if d.name in self.constraints.zoned:
-                frames.setdefault(d.name, []).append(box)
+        for names, box in zip(self.names, self.boxes, strict=True):
+            for name in sorted(names & self.constraints.zoned):
+                frames.setdefault(name, []).append(box)
         size = (self.scene.width, self.scene.height)
         placed = [
-            places_of(box, frames, *size, np, d.name not in self.constraints.zoned)
-            for d, box in zip(self.found, self.boxes, strict=True)
+            places_of(box, frames, *size, np, names.isdisjoint(self.constraints.zoned))
+            for names, box in zip(self.names, self.boxes, strict=True)
         ]
         truth = np.array([[place in found for place in PLACES] for found in placed])
         return np.concatenate([truth, ~truth], 1)
@@ -228,3 +238,14 @@ def _counts(constraints: ConstraintSet, scenes: Iterable[Scene]) -> tuple[Counte
             fired[grounding.rule] += 1
             violated[grounding.rule] += not grounding.holds
     return fired, violated
+
+
+def share_of_broken(constraints: ConstraintSet, scenes: Iterable[Scene]) -> float | None:
+    """The share of the objects of all scenes at which a hard rule is broken, alone or with another; None without objects."""
+    hard = {i for i, rule in enumerate(constraints.rules) if rule.weight is None}
+    objects = broken = 0
+    for scene in scenes:
+        objects += len(objects_in(constraints, scene))
+        found = (g.objects for g in groundings(constraints, scene) if g.rule in hard and not g.holds)
+        broken += len({i for of_one in found for i in of_one})
+    return broken / objects if objects else None

@@ -20,7 +20,6 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from neurosym.constraints import compile_constraints
 from neurosym.data.images import annotated_scene
 from neurosym.errors import Problem, TrainingError, short_path
 from neurosym.learning.annotation_estimate import (
@@ -36,6 +35,7 @@ from neurosym.learning.checkpoint import latest_checkpoint, load_weights
 from neurosym.learning.mask_quality import judge_masks
 from neurosym.learning.optimisation import pick_device
 from neurosym.learning.predict import predict
+from neurosym.learning.run_constraints import constraints_of
 from neurosym.learning.runfolder import OpenRun
 from neurosym.learning.witness import RuleWitness
 from neurosym.models.build import MODELS, build_model
@@ -143,7 +143,7 @@ class _Judge:
         model = build_model(run.config.model, run.names, load=False).to(device)
         load_weights(checkpoint, model)
         if run.config.rules_are_witnesses and model.inexact is not None:  # as in its training
-            rules = compile_constraints(run.knowledge, run.names, required=False).to(device)
+            rules = constraints_of(run).to(device)
             model.inexact.witness = RuleWitness(rules, run.config.constraints.temperature)
         return cls(run.names, model.eval())
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import torch
 
-from neurosym.constraints import ConstraintSet, compile_constraints, groundings
+from neurosym.constraints import ConstraintSet, groundings
 from neurosym.constraints.breach import breach_of
 from neurosym.constraints.confidence import RuleConfidences, load_report
 from neurosym.constraints.crisp import Grounding
 from neurosym.constraints.wording import Wording
 from neurosym.learning.annotation_estimate import blame_of, trust_of
+from neurosym.learning.run_constraints import constraints_of
 from neurosym.learning.runfolder import OpenRun
 from neurosym.records import Scene
 
@@ -37,7 +38,7 @@ class Violations:
 
 def violations_of(run: OpenRun, scenes: Sequence[Scene]) -> list[Violations]:
     """The violations of the run's rules on annotated scenes, in their order; all of them say how far each rule is trusted."""
-    constraints = compile_constraints(run.knowledge, run.names, required=False)
+    constraints = constraints_of(run)
     found = [groundings(constraints, scene) for scene in scenes]
     trust = _trust(run, constraints, found)
     return [_of_scene(run, constraints, trust, scene, own) for scene, own in zip(scenes, found, strict=True)]

@@ -211,6 +211,22 @@ class TrainConfig(_Strict):
         return self.model.inexact.rules and self.constraints.weight > 0
 
     @model_validator(mode="after")
+    def _fits_boxes_of_several_labels(self) -> TrainConfig:
+        idle = {
+            "teacher.weight": self.teacher.weight > 0,
+            "compose.rate": self.compose.rate > 0,
+            "energy.weight": self.energy.weight > 0,
+            "data.degrade": self.data.degrade is not None,
+            "data.supervision": self.data.supervision is not None,
+        }
+        found = [key for key, is_set in idle.items() if is_set]
+        if self.model.multi_label and found:
+            raise ValueError(
+                f"{found[0]}: it takes a box for an object of one class; leave it out, or model.multi_label"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_teacher(self) -> TrainConfig:
         if self.refiner.enabled and self.teacher.weight == 0:
             raise ValueError("refiner.enabled: the refiner refines a teacher's scenes; set teacher.weight above 0")

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from neurosym.constraints import ConstraintSet, RuleScore, score_rules
+from neurosym.constraints.crisp import share_of_broken
 from neurosym.data.coco import as_coco
 from neurosym.data.masks import decode_mask
 from neurosym.errors import TrainingError
@@ -44,6 +45,8 @@ class Evaluation:
     """Of the boxes' scores (see `calibration_error`); None without detections."""
     dice: dict[str, float] = field(default_factory=dict)
     """Of each class that is annotated here and has masks only."""
+    broken: float | None = None
+    """The share of predicted objects at which a hard rule is broken; None without rules, or without objects."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -51,6 +54,7 @@ class Evaluation:
         masks: dict[str, Any] = {} if self.mask_ap is None else {"mask_ap": self.mask_ap, "mask_ap50": self.mask_ap50}
         masks |= {} if self.calibration_error is None else {"calibration_error": self.calibration_error}
         masks |= {"dice": self.dice} if self.dice else {}
+        masks |= {} if self.broken is None else {"broken_objects": self.broken}
         overall = {"images": self.images, "ap": self.ap, "ap50": self.ap50} | masks
         return overall | {"per_class": self.per_class, "rules": rules}
 
@@ -78,8 +82,9 @@ def evaluate_scenes(
         raise TrainingError("predictions and annotations are not of the same images in the same order")
     per_class = _average_precision(predicted, true, names, "bbox")
     rules: list[RuleScore] = []
+    sure, broken = [above(s, threshold) for s in predicted], None
     if constraints is not None:
-        rules = score_rules(constraints, [above(s, threshold) for s in predicted], true)
+        rules, broken = score_rules(constraints, sure, true), share_of_broken(constraints, sure)
     present = list(per_class.values())
     if not present:
         raise TrainingError("nothing is annotated on these images, so nothing can be scored")
@@ -89,8 +94,8 @@ def evaluate_scenes(
     mean = {k: float(np.mean([c[k] for c in present])) for k in present[0]}
     masks = mean.get("mask_ap"), mean.get("mask_ap50")
     calibration = calibration_error(predicted, true)
-    dice = dice_scores([above(s, threshold) for s in predicted], true, names)
-    return Evaluation(mean["ap"], mean["ap50"], per_class, tuple(rules), len(true), *masks, calibration, dice)
+    dice = dice_scores(sure, true, names)
+    return Evaluation(mean["ap"], mean["ap50"], per_class, tuple(rules), len(true), *masks, calibration, dice, broken)
 
 
 def dice_scores(predicted: Sequence[Scene], true: Sequence[Scene], names: Sequence[str]) -> dict[str, float]:

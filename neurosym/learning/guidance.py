@@ -128,7 +128,9 @@ class Guidance:
     @cached_property
     def constraints(self) -> ConstraintSet:
         """The compiled rules; an error if knowledge is to act and no rule constrains the detector."""
-        return compile_constraints(self.knowledge, self.names, required=self.active).to(self.device)
+        exclusive = not self.config.model.multi_label
+        compiled = compile_constraints(self.knowledge, self.names, required=self.active, exclusive=exclusive)
+        return compiled.to(self.device)
 
     def _ontology(self) -> OntologyGraph:
         return ontology_graph(self.constraints.to("cpu"), self.knowledge.ontology)

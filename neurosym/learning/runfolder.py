@@ -55,6 +55,17 @@ class OpenRun:
         names = [*(self.config.data.categories or ()), *sorted(ties)]
         return {n: next((c for c in names if ties.get(c) == n), n) for n in self.names}
 
+    def require_one_class(self, stage: str) -> None:
+        """Refuse a stage that takes each detection for an object of its own.
+
+        Raises:
+            ConfigError: the run's boxes have several labels.
+        """
+        if self.config.model.multi_label:
+            message = f"{stage} is of objects of one class; the boxes of this run have several labels"
+            cure = "`neurosym evaluate` tells which rules they break"
+            raise ConfigError(Problem(message, short_path(self.path / "config.yaml"), cure=cure))
+
     def image_folder(self, split: str) -> Path | None:
         """The folder that the split's file names are relative to, None for images that are not on disk."""
         folder = getattr(getattr(self.config.data, split, None), "images", None)

@@ -192,16 +192,16 @@ class Schedule:
 
 def _scores(folder: Path, split: str) -> tuple[float, float]:
     """AP and AP50 of a run on a split."""
-    from neurosym.constraints import compile_constraints
     from neurosym.data.images import annotated_scene
     from neurosym.learning.evaluate import evaluate_scenes
     from neurosym.learning.predict import predict
+    from neurosym.learning.run_constraints import constraints_of
     from neurosym.learning.runfolder import open_run
 
     run = open_run(folder)
     images = run.images(split)
-    constraints = compile_constraints(run.knowledge, run.names, required=False)
-    result = evaluate_scenes(predict(run, images), [annotated_scene(s) for s in images], run.names, constraints)
+    true = [annotated_scene(s) for s in images]
+    result = evaluate_scenes(predict(run, images), true, run.names, constraints_of(run))
     return result.ap, result.ap50
 
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from neurosym.data.config import open_split
 from neurosym.data.pool import shared_films
 from neurosym.data.weak_labels import contradictory_films, has_weak_films
-from neurosym.errors import DataError, Problem
+from neurosym.errors import ConfigError, DataError, Problem
 from neurosym.knowledge import Knowledge
 from neurosym.learning.class_shapes import ClassShapes
 from neurosym.learning.config import TrainConfig
@@ -50,6 +50,10 @@ class WeakSupervision:
         """None for a run all of whose films, labelled or not, say nothing weakly."""
         if not any(map(has_weak_films, films)):
             return None
+        if config.model.multi_label:
+            raise ConfigError(
+                "model.multi_label: some films are annotated weakly, which boxes of several labels are not taught by"
+            )
         learns_boxes = config.model.kind not in MODELS or MODELS[config.model.kind].learns_boxes
         hinter = Hinter(names, knowledge.ontology, learns_boxes)
         shapes = ClassShapes.of(films[0], names) if config.weak.shape else None

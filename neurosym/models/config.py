@@ -137,6 +137,9 @@ class DetectorConfig(BaseModel):
     """Of `mask_rcnn` and `fpn_segmenter`: cells along the longer side of the masks that constraints see."""
     min_area: int = Field(4, ge=1)
     """Of `fpn_segmenter`: connected regions of fewer pixels are no detections."""
+    multi_label: bool = False
+    """Of `retinanet`: a box has any number of classes, each with a probability of its own (see `neurosym.models.multi_label`);
+    annotations with the same box are one object."""
     embedding: int = Field(0, ge=0, le=4096)
     """Of the kinds with a box head: channels of an embedding of regions, for contrastive terms of training; 0 has none."""
 
@@ -156,6 +159,15 @@ class DetectorConfig(BaseModel):
             raise ValueError(
                 f"embedding: {self.kind} has no box head to embed regions; set it to 0, or take {_OR_BOX_HEADS}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _multi_label_is_of_sigmoids(self) -> DetectorConfig:
+        if self.multi_label and self.kind != "retinanet":
+            message = f"{self.kind} gives a box one class; set model.kind to retinanet, or multi_label to false"
+            raise ValueError(f"multi_label: {message}")
+        if self.multi_label and self.inexact.active:
+            raise ValueError("multi_label: inexact refines boxes of one class each; leave one of them off")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,8 @@ the background. We take the sigmoids σₖ as independent events and condition o
 
 so rows sum to 1, two classes share what they contest, and one class alone has exactly its σ. As in the paper the pyramid is
 used from stride 8 on; its pooled level is the last (images here have a few hundred pixels, not a thousand). The head's towers
-are group-normalised, as in torchvision's second version, which a training of a few hundred steps needs.
+are group-normalised, as in torchvision's second version, which a training of a few hundred steps needs. With `multi_label` a
+box has any number of classes and the sigmoids stay independent (`neurosym.models.multi_label`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou
 
+from neurosym.models import multi_label
 from neurosym.models.backbones import Pyramid, build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
 from neurosym.models.dense_adversary import RejectedAnchors, TowerView, tower_adversary
@@ -137,9 +139,24 @@ class RetinaDetector(SceneModel):
     def detect(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """Final detections in pixels of the given images: `boxes`, `labels`, `scores`."""
         training = self.training
-        found: list[dict[str, Tensor]] = self.eval().net(images)
+        self.eval()
+        found: list[dict[str, Tensor]] = self._objects(images) if self.config.multi_label else self.net(images)
         self.train(training)
         return [f | {"labels": f["labels"] + 1} for f in found]
+
+    def _objects(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        """What `detect` finds where boxes have several labels; labels count from 0."""
+        batch, _ = self.net.transform(images, None)
+        outputs, anchors = self._head(batch)
+        limits = self.config.score_threshold, self.config.nms_threshold, self.config.max_detections
+        found = []
+        for n, (places, size) in enumerate(zip(anchors, batch.image_sizes, strict=True)):
+            logits, boxes = self._surest(outputs, n, places)
+            found.append(multi_label.detections(logits, boxes, size, *limits))
+        done: list[dict[str, Tensor]] = self.net.transform.postprocess(
+            found, batch.image_sizes, [(int(i.shape[-2]), int(i.shape[-1])) for i in images]
+        )
+        return done
 
     def pyramid(self) -> Mapping[str, Tensor]:
         """The feature pyramid of the last `forward` or `propose`."""
@@ -166,6 +183,8 @@ class RetinaDetector(SceneModel):
         self, targets: list[Target], outputs: dict[str, Tensor], anchors: list[Tensor]
     ) -> dict[str, Tensor]:
         """torchvision's losses; boxes of certainty 0 (see `Target`) teach their class alone."""
+        if self.config.multi_label:
+            return self._multi_label_losses(targets, outputs, anchors)
         if not any(is_open(t) or "certainty" in t for t in targets):
             losses: dict[str, Tensor] = self.net.compute_loss(targets, outputs, anchors)
             return losses
@@ -175,6 +194,18 @@ class RetinaDetector(SceneModel):
         return {
             "classification": head.classification_head.compute_loss(targets, outputs, matched),
             "bbox_regression": head.regression_head.compute_loss(targets, outputs, anchors, sure),
+        }
+
+    def _multi_label_losses(
+        self, targets: list[Target], outputs: dict[str, Tensor], anchors: list[Tensor]
+    ) -> dict[str, Tensor]:
+        logits, matcher = outputs["cls_logits"], self.net.proposal_matcher
+        objects = [multi_label.joined(t, logits.shape[2]) for t in targets]
+        matched = [self._matched(places, target) for places, target in zip(anchors, objects, strict=True)]
+        labels = [t["labels"] for t in objects]
+        return {
+            "classification": multi_label.class_loss(logits, labels, matched, matcher.BETWEEN_THRESHOLDS),
+            "bbox_regression": self.net.head.regression_head.compute_loss(objects, outputs, anchors, matched),
         }
 
     def _inexact_pass(
@@ -244,16 +275,21 @@ class RetinaDetector(SceneModel):
     ) -> list[SceneProposals]:
         """The anchors least like background, decoded; near-duplicates are suppressed, the surest stay."""
         scenes = []
-        for logits, regression, places, (height, width) in zip(
-            outputs["cls_logits"], outputs["bbox_regression"], anchors, sizes, strict=True
-        ):
-            sure = logits.detach().logsumexp(1)  # monotone in 1 − p₀
-            best = sure.topk(min(self.config.proposals, len(sure))).indices
-            probabilities = exclusive(logits[best])
-            boxes = self.net.box_coder.decode_single(regression[best], places[best])
+        for n, (places, (height, width)) in enumerate(zip(anchors, sizes, strict=True)):
+            logits, boxes = self._surest(outputs, n, places)
+            probabilities = multi_label.independent(logits) if self.config.multi_label else exclusive(logits)
             kept = distinct(probabilities, boxes, keep)
             scenes.append(SceneProposals(probabilities[kept], boxes[kept], None, (float(width), float(height))))
         return scenes
+
+    def _surest(self, outputs: dict[str, Tensor], n: int, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and boxes of the anchors of image n that are least like background."""
+        logits, regression = outputs["cls_logits"][n], outputs["bbox_regression"][n]
+        # monotone in 1 − p₀
+        sure = F.softplus(logits.detach()).sum(1) if self.config.multi_label else logits.detach().logsumexp(1)
+        best = sure.topk(min(self.config.proposals, len(sure))).indices
+        boxes: Tensor = self.net.box_coder.decode_single(regression[best], places[best])
+        return logits[best], boxes
 
 
 def _of_certain(matched: Tensor, target: Target) -> Tensor:

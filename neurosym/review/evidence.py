@@ -46,6 +46,7 @@ class Evidence:
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     masks: bool = False
     calibration: Calibration | None = None
+    multi_label: bool = False
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     @classmethod
@@ -79,7 +80,8 @@ class Evidence:
         stated = image_attributes(run, str(origin.get("split", "")))
         threshold = float(origin.get("threshold", 0.5))
         by_id, masks = {s.image_id: s for s in scenes}, bool(origin.get("masks"))
-        return cls(run.knowledge, by_id, threshold, images, "", stated, masks, calibration)
+        several = run.config.model.multi_label
+        return cls(run.knowledge, by_id, threshold, images, "", stated, masks, calibration, several)
 
     @classmethod
     def _annotated(
@@ -87,7 +89,8 @@ class Evidence:
     ) -> Evidence:
         scenes = [annotated_scene(sample) for sample in unread(samples)]
         images = {scene.image_id: _drawer(samples, i) for i, scene in enumerate(scenes)}
-        return cls(run.knowledge, {s.image_id: s for s in scenes}, images=images, attributes=stated, masks=masks)
+        by_id, several = {s.image_id: s for s in scenes}, run.config.model.multi_label
+        return cls(run.knowledge, by_id, images=images, attributes=stated, masks=masks, multi_label=several)
 
     def scene(self, film: str) -> Scene:
         """The scene of an image id.
@@ -154,6 +157,7 @@ class Evidence:
             masks=self.masks,
             calibration=self.calibration,
             attributes=self.attributes,
+            multi_label=self.multi_label,
         )
 
 

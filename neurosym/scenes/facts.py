@@ -16,6 +16,9 @@ Each detection becomes an entity named ``image/number``, the image itself the en
 A fact weighs the product of its detections' scores, which a calibration makes probabilities: that they are all right, if they
 are right independently of one another. What is found in two ways has the greater weight, and what rounds to a weight of 0 is
 left out. Geometry itself is certain: it is computed, not guessed.
+
+Where boxes have several labels, the detections of one box are one object: its entity is that of the first, it has the classes
+of all of them, each with its own weight, and its relations weigh what its surest one does.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from neurosym.knowledge import Knowledge
 from neurosym.knowledge.geometry import DERIVED, PREDICATES, SWAPPED, places_of
 from neurosym.knowledge.mask_geometry import pair_margins
 from neurosym.knowledge.triples import NS
-from neurosym.records import Detection, Fact, FactStore, Scene
+from neurosym.records import Detection, Fact, FactStore, Scene, by_box
 from neurosym.scenes.image_facts import ImageFacts
 
 GRID = 128
@@ -49,6 +52,7 @@ def facts_from(
     masks: bool = False,
     calibration: Calibration | None = None,
     attributes: Mapping[str, Mapping[str, Any]] | None = None,
+    multi_label: bool = False,
 ) -> FactStore:
     """All facts of the scenes' detections that score at least `threshold`, sorted.
 
@@ -59,8 +63,9 @@ def facts_from(
         masks: relate two detections by their masks where both have one, instead of by their boxes.
         calibration: what makes a score a probability (`neurosym.scenes.score_calibration`).
         attributes: what the data says of each image, by its id; for words with ``ns:attribute``.
+        multi_label: the detections of one box are one object with several classes.
     """
-    vocabulary = _Vocabulary(knowledge, masks, calibration)
+    vocabulary = _Vocabulary(knowledge, masks, calibration, multi_label)
     stated = attributes or {}
     weights: dict[tuple[str, tuple[str, ...], str], float] = {}
     for scene in scenes:
@@ -77,9 +82,10 @@ def seen_in(scene: Scene, knowledge: Knowledge, threshold: float = 0.5) -> list[
 
 
 class _Vocabulary:
-    def __init__(self, knowledge: Knowledge, masks: bool, calibration: Calibration | None) -> None:
+    def __init__(self, knowledge: Knowledge, masks: bool, calibration: Calibration | None, multi_label: bool) -> None:
         ontology = knowledge.ontology
         self.knowledge, self.ontology, self.masks, self.calibration = knowledge, ontology, masks, calibration
+        self.multi_label = multi_label
         core = {name for name, c in ontology.classes.items() if c.iri.startswith(NS)}
         self.classes = {n: sorted(({n} | ontology.ancestors(n)) - core) for n in ontology.classes}
         self.declared = set(ontology.classes)
@@ -99,7 +105,9 @@ class _Vocabulary:
         weights = [d.score for d in seen]
         if self.calibration is not None:
             weights = [round(self.calibration(d.name, d.score), 4) for d in seen]
-        entities = [f"{scene.image_id}/{i}" for i in range(len(seen))]
+        groups = by_box(seen) if self.multi_label else [[i] for i in range(len(seen))]
+        first = {i: group[0] for group in groups for i in group}
+        entities = [f"{scene.image_id}/{first[i]}" for i in range(len(seen))]
         for entity, detection, weight in zip(entities, seen, weights, strict=True):
             for name in (*self.classes[detection.name], *self._places(detection, seen, scene)):
                 yield Fact(name, (entity,), weight, scene.image_id)
@@ -109,13 +117,14 @@ class _Vocabulary:
                     yield Fact(name, (scene.image_id,), weight, scene.image_id)
         yield from self.image_facts.stated(scene.image_id, attributes)
         yield from self.image_facts.facts(scene, seen, weights, entities)
-        if len(seen) < 2:
+        if len(groups) < 2:
             return
-        for name, holds in self._relations(seen, scene):
+        surest = [max(weights[i] for i in group) for group in groups]
+        for name, holds in self._relations([seen[group[0]] for group in groups], scene):
             np.fill_diagonal(holds, False)
             for n, m in np.argwhere(holds):
-                weight = round(weights[n] * weights[m], 4)
-                yield Fact(name, (entities[n], entities[m]), weight, scene.image_id)
+                weight = round(surest[n] * surest[m], 4)
+                yield Fact(name, (entities[groups[n][0]], entities[groups[m][0]]), weight, scene.image_id)
 
     def _relations(self, seen: Sequence[Detection], scene: Scene) -> Iterator[tuple[str, np.ndarray]]:
         """Each relation with where it holds: [first, second]."""

@@ -10,11 +10,12 @@ left_of(R,H) :- right_lung(R), heart(H), R != H.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from neurosym.errors import Problem, RuleError, did_you_mean
-from neurosym.knowledge.exchange import anyburl, clingo, problog, shacl, shacl_export, swrl, swrl_export
+from neurosym.knowledge.exchange import anyburl, clingo, dimacs, problog, shacl, shacl_export, swrl, swrl_export
 from neurosym.knowledge.exchange.formats import Context, Exported, Format
 from neurosym.logic import Rule
 
@@ -29,6 +30,7 @@ FORMATS: Final = {
     "clingo": Format(".lp", clingo.export, clingo.load),
     "swrl": Format(".ttl", swrl_export.export, swrl.load),
     "shacl": Format(".ttl", shacl_export.export, shacl.load),
+    "dimacs": Format(".cnf", dimacs.export, dimacs.load),
 }
 
 
@@ -42,14 +44,30 @@ def export_rules(rules: Iterable[Rule], format: str, ontology: Ontology | None =
 
 
 def import_rules(
-    text: str, format: str, file: str = "", ontology: Ontology | None = None
+    text: str,
+    format: str,
+    file: str = "",
+    ontology: Ontology | None = None,
+    labels: Sequence[str] = (),
+    every: str = "",
 ) -> tuple[tuple[Rule, ...], list[Problem]]:
     """The rules of a text in a format, and a problem for each statement that is not a rule here.
 
+    Args:
+        text: the whole file.
+        format: a name in `FORMATS`.
+        file: what problems call it.
+        ontology: whose names the rules use.
+        labels: of dimacs, what its variables 1, 2 … stand for; by default what its comments say.
+        every: of dimacs, the class that all objects are of, for clauses without a negated label.
+
     Raises:
-        RuleError: there is no such format.
+        RuleError: there is no such format, or it has no labels.
     """
-    return _format(format).load(text, file, Context.of(ontology))
+    if format != "dimacs" and (labels or every):
+        raise RuleError(Problem(f"labels: a file of {format} names its classes itself", cure="leave them out"))
+    context = replace(Context.of(ontology), labels=tuple(labels), every=every)
+    return _format(format).load(text, file, context)
 
 
 def _format(name: str) -> Format:

@@ -46,7 +46,9 @@ class Context:
     """What an ontology knows about the names in rules; without one every name is taken as it stands.
 
     `iris` maps the names of classes and relations to their IRIs, `names` back; `measurements` are the data properties,
-    `imports` the IRIs of the ontology and of what it imports.
+    `imports` the IRIs of the ontology and of what it imports. `classes` are the classes by their names and by the categories
+    that data calls them. `labels` and `every` are what a file of clauses does not say: the labels by their numbers, from 1,
+    and the class that all objects are of.
     """
 
     iris: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +56,9 @@ class Context:
     measurements: frozenset[str] = frozenset()
     imports: tuple[str, ...] = ()
     is_closed: bool = False
+    classes: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    every: str = ""
 
     @classmethod
     def of(cls, ontology: Ontology | None) -> Context:
@@ -63,7 +68,8 @@ class Context:
         iris = {name: each.iri for table in (ontology.classes, ontology.relations) for name, each in table.items()}
         names = {iri: name for name, iri in iris.items()}
         imports = tuple(sorted(iri for iri in ontology.source.triples.instances(OWL + "Ontology") if is_iri(iri)))
-        return cls(iris, names, ontology.measurements, imports, is_closed=True)
+        classes = {**ontology.categories, **{name: name for name in ontology.classes}}
+        return cls(iris, names, ontology.measurements, imports, is_closed=True, classes=classes)
 
     def iri(self, predicate: str) -> str:
         """The IRI of a class or a relation.
