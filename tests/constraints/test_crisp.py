@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurosym.constraints import ConstraintSet, compile_constraints, groundings, score_rules, violation
-from neurosym.constraints.crisp import masks_of
+from neurosym.constraints.crisp import masks_of, share_of_broken
 from neurosym.constraints.semantics import SEMANTICS, TNORMS
 from neurosym.constraints.truth import image_truth
 from neurosym.data.masks import encode_mask
@@ -149,3 +151,36 @@ def test_a_mask_on_a_coarser_grid_keeps_its_mass_where_it_was() -> None:
     assert odd is not None
     assert odd.mean() == pytest.approx(fine[:201, :157].mean())
     assert 0.0 <= odd.min() <= odd.max() <= 1.0
+
+
+@given(scenes(most=4), st.lists(st.sets(st.sampled_from(LEAVES), min_size=1, max_size=3), min_size=4, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_detections_of_one_box_are_one_object_with_all_their_classes(scene: Scene, classes: list[set[str]]) -> None:
+    """The crisp counts are the soft ones for probabilities of 0 and 1."""
+    constraints = compiled(*EVERY_SHAPE, exclusive=False)
+    objects = [(d.box, names) for d, names in zip(scene.detections, classes, strict=False)]
+    several = tuple(Detection(name, box) for box, names in objects for name in sorted(names))
+    found = groundings(constraints, replace(scene, detections=several))
+    p = torch.zeros(len(objects), len(LEAVES) + 1, dtype=torch.float64)
+    for n, (_, names) in enumerate(objects):
+        p[n, [LEAVES.index(name) + 1 for name in names]] = 1.0
+    soft = violation(constraints, p, boxes_of(scene), 1e-7, size=SIZE)
+    fired, violated = (torch.zeros(len(constraints.rules), dtype=torch.float64) for _ in range(2))
+    for g in found:
+        fired[g.rule] += 1
+        violated[g.rule] += not g.holds
+    torch.testing.assert_close(fired, soft.fired, atol=1e-3, rtol=0)
+    torch.testing.assert_close(violated, soft.violated, atol=1e-3, rtol=0)
+
+
+def test_the_share_of_broken_objects_counts_each_object_once() -> None:
+    a, b, c = (Box(x, 0, x + 8, 8) for x in (0, 10, 20))
+    rules = parse_rules(
+        ":- heart(X), nodule(X).\n:- heart(X), consolidation(X).\n0.9 :: nodule(X) :- ground_glass_opacity(X)."
+    )
+    told = (("heart", a), ("nodule", a), ("consolidation", a), ("heart", b), ("ground_glass_opacity", c))
+    scene = Scene("film", 100, 100, tuple(Detection(name, box) for name, box in told))
+    names = ("heart", "nodule", "consolidation", "ground_glass_opacity")
+    constraints = compiled(*rules, names=names, exclusive=False)
+    assert share_of_broken(constraints, [scene]) == pytest.approx(1 / 3)
+    assert share_of_broken(constraints, [replace(scene, detections=())]) is None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,20 @@ def test_a_file_that_holds_no_scenes_is_refused(text: str, message: str, tmp_pat
         load_scenes(path)
     with pytest.raises(DataError, match="write it with `neurosym predict RUN`"):
         load_scenes(tmp_path / "none.json")
+
+
+def test_where_boxes_have_several_labels_an_object_has_the_classes_of_all_of_them(thorax: Knowledge) -> None:
+    lung, spot = Box(20, 20, 80, 140), Box(30, 120, 36, 126)
+    told = (("right_lung", lung, 0.9), ("nodule", spot, 0.6), ("consolidation", spot, 0.8), ("nodule", lung, 0.3))
+    scene = Scene("film", 200, 200, tuple(Detection(*d) for d in told))
+    facts = {(f.relation, f.args): f.weight for f in facts_from([scene], thorax, multi_label=True).facts}
+    assert {args for _, args in facts if len(args) == 1} == {("film/0",), ("film/1",)}
+    assert facts["nodule", ("film/1",)] == 0.6
+    assert facts["consolidation", ("film/1",)] == facts["opacity", ("film/1",)] == 0.8
+    assert facts["inside", ("film/1", "film/0")] == pytest.approx(0.72), "as sure as its surest label"
+    assert not any(len(set(args)) < len(args) for _, args in facts), "an object has no relation to itself"
+    single = facts_from([scene], thorax)
+    assert facts_from([replace(scene, detections=scene.detections[:2])], thorax, multi_label=True) == facts_from(
+        [replace(scene, detections=scene.detections[:2])], thorax
+    ), "one label a box is what it was"
+    assert ("film/2",) in {f.args for f in single.facts}
