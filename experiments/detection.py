@@ -25,8 +25,9 @@ LATER_SECTIONS = ("teacher", "refiner", "compose", "energy", "instances", "comat
 
 def drop_later(settings: dict[str, Any]) -> None:
     """Leave out of a run's settings what came after the first records and is off, as it was for these."""
-    if not settings["model"]["embedding"]:
-        del settings["model"]["embedding"]
+    for later in ("embedding", "multi_label"):
+        if not settings["model"][later]:
+            del settings["model"][later]
     if settings["model"]["classification"]["loss"] == "cross_entropy":
         del settings["model"]["classification"]
     for later in ("accumulate", "precision"):

@@ -150,6 +150,7 @@ def run(job: Job) -> dict[str, Any]:
         mode="json", include={"seed", "data", "model", "train", "constraints", "teacher", "weak"}
     )
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("supervision", "categories")}
+    del settings["model"]["multi_label"]  # came after the first records, and is off as it was for those
     if job.other:
         settings["other"] = [job.other, OTHER]
     if config.model.weights:

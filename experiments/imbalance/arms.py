@@ -97,6 +97,7 @@ def run(job: Job) -> dict[str, Any]:
     settings = config.model_dump(
         mode="json", include={"seed", "model", "train"}, exclude={"train": {"checkpoint_every"}}
     )
+    del settings["model"]["multi_label"]  # came after the first records, and is off as it was for those
     chosen = few_platelets(job.seed) if job.data == "bccd" else films(job)
     settings |= {"data": job.data, "films": list(chosen), "split": job.split}
 

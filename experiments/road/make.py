@@ -1,8 +1,8 @@
 """Write generated road scenes as COCO files, one annotation for each label of a box: ``python experiments/road/make.py OUT``.
 
-``OUT/{train,val,test}.json`` and their pictures, the same for the same seed. Every object satisfies all rules that are given: an
-object that breaks one is left out of its scene's annotations and painted over, so rules that forbid what `scenes.py` draws leave
-fewer objects, and never a contradiction.
+``OUT/{train,val,test}.json`` and their pictures, the same for the same seed. Every object satisfies all rules that are given:
+an object that breaks one is painted over and not annotated, so that rules which forbid what `scenes.py` draws leave fewer
+objects, and never a contradiction.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Generated road scenes: a street seen along its course, and on it agents that show by their looks what they do and where.
 
-A scene is strips beside one another (pavements, lanes, a side strip for buses, parked cars or bicycles) under a band that may be
-a junction with a pavement behind it, perhaps with a zebra crossing. An agent is drawn where its location says, in its own shape
-and colour; what it does is drawn on it: lamps behind and in front, indicators, a face or a back, a trolley. So each label can be
-seen, and labels are ROAD's (`labels.txt`). Nothing here knows which labels may go together but for what can be drawn.
+A scene is strips beside one another (pavements, lanes, a side strip for buses, parked cars or bicycles) under a band that may
+be a junction with a pavement behind it, perhaps with a zebra crossing. An agent is drawn where its location says, in its own
+shape and colour; what it does is drawn on it: lamps behind and in front, indicators, a face or a back, a trolley. So each label
+can be seen; labels are ROAD's (`labels.txt`). Nothing here knows which labels may go together but for what can be drawn.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ class _Street:
     def add(self) -> None:
         """Try to add one agent of a kind that has a place here."""
         kind = self.rng.choice(["vehicle", "pedestrian", "cyclist", "light"], p=[0.45, 0.27, 0.13, 0.15])
-        {"vehicle": self._vehicle, "pedestrian": self._pedestrian, "cyclist": self._cyclist, "light": self._light}[kind]()
+        {"vehicle": self._vehicle, "pedestrian": self._pedestrian, "cyclist": self._cyclist, "light": self._light}[
+            kind
+        ]()
 
     def _somewhere(self, names: tuple[str, ...], width: int, height: int) -> tuple[str, Area] | None:
         """A free box of a size in one of the places, which is drawn; None if none was found at the first try."""
@@ -132,7 +134,15 @@ class _Street:
     def _vehicle(self) -> None:
         kind = str(self.rng.choice(list(VEHICLES), p=_OFTEN))
         width, height, colour = VEHICLES[kind]
-        names = ("VehLane", "OutgoLane", "IncomLane", "Jun", "Parking", "XingLoc", *(("BusStop",) if kind == "Bus" else ()))
+        names = (
+            "VehLane",
+            "OutgoLane",
+            "IncomLane",
+            "Jun",
+            "Parking",
+            "XingLoc",
+            *(("BusStop",) if kind == "Bus" else ()),
+        )
         found = self._somewhere(names, width, height)
         if found is None:
             return
@@ -208,7 +218,9 @@ class _Street:
         if does in ("Mov", "XingFmLft", "XingFmRht"):
             ahead = x + 7 if does == "XingFmLft" else x
             self.pen.line((x + 3, y1 + 12, ahead, y2 - 1), fill=(20, 20, 20), width=2)
-            self.pen.rectangle((x + 4 if ahead > x else x + 1, y1 + 1, x + 6 if ahead > x else x + 3, y1 + 4), fill=hair)
+            self.pen.rectangle(
+                (x + 4 if ahead > x else x + 1, y1 + 1, x + 6 if ahead > x else x + 3, y1 + 4), fill=hair
+            )
         elif does == "Xing":
             self.pen.line((x, y2 - 1, x + 3, y1 + 12, x + 7, y2 - 1), fill=(20, 20, 20), width=2)
         else:

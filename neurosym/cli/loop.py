@@ -164,6 +164,9 @@ def evaluate(
         shares = (_share(r["violation_rate"], 3), _share(r["fired_ratio"], 2))
         table.add_row(escaped(r["text"]), str(r["fired"]), str(r["violated"]), *shares)
     output.print(table)
+    if "broken_objects" in result:
+        shown = f"{_share(result['broken_objects'], 3)} of the objects of score ≥ {threshold:g} break a hard rule"
+        output.print(shown, highlight=False)
     if repair:
         show_repair(result["repair"], result["hard_violations"])
     folder = f"{stages.split}{'-repaired' if repair else ''}"

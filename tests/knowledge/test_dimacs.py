@@ -96,7 +96,8 @@ def test_a_clause_may_run_over_lines_and_share_one() -> None:
         (
             "p cnf 4 1\n1 2 0\n",
             [
-                "f:2: a clause without a negated label is about all objects; name the class that all objects are of with --every"
+                "f:2: a clause without a negated label is about all objects; "
+                "name the class that all objects are of with --every"
             ],
         ),
         ("p cnf 4 1\n1 -1 0\n", ["f:2: left out: whatever an object is, it satisfies this"]),

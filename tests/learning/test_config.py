@@ -65,3 +65,25 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_a_wrong_override_is_explained(override: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--set"):
         load_config(write(tmp_path, GOOD), [override])
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ("teacher: {weight: 1}", "teacher.weight"),
+        ("compose: {rate: 1}", "compose.rate"),
+        ("energy: {weight: 1}", "energy.weight"),
+    ],
+)
+def test_what_takes_a_box_for_an_object_of_one_class_does_not_go_with_several_labels(
+    section: str, named: str, tmp_path: Path
+) -> None:
+    text = GOOD + "model: {kind: retinanet, multi_label: true}\n"
+    assert load_config(write(tmp_path, text)).model.multi_label
+    with pytest.raises(ConfigError, match=f"{named}: it takes a box for an object of one class"):
+        load_config(write(tmp_path, text + section + "\n"))
+
+
+def test_a_detector_of_one_class_a_box_is_not_given_several_labels(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="multi_label: mask_rcnn gives a box one class; set model.kind to retinanet"):
+        load_config(write(tmp_path, GOOD + "model: {kind: mask_rcnn, multi_label: true}\n"))
