@@ -36,7 +36,7 @@ def told(text: str, ontology: Ontology) -> list[str]:
 
 
 def test_the_shipped_rules_are_free_of_problems() -> None:
-    for name in ("thorax", "blood"):
+    for name in ("thorax", "blood", "road"):
         knowledge, problems = check_files([ROOT / f"ontologies/{name}.ttl", ROOT / f"rules/{name}.rules"])
         assert problems == []
         assert knowledge is not None

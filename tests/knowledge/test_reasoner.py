@@ -254,7 +254,7 @@ def test_swrl_rules_with_builtins_are_left_out_and_counted(tmp_path: Path, caplo
 
 
 @needs_java
-@pytest.mark.parametrize("name", ["thorax", "blood"])
+@pytest.mark.parametrize("name", ["thorax", "blood", "road"])
 def test_every_class_of_the_shipped_ontologies_can_have_an_instance(name: str) -> None:
     classified = classify(load_ontology([ONTOLOGIES / f"{name}.ttl"]))
     assert classified.consistent
