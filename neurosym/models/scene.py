@@ -48,9 +48,10 @@ _FINEST_STRIDE = 4
 class SceneProposals:
     """The objects that a model proposes on one image, duplicates suppressed, with gradients.
 
-    `probabilities` have the background first, rows sum to 1; `boxes` are XYXY in pixels of the scaled image, whose (width,
-    height) is `size`; `masks` are each object's soft mask over the whole image, in [0, 1] and at a low resolution: cell (i, j)
-    of h×w covers the pixels from (j·width/w, i·height/h) to ((j+1)·width/w, (i+1)·height/h). None: the model has only boxes.
+    `probabilities` have the background first, rows sum to 1 (where boxes have several labels, each label is by itself); `boxes`
+    are XYXY in pixels of the scaled image, whose (width, height) is `size`; `masks` are each object's soft mask over the whole
+    image, in [0, 1] and at a low resolution: cell (i, j) of h×w covers the pixels from (j·width/w, i·height/h) to
+    ((j+1)·width/w, (i+1)·height/h). None: the model has only boxes.
     """
 
     probabilities: Float[Tensor, "box leaf"]

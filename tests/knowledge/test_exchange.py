@@ -212,7 +212,7 @@ def test_a_calculation_that_is_too_deep_is_a_problem_and_no_crash(sum_: str) -> 
 def test_an_unknown_format_names_the_choices() -> None:
     with pytest.raises(RuleError, match="unknown format 'clngo'; did you mean 'clingo'"):
         export_rules([], "clngo")
-    with pytest.raises(RuleError, match="known: anyburl, clingo, problog, shacl, swrl"):
+    with pytest.raises(RuleError, match="known: anyburl, clingo, dimacs, problog, shacl, swrl"):
         import_rules("", "x")
 
 
