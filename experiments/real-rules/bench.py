@@ -53,17 +53,16 @@ def figures() -> list[Figure]:
     for data, wanted in MEASURED.items():
         runs = [recorded(data, seed) for seed in SEEDS]
         for source in ("annotations", "predictions"):
-            several = f"{data}, {source}: measured relations derived, of {len(wanted)}"
-            found.append(figure(f"{several}, no head asked", runs, _derived(source, ("every head",))))
-            found.append(
-                figure(f"{several}, heads asked", runs, _derived(source, ("left_of", "inside")), f">= {len(wanted)}")
-            )
-            for standing in ("known", "entailed", "novel", "contradicted"):
-                goal = "<= 0" if standing == "contradicted" else ""
+            of = f"{data}, {source}"
+            several = f"{of}: measured relations derived, of {len(wanted)}"
+            goal = f">= {len(wanted)}"
+            found += [
+                figure(f"{several}, no head asked", runs, _derived(source, ("every head",))),
+                figure(f"{several}, heads asked", runs, _derived(source, ("left_of", "inside")), goal),
+            ]
+            for standing, none in (("known", ""), ("entailed", ""), ("novel", ""), ("contradicted", "<= 0")):
                 found.append(
-                    figure(
-                        f"{data}, {source}: {standing} among the first {FIRST}", runs, _standing(source, standing), goal
-                    )
+                    figure(f"{of}: {standing} among the first {FIRST}", runs, _standing(source, standing), none)
                 )
         found.append(figure(f"{data}, predictions: confidence on annotated films, mean", runs, _held))
         found.append(figure(f"{data}: AP50, test", runs, lambda r: r["ap50"]))
