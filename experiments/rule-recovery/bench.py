@@ -50,6 +50,7 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What is asked for, by `--target`: the study labels, a relation, a place; nothing named."""
 SEARCH: Final = InductionConfig(min_confidence=0.8, max_body=6, top=FIRST)
+"""`--fill-up` where heads are asked for."""
 LEAST: Final = 0.8
 """Of a rule that is accepted, the confidence on annotated films."""
 
@@ -139,7 +140,7 @@ def judged(stages: Stages) -> dict[str, Any]:
     result: dict[str, Any] = {}
     lists: dict[str, list[Candidate]] = {}
     for source in ("annotations", "predictions"):
-        asked = {name: replace(SEARCH, targets=targets) for name, targets in LISTS.items()}
+        asked = {name: replace(SEARCH, targets=heads, fill_up=bool(heads)) for name, heads in LISTS.items()}
         lists = {name: stages.induce(config, truth=source == "annotations") for name, config in asked.items()}
         result[source] = {name: compared(name, candidates, held) for name, candidates in lists.items()}
     return result | assessed(stages, lists, held)

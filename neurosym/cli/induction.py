@@ -125,6 +125,12 @@ def induce(
         int | None,
         typer.Option(min=1, help="Most rules to return; 40. Of a graph all, or as many of those that save most."),
     ] = None,
+    fill_up: Annotated[
+        bool,
+        typer.Option(
+            "--fill-up", help="Of scenes: list special cases and superfluous rules, too, after the novel ones."
+        ),
+    ] = False,
     ontology: Annotated[
         Path | None, typer.Option(help="Of a graph: what is above the classes that it says things are, `x a CLASS`.")
     ] = None,
@@ -151,6 +157,8 @@ def induce(
     if facts_file is not None and run is None and not _is_of_scenes(facts_file):
         if truth:
             raise ConfigError("--truth: a graph of triples is not of annotations; leave it out")
+        if fill_up:
+            raise ConfigError("--fill-up is for facts of scenes; of a graph, leave --top out to have all rules")
         if resume and search is None:
             raise ConfigError("--resume goes on with the search in --search FOLDER: name it")
         given = {"budget": budget, "support": min_support, "smoothed": min_confidence}
@@ -170,6 +178,7 @@ def induce(
         min_confidence=0.8 if min_confidence is None else min_confidence,
         budget_seconds=budget,
         top=top or 40,
+        fill_up=fill_up,
         seed=seed,
     )
     _induce_scenes(run, split, threshold, facts_file, out, truth, config, as_json, masks, calibrated)

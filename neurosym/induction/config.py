@@ -61,6 +61,8 @@ class InductionConfig:
     """Distinct variables bind distinct entities."""
     top: int | None = 50
     """Most candidates to return; None for all."""
+    fill_up: bool = False
+    """Among the candidates, let rules stand that others make superfluous where their like is worth less: special cases."""
     cases: int = 50
     """Most supporting and most refuting scenes to list per candidate."""
     work_cap: int = 1_000_000

@@ -13,6 +13,11 @@ neighbours, one atom more or one atom other, are measured; a better one comes fi
   known rules: right_of(Y, X) :- right_lung(X), heart(Y) beside left_of(X, Y) :- right_lung(X), heart(Y);
 - a background rule subsumes it. A background rule with a weight below 0.99 is itself uncertain and leaves room for a
   refinement that is better than its weight by more than 0.01.
+
+With `fill_up` rules that only explain what others explain, their special cases above all, take the places of rules whose
+novelty counts for less than 0.1, and those that are left: the shortest and surest, one for those that derive the same facts.
+Such are larger_than(X, Y) :- heart(X), nodule(Y) after larger_than(X, Y) :- heart(X), finding(Y), for a reader who finds the
+general rule too bold; and a rule for few facts that a less sure one for many explains already.
 """
 
 from __future__ import annotations
@@ -38,6 +43,8 @@ from neurosym.records import Candidate, Rule
 TOLERANCE: Final = 0.01
 CERTAIN: Final = 0.99
 _LEAST_NOVELTY: Final = 0.1
+_FILLED: Final = 0.1
+"""The score of rules that `fill_up` adds."""
 _log = logging.getLogger(__name__)
 
 
@@ -70,6 +77,8 @@ class Selection:
         self.queued = dict.fromkeys(scorers, 0)
         self.accepted: list[tuple[float, Clause, float]] = []
         """(score, clause, confidence)"""
+        self.passed_over: list[tuple[int, Body]] = []
+        """Rules whose facts others explain already; `fill_up` makes some of them candidates after all."""
 
     def run(self, progress: Callable[[int], None]) -> list[Candidate]:
         """The candidates, best first; `progress` is told the number accepted so far."""
@@ -84,24 +93,27 @@ class Selection:
             assert scores is not None  # it is in `found`
             novelty = coverage.novelty(scores)
             if novelty < _LEAST_NOVELTY or coverage.improved(scores, TOLERANCE) < self.config.min_support:
+                if self.config.fill_up:
+                    self.passed_over.append((head, body))
                 continue
             score = scorer.found[head, body] * novelty
             if self.queue and score < -self.queue[0][0]:  # novelty only falls, so this stays an upper bound
                 heapq.heappush(self.queue, (-score, length, head, body))
                 continue
-            confidence = float(scores.confidence[coverage.row])
-            if self._has_better_part(head, body) or self._is_known(head, body, confidence):
+            clause, confidence = self._clause(head, body), float(scores.confidence[coverage.row])
+            if self._has_better_part(head, body) or self._is_known(clause, confidence, self.accepted):
                 continue
             if self._polish(head, body):
                 heapq.heappush(self.queue, (-score, length, head, body))
                 continue
-            clause: Clause = ((head, tuple(range(scorer.arity))), body)
             if self.spelling.body(clause[:1], scorer.arity) != self.spelling.body(body, scorer.arity):
                 coverage.accept(scores)
             self.accepted.append((score, clause, confidence))
             if len(body) == 1 and confidence >= CERTAIN:
                 self.given.add(clause)
             progress(len(self.accepted))
+        if self.config.fill_up:
+            self._fill_up()
         return self._candidates()
 
     def _scorer(self, head: int) -> Scorer:
@@ -151,19 +163,61 @@ class Selection:
         self._refill()
         return False
 
-    def _is_known(self, head: int, body: Body, confidence: float) -> bool:
-        atom = (head, tuple(range(self._scorer(head).arity)))
+    def _fill_up(self) -> None:
+        """Accept rules that were passed over, the plainest and surest first, in the place of hardly novel ones."""
+        top = self.config.top
+        novel = sum(score >= _FILLED for score, _, _ in self.accepted)
+        taken = {self._facts(head, body) for _, ((head, _), body), _ in self.accepted}
+        left = sorted((self._plainness(head, body), head, body) for head, body in self.passed_over)
+        filled: list[tuple[float, Clause, float]] = []
+        for _, head, body in left:
+            if top is not None and novel + len(filled) >= top:
+                break
+            facts, clause = self._facts(head, body), self._clause(head, body)
+            confidence = self._confidence(head, body)
+            if facts in taken or self._has_better_part(head, body) or self._is_known(clause, confidence, ()):
+                continue
+            taken.add(facts)
+            filled.append((_FILLED - len(filled) * 1e-6, clause, confidence))
+        self.accepted += filled
+
+    def _plainness(self, head: int, body: Body) -> tuple[int, int, float, int]:
+        """Fewest atoms, what things are before how they lie to each other, surest, with the most facts."""
+        scorer = self._scorer(head)
+        scores = scorer.score(body)
+        assert scores is not None  # it is in `found`
+        row = scorer.row[head]
+        places = sum(len(args) for _, args in body)
+        return len(body), places, -float(scores.bound[row]), -int(scores.support[row])
+
+    def _facts(self, head: int, body: Body) -> tuple[int, int, bytes]:
+        """The same for two rules that derive the same known facts and as many unknown ones."""
+        scores = self._scorer(head).score(body)
+        assert scores is not None  # it is in `found`
+        return head, scores.body_size, scores.hits.tobytes()
+
+    def _clause(self, head: int, body: Body) -> Clause:
+        return (head, tuple(range(self._scorer(head).arity))), body
+
+    def _confidence(self, head: int, body: Body) -> float:
+        scorer = self._scorer(head)
+        scores = scorer.score(body)
+        assert scores is not None  # it is in `found`
+        return float(scores.confidence[scorer.row[head]])
+
+    def _is_known(self, clause: Clause, confidence: float, accepted: Sequence[tuple[float, Clause, float]]) -> bool:
+        atom, body = clause
         base = self.given if (atom, body) in self.learned else self.known
         closure = base.closure(body)
         if atom in closure:
             return True
         predicates = {predicate for predicate, _ in closure}
-        for _, clause, other in self.accepted:
-            if len(clause[1]) > len(body) or other < confidence - TOLERANCE:
+        for _, other, as_sure in accepted:
+            if len(other[1]) > len(body) or as_sure < confidence - TOLERANCE:
                 continue
-            if predicates.issuperset(p for p, _ in clause[1]) and base.entails(atom, closure, clause):
+            if predicates.issuperset(p for p, _ in other[1]) and base.entails(atom, closure, other):
                 return True
-        rule = self._rule(head, body)
+        rule = self._rule(atom[0], body)
         if canonical(rule) in self.variants:
             return True
         return any(
@@ -178,7 +232,7 @@ class Selection:
 
     def _candidates(self) -> list[Candidate]:
         rules = [(score, self._rule(clause[0][0], clause[1])) for score, clause, _ in self.accepted]
-        rules.sort(key=lambda item: (-item[0], str(item[1])))
+        rules = sorted(rules, key=lambda item: (-item[0], str(item[1])))[: self.config.top]
         count: dict[str, int] = {}
         candidates = []
         for score, rule in rules:

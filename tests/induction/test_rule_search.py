@@ -2,6 +2,7 @@ import logging
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import combinations, permutations, product
 from pathlib import Path
 from random import Random
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_films import GEOMETRY, films, rule
+from rule_brute_force import measure
 from rule_strategies import stores
 
 from neurosym.errors import ConfigError, InductionError
@@ -204,6 +206,52 @@ def test_no_body_atom_can_be_dropped_without_loss(candidates: list[Candidate]) -
                 if {v for a in part for v in a.args} >= set(head[0].args):
                     shorter = evaluate_rule(Rule(head, part), FILMS)
                     assert shorter.confidence < max(candidate.confidence - 0.01, QUICK.min_confidence)
+
+
+def with_finding(store: FactStore) -> FactStore:
+    """The films, with `finding` above opacity and nodule."""
+    more = [Fact("finding", f.args, f.weight, f.scene) for f in store.facts if f.relation in ("opacity", "nodule")]
+    return FactStore((*store.facts, *more))
+
+
+ABOVE = (*GEOMETRY, rule("finding(X) :- opacity(X)."), rule("finding(X) :- nodule(X)."))
+SPECIAL = "larger_than(X, Y) :- heart(X), nodule(Y)."
+GENERAL = "larger_than(X, Y) :- heart(X), finding(Y)."
+
+
+def test_filling_up_adds_the_special_cases_of_general_rules_and_takes_none_of_the_novel_ones() -> None:
+    store = with_finding(FILMS)
+    config = replace(QUICK, targets=("larger_than",))
+    plain, filled = (induce(store, replace(config, fill_up=f), background=ABOVE) for f in (False, True))
+    plain_texts, filled_texts = ([str(Rule(c.rule.head, c.rule.body)) for c in found] for found in (plain, filled))
+    assert GENERAL in plain_texts
+    assert SPECIAL not in plain_texts
+    assert {GENERAL, SPECIAL} <= set(filled_texts)
+    novel = [text for text, c in zip(plain_texts, plain, strict=True) if float(c.rule.meta["score"]) > 0.1]
+    assert filled_texts[: len(novel)] == novel
+
+
+def test_a_list_that_is_filled_up_without_a_limit_has_every_plain_rule_that_enumeration_finds() -> None:
+    """Of what things are: two classes, one for each of two things, tried one by one; of those for the same facts one."""
+    store = with_finding(FILMS)
+    config = InductionConfig(targets=("larger_than",), max_body=2, top=None, fill_up=True, min_confidence=0.9)
+    texts = {str(canonical(c.rule)) for c in induce(store, config, background=ABOVE)}
+    names = ("right_lung", "left_lung", "heart", "trachea", "opacity", "nodule", "finding")
+    missing = []
+    for one, other in product(names, repeat=2):
+        tried = rule(f"larger_than(X, Y) :- {one}(X), {other}(Y).")
+        found = measure(tried, store)
+        if found.confidence >= 0.9 and found.support >= 5 and len(found.supporting) >= 3:
+            missing += [] if str(canonical(tried)) in texts else [tried]
+    assert len(texts) > 10
+    assert missing == []
+
+
+def test_a_list_that_is_filled_up_is_as_long_as_asked_for_and_lean() -> None:
+    filled = induce(FILMS, replace(QUICK, top=30, fill_up=True, max_body=2), background=GEOMETRY)
+    assert len(filled) == 30
+    test_no_body_atom_can_be_dropped_without_loss(filled)
+    test_nothing_that_follows_from_the_background_is_returned(filled)
 
 
 # --- background -------------------------------------------------------------------------------------------------------
