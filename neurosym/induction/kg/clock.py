@@ -43,6 +43,10 @@ class Clock:
     def since_written(self) -> float:
         return time.monotonic() - self.written
 
+    def wrote(self) -> None:
+        """What was found until now is written down."""
+        self.written = time.monotonic()
+
     @property
     def end(self) -> float | None:
         """When all must be done, by the clock of `time.monotonic`."""

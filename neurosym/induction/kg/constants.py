@@ -207,6 +207,8 @@ def _most_trusted(
 ) -> int:
     """Of the rules of one head, `found[first:last]`, keep those among the `depth` most trusted ones for some member of its row;
     where they end now. `place` must be zero, and is afterwards."""
+    if first == last:
+        return first
     rules = (last - first) // 4
     value, needed = np.empty(rules, dtype=np.float32), np.zeros(rules, dtype=np.bool_)
     of_direction[:] = 0
@@ -218,9 +220,9 @@ def _most_trusted(
         else:
             of_direction[-1 - b] = i + 1
     values, which = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
-    head = found[first] if rules else 0
+    head = found[first]
     c = csr.source[head]
-    for e in range(csr.start[head], csr.start[head + 1] if rules else csr.start[head]):
+    for e in range(csr.start[head], csr.start[head + 1]):
         x = csr.target[e]
         if x == c:
             continue

@@ -87,7 +87,7 @@ class Ending:
             return time.perf_counter() - started + self.after(rules)
         selection = self._selection(rules)
         found = time.perf_counter() - started
-        found += seconds_of_all(lambda first, share: selection.needed(first=first, share=share), at_most)
+        found += seconds_of_all(selection.part, at_most)
         if self.held is not None:
             started = time.perf_counter()
             beginner = Beginner(self.store, rules, np.arange(len(rules)), self.held, self.workers, seed=self.seed)

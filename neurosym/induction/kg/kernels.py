@@ -331,7 +331,7 @@ def pair_supports(
 
 @inlined
 def enter(values: Float32, rules: Int32, filled: int, value: float, rule: int) -> int:
-    """Enter a rule into a list of the most trusted ones, if it belongs there: how many there are now. Of equals the first stays."""
+    """Enter a rule into a list of the most trusted ones, if it belongs there: how many there are. Of equals the first stays."""
     depth = len(values)
     if filled < depth or value > values[depth - 1]:
         k = min(filled, depth - 1)

@@ -142,14 +142,16 @@ class RuleLearner:
             resume: go on with the search in the folder; the budget counts anew, `generations` do not.
             scheduler: where the islands run: the address of a Dask scheduler, "local" for processes of this machine; threads
                 of this process, if None.
-            held: facts by which, of the rules that known facts need (`select`), the fewest are chosen that complete the graph as
-                well as more of them do.
+            held: facts by which, of the rules that known facts need (`select`), the fewest are chosen that complete the graph
+                as well as more of them do.
             after: seconds of the budget that are left for what is done with so many rules afterwards.
 
         Raises:
-            InductionError: a target has no facts; there is no search to go on with, or it is of other facts or settings; of the
-                facts held back there is none.
+            InductionError: a target has no facts; there is no search to go on with, or it is of other facts or settings.
+            ConfigError: facts are held back, but `select` is off.
         """
+        if held is not None and not self.config.select:
+            raise ConfigError("facts held back choose among rules that known facts need: leave select on")
         _compile()
         return self._fit(store, told, folder, resume, scheduler, held, after)
 
@@ -183,7 +185,7 @@ class RuleLearner:
             done = config.generations is not None and search.generation >= config.generations
             if folder is not None and clock.since_written > _WRITTEN_EVERY:
                 write_search(folder, search)
-                clock.written = time.monotonic()
+                clock.wrote()
             return clock.goes_on(found, 1.0, search.generation) and clock.has_time_for_another(found) and not done
 
         evolve(search, self._archipelago(setting, search, scheduler), goes_on)
@@ -218,7 +220,7 @@ class RuleLearner:
         store, config, most = self.store, self.config, self.config.evolution.most
 
         def goes_on(paths: Sequence[PathRules], constants: Sequence[ConstantRules]) -> bool:
-            found = sum(len(part.head) for part in (*paths, *constants))
+            found = sum(len(part.head) for part in paths) + sum(len(part.head) for part in constants)
             clock.try_rest(
                 found,
                 lambda most: ending.seconds(RuleColumns(joined_paths(paths), joined_constants(constants)), (), most),
@@ -282,7 +284,7 @@ class RuleLearner:
 
 @cache
 def _compile() -> None:
-    """Have the loops compiled before the clock starts: on a machine's first run that takes as long as a search."""
+    """Let numba compile the loops before the clock starts: on a machine's first run that takes as long as a search."""
     steps = [(f"x{i}", r, f"x{(i * k) % 20}") for i in range(20) for r, k in (("p", 7), ("q", 3))]
     evolution = EvolutionConfig(most=4, islands=1)
     config = LearnerConfig(budget=None, generations=20, paths=10, support=1, evolution=evolution, workers=1)

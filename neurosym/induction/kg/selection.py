@@ -103,6 +103,10 @@ class Selection:
         self._shares = np.minimum(1.0, np.inf if most is None else most / np.maximum(1, self._facts))
         self._draws = np.random.default_rng(seed).random(len(store.entities))
 
+    def part(self, first: float, share: float) -> None:
+        """Do a share of the work of `needed`."""
+        self.needed(first=first, share=share)
+
     def needed(self, until: float | None = None, share: float = 1.0, first: float = 0.0) -> Need:
         """How much each rule is needed.
 
@@ -135,13 +139,12 @@ class Selection:
     def _worth(self, relation: int, looked: Chosen, place: Workplace) -> Float64:
         """What facts of one relation add."""
         facts = self._facts[relation]
-        lists = Lists(
-            *(np.zeros((facts, self.depth), dtype=t) for t in (np.float32, np.int32)), np.zeros(facts, np.int32)
-        )
+        table = facts, self.depth
+        lists = Lists(np.zeros(table, np.float32), np.zeros(table, np.int32), np.zeros(facts, np.int32))
         _look(self.store.csr, self._applied, self._ranked, relation, looked, place, lists)
         there = np.arange(self.depth) < lists.filled[:, None]
         weights = np.broadcast_to(1.0 / np.arange(1, self.depth + 1), there.shape)
-        return np.bincount(lists.rule[there], weights[there], minlength=len(self.rules))
+        return np.bincount(lists.rule[there], weights[there], minlength=len(self.rules)).astype(np.float64)
 
 
 def _ranked(rules: RuleColumns, applied: Applied) -> Ranked:

@@ -1,15 +1,14 @@
 """As few rules as held-back facts ask for: the shortest beginning of an order of rules whose MRR is as good as the best one's.
 
 Known facts say which rules are needed and how much (`neurosym.induction.kg.selection`), but they have taught the rules
-themselves. Facts that were held back tell how many of the rules, the most needed first, complete the graph as well as any number
-does. The ranks for all beginnings come of one pass: what the rules say to a question is listed once, and entities stand by those
-of it that are in the beginning.
+themselves. Facts that were held back tell how many of the rules, the most needed first, complete the graph as well as any
+number does. What the rules say to a question is listed once for all beginnings; entities stand by those of it that are in each.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -21,11 +20,12 @@ from neurosym.induction.kg.aggregation import METHODS, Aggregation, Standing, ag
 from neurosym.induction.kg.applied import ROOM, Applied, Workplace, all_answers, arrange, workplace_for
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.completion import questions, rank_of, right_answers
+from neurosym.induction.kg.facts import Triple
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.store import Csr, Int64, TripleStore
 
 Float64 = NDArray[np.float64]
-_STEPS: Final = 10
+_STEPS: Final = 8
 """Beginnings: all rules, and each time half as many."""
 _PIECE: Final = 32
 
@@ -37,8 +37,23 @@ class HeldBack(NamedTuple):
     known: TripleStore
 
 
+def held_back(store: TripleStore, facts: Iterable[Triple]) -> HeldBack:
+    """Facts of which the graph has both entities and the relation; the others cannot be predicted.
+
+    Raises:
+        InductionError: there are none.
+    """
+    numbers = [(store.entities.number(s), store.relations.number(r), store.entities.number(o)) for s, r, o in facts]
+    table = np.array([fact for fact in numbers if min(fact) >= 0], dtype=np.int64).reshape(-1, 3)
+    if not len(table):
+        raise InductionError("no fact that is held back has a relation and two entities that the graph has")
+    columns = [np.ascontiguousarray(column) for column in table.T]
+    s, r, o = (np.concatenate(pair) for pair in zip(store.columns(), columns, strict=True))
+    return HeldBack(columns, TripleStore.of_numbers(store.entities, store.relations, s, r, o))
+
+
 class Beginnings(NamedTuple):
-    """Of some sizes of beginnings the filtered MRR under each of `METHODS`, a column each; of how many questions."""
+    """Of descending sizes of beginnings the filtered MRR under each of `METHODS`, a column each; of how many questions."""
 
     sizes: Int64
     mrr: Float64
@@ -47,7 +62,7 @@ class Beginnings(NamedTuple):
     def smallest(self, tolerance: float) -> tuple[int, str, float]:
         """The least size whose MRR is within a tolerance of the best, under the best method for it: (size, method, MRR)."""
         best = self.mrr.max(1)
-        i = int(np.flatnonzero(best >= best.max() - tolerance)[np.argmin(self.sizes[best >= best.max() - tolerance])])
+        i = int(np.flatnonzero(best >= best.max() - tolerance)[-1])
         return int(self.sizes[i]), METHODS[int(np.argmax(self.mrr[i]))], float(best[i])
 
 
@@ -57,9 +72,6 @@ class Beginner:
     Args:
         order: numbers of rules, the first to be kept first.
         most: questions to ask, drawn by the seed.
-
-    Raises:
-        InductionError: there are no facts.
     """
 
     def __init__(
@@ -69,12 +81,10 @@ class Beginner:
         order: Int64,
         held: HeldBack,
         workers: int = 1,
-        most: int = 4000,
+        most: int = 2000,
         seed: int = 0,
     ) -> None:
         asked = questions(held.facts)
-        if not len(asked):
-            raise InductionError("no held-back fact has entities and a relation that the graph has")
         self.store, self.held, self.workers = store, held, workers
         self.asked = asked[np.random.default_rng(seed).permutation(len(asked))[:most]]
         self.sizes = np.unique(np.maximum(1, len(order) >> np.arange(_STEPS)))[::-1].astype(np.int64)
@@ -159,5 +169,5 @@ def _ranks_of(
                     hits[m, 0], hits[m, 1] = hits[i, 0], hits[i, 1]
                     m += 1
             n = m
-            stand(csr, how, h, True, hits[:n], standing)
+            stand(csr, how, h, s == 0 and (q == 0 or asked[q - 1, 1] != h), hits[:n], standing)
             ranks[s, q] = rank_of(how, standing, right, q, answer)
