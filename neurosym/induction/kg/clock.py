@@ -73,8 +73,13 @@ class Clock:
         return self.leaves_time(self.before + found, self._longest)
 
     def try_rest(self, rules: int, trial: Callable[[float], float]) -> None:
-        """Try what comes after the search, if a trial is due: `trial` tells its seconds, and may take some itself."""
+        """Try what comes after the search, if a trial is due: `trial` tells its seconds, and may take some itself.
+
+        None is made where it would take the time that is left.
+        """
         if self.budget is None or not self.forecast.is_due(time.monotonic()):
+            return
+        if not self.leaves_time(rules, 2 * self.forecast.took):
             return
         started = time.monotonic()
         seconds = trial(_TRIAL * max(LEAST_SECONDS, self.budget))

@@ -2,7 +2,7 @@
 
 The rest is to put the rules into columns, to ask known facts, and perhaps facts held back, which rules they need, and what the
 caller does with them. It is *tried* on some entities and questions now and then, in the middle of the search; a trial is
-followed by ten times as long without any. The seconds for all entities are told from those for some of them, two standard
+followed by twenty times as long without any. The seconds for all entities are told from those for some of them, two standard
 errors on the safe side, and from one trial to the next they grow with the number of rules as they did before.
 """
 
@@ -17,7 +17,7 @@ from typing import Final
 _PIECES: Final = 4
 _SHARE: Final = 1 / 1024
 _LARGEST: Final = 1 / 16
-_PAUSE: Final = 10.0
+_PAUSE: Final = 20.0
 
 
 def seconds_of_all(part: Callable[[float, float], None], at_most: float) -> float:
@@ -46,16 +46,19 @@ def seconds_of_all(part: Callable[[float, float], None], at_most: float) -> floa
 class Forecast:
     """Seconds that the rest will take, by how many rules there are; 0 until something was tried.
 
+    Attributes:
+        took: seconds of the last trial.
+
     >>> forecast = Forecast()
     >>> forecast.tried(1000, seconds=0.5, at=1.0, took=0.1)
     >>> forecast.seconds(3000)
     1.5
-    >>> forecast.is_due(1.5), forecast.is_due(2.0)
+    >>> forecast.is_due(2.5), forecast.is_due(3.0)
     (False, True)
     """
 
     def __init__(self) -> None:
-        self._rules, self._seconds, self._each = 0, 0.0, 0.0
+        self._rules, self._seconds, self._each, self.took = 0, 0.0, 0.0, 0.0
         self._next = -math.inf
 
     def is_due(self, now: float) -> bool:
@@ -66,7 +69,7 @@ class Forecast:
         """Take up what a trial with so many rules told, when it ended, and how long it took."""
         if rules > self._rules:
             self._each = max(0.0, (seconds - self._seconds) / (rules - self._rules))
-        self._rules, self._seconds, self._next = rules, seconds, at + _PAUSE * took
+        self._rules, self._seconds, self._next, self.took = rules, seconds, at + _PAUSE * took, took
 
     def seconds(self, rules: int) -> float:
         """What the rest takes with so many rules."""

@@ -35,7 +35,7 @@ def graph(seed: int, facts: int = 46) -> list[Triple]:
 def learned(store: TripleStore, seed: int = 0, **evolution: object) -> RuleColumns:
     """Short rules and evolved ones of all kinds."""
     config = EvolutionConfig(most=3, islands=1, brood=24, seed=seed, **evolution)  # type: ignore[arg-type]
-    settings = LearnerConfig(None, generations=12, support=1, evolution=config, workers=1, select=False)  # type: ignore[arg-type]
+    settings = LearnerConfig(budget=None, generations=12, support=1, evolution=config, workers=1, select=False)  # type: ignore[arg-type]
     return RuleLearner(settings).fit(store).rules
 
 
@@ -142,7 +142,7 @@ def test_the_fewest_rules_are_kept_whose_mrr_is_within_the_tolerance_of_the_best
 def test_with_facts_held_back_mrr_on_them_does_not_fall_below_that_of_all_needed_rules(tolerance: float) -> None:
     store, held = split(5)
     evolution = EvolutionConfig(most=3, islands=1, brood=16)
-    config = LearnerConfig(None, generations=6, support=1, evolution=evolution, workers=1, tolerance=tolerance)
+    config = LearnerConfig(budget=None, generations=6, support=1, evolution=evolution, workers=1, tolerance=tolerance)
 
     def best(rules: RuleColumns) -> float:
         applied = arrange(store, rules)
