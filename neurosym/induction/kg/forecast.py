@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 _PIECES: Final = 4
-_SHARE: Final = 1 / 1024
+_SHARE: Final = 1 / 64
 _LARGEST: Final = 1 / 16
 _PAUSE: Final = 20.0
 

@@ -100,7 +100,7 @@ class Selection:
         self._applied = arrange(store, rules)
         self._ranked = _ranked(rules, self._applied)
         self._facts = np.diff(store.csr.start[store.csr.first_row])[::2]
-        self._shares = np.minimum(1.0, np.inf if most is None else most / np.maximum(1, self._facts))
+        self._shares = np.ones(len(self._facts)) if most is None else np.minimum(1.0, most / np.maximum(1, self._facts))
         self._draws = np.random.default_rng(seed).random(len(store.entities))
 
     def part(self, first: float, share: float) -> None:

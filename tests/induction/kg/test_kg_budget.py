@@ -85,7 +85,7 @@ def test_seconds_of_all_are_told_from_parts_and_little_time_is_spent_on_them(fix
         patch.setattr(forecasts, "time", time)
         assert seconds_of_all(part, at_most=0.5) == pytest.approx(fixed + whole, rel=1e-6, abs=1e-6)
     spent = time.now - 100.0
-    assert spent <= max(0.5, whole / 256 + 5 * fixed) + 9 * fixed + 1e-6
+    assert spent <= max(0.5, whole / 16 + 5 * fixed) + 9 * fixed + 1e-6
 
 
 def test_parts_that_differ_put_the_forecast_on_the_safe_side() -> None:
@@ -99,4 +99,4 @@ def test_parts_that_differ_put_the_forecast_on_the_safe_side() -> None:
         patch.setattr(forecasts, "time", time)
         told = seconds_of_all(part, at_most=0.0)
     # mean 0.2, standard deviation of four 0.11547, its error half of that
-    assert told == pytest.approx((0.2 + 0.11547005) * 1024)
+    assert told == pytest.approx((0.2 + 0.11547005) * 64)
