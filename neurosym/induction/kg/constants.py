@@ -37,7 +37,7 @@ def constant_rules_by_cost(
 
     Args:
         workers: threads; as many parts are counted before others are asked whether there is time.
-        depth: only rules that are among so many most trusted ones of this form for some fact; all, if 0.
+        depth: only rules that are, of those with the same head, among so many most trusted ones for some fact; all, if 0.
     """
     csr = store.csr
     only = only_targets(csr)

@@ -42,7 +42,7 @@ def short_rules(
     Args:
         longest: how many atoms a path may have, 1 or 2.
         until: when to stop, by the clock of `time.monotonic`; None for when all are found.
-        depth: of the rules with constants only those among so many most trusted ones for some fact; all, if 0.
+        depth: see `constant_rules_by_cost`; all, if 0.
         goes_on: asked after each part, with all parts until then.
 
     >>> store = TripleStore.of([(f"p{i}", r, f"p{i + 1}") for i in range(9) for r in ("parent", "ancestor")])
