@@ -75,11 +75,12 @@ class Clock:
     def try_rest(self, rules: int, trial: Callable[[float], float]) -> None:
         """Try what comes after the search, if a trial is due: `trial` tells its seconds, and may take some itself.
 
-        None is made where it would take the time that is left.
+        One is due as well where there is no time left only because of the rules found since the last one. None is made where it
+        would take the time that is left.
         """
-        if self.budget is None or not self.forecast.is_due(time.monotonic()):
+        if self.budget is None or not self.leaves_time(self.forecast.rules, 2 * self.forecast.took):
             return
-        if not self.leaves_time(rules, 2 * self.forecast.took):
+        if not self.forecast.is_due(time.monotonic()) and self.leaves_time(rules, self._longest):
             return
         started = time.monotonic()
         seconds = trial(_TRIAL * max(LEAST_SECONDS, self.budget))

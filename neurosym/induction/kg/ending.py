@@ -87,7 +87,10 @@ class Ending:
             return time.perf_counter() - started + self.after(rules)
         selection = self._selection(rules)
         found = time.perf_counter() - started
-        found += seconds_of_all(selection.part, at_most)
+        asking = seconds_of_all(selection.part, at_most)
+        found += asking
+        if asking < 2 * at_most:  # so the rest need not be told for rules that will not be there
+            rules = chosen_of(rules, selection.needed().worth > 0)
         if self.held is not None:
             started = time.perf_counter()
             beginner = Beginner(self.store, rules, np.arange(len(rules)), self.held, self.workers, seed=self.seed)

@@ -47,7 +47,7 @@ class Forecast:
     """Seconds that the rest will take, by how many rules there are; 0 until something was tried.
 
     Attributes:
-        took: seconds of the last trial.
+        rules, took: how many rules there were in the last trial, and its seconds.
 
     >>> forecast = Forecast()
     >>> forecast.tried(1000, seconds=0.5, at=1.0, took=0.1)
@@ -58,7 +58,7 @@ class Forecast:
     """
 
     def __init__(self) -> None:
-        self._rules, self._seconds, self._each, self.took = 0, 0.0, 0.0, 0.0
+        self.rules, self._seconds, self._each, self.took = 0, 0.0, 0.0, 0.0
         self._next = -math.inf
 
     def is_due(self, now: float) -> bool:
@@ -67,10 +67,10 @@ class Forecast:
 
     def tried(self, rules: int, seconds: float, at: float, took: float) -> None:
         """Take up what a trial with so many rules told, when it ended, and how long it took."""
-        if rules > self._rules:
-            self._each = max(0.0, (seconds - self._seconds) / (rules - self._rules))
-        self._rules, self._seconds, self._next, self.took = rules, seconds, at + _PAUSE * took, took
+        if rules > self.rules:
+            self._each = max(0.0, (seconds - self._seconds) / (rules - self.rules))
+        self.rules, self._seconds, self._next, self.took = rules, seconds, at + _PAUSE * took, took
 
     def seconds(self, rules: int) -> float:
         """What the rest takes with so many rules."""
-        return self._seconds + self._each * max(0, rules - self._rules)
+        return self._seconds + self._each * max(0, rules - self.rules)
