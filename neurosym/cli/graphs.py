@@ -42,10 +42,11 @@ def induce_graph(
     `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`, `how` the folder, whether to resume, and
     the scheduler of `RuleLearner.fit`, `valid` the facts by which the fewest rules are chosen.
     """
+    from neurosym.induction.kg.clock import State
     from neurosym.induction.kg.covering import covering
     from neurosym.induction.kg.files import rules_of, write_rule_set, writing_seconds
     from neurosym.induction.kg.island import EvolutionConfig
-    from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
+    from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
     from neurosym.induction.kg.reading import read_graph, read_store
     from neurosym.induction.kg.thinning import held_back
 
@@ -92,9 +93,9 @@ def induce_graph(
         console.print(f"{left_out} rules have no place in {out.suffix} files and were left out")
     if learner.beginnings is not None:
         kept, method, mrr = learner.beginnings.smallest(config.tolerance)
-        every, best = int(learner.beginnings.sizes[0]), float(learner.beginnings.mrr[0].max())
+        every, of_all = int(learner.beginnings.sizes[0]), float(learner.beginnings.mrr[0].max())
         console.print(
-            f"MRR of {valid}: {mrr:.4f} with the {kept} rules kept ({method}), {best:.4f} with all {every}",
+            f"MRR of {valid}: {mrr:.4f} with the {kept} rules kept ({method}), {of_all:.4f} with all {every}",
             soft_wrap=True,
         )
     console.print(f"[green]written[/] {out} ({written} rules, {last.seconds:.0f} s)", soft_wrap=True)

@@ -13,10 +13,11 @@ from plain_rules import Triple
 from neurosym.errors import ConfigError, InductionError, RuleError
 from neurosym.induction.kg.aggregation import aggregation
 from neurosym.induction.kg.applied import arrange
+from neurosym.induction.kg.clock import State
 from neurosym.induction.kg.completion import best_aggregation, rank_answers
 from neurosym.induction.kg.files import columns_of, read_rule_set, rules_of, write_rule_set
 from neurosym.induction.kg.island import EvolutionConfig
-from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
+from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.selection import Selection, chosen_of
 from neurosym.induction.kg.store import TripleStore
 from neurosym.knowledge.exchange import import_rules
