@@ -12,6 +12,8 @@ from neurosym.induction.kg.forecast import Forecast
 log = logging.getLogger(__name__)
 LEAST_SECONDS: Final = 5.0
 """Whatever the budget: without the short rules there is nothing to begin with."""
+_FIRST: Final = 0.1
+"""Share of the budget that a first generation is thought to take."""
 _TRIAL: Final = 0.01
 """Share of the budget for one trial of what comes after the search."""
 
@@ -33,7 +35,7 @@ class Clock:
         self.before = 0
         self.stopped = False
         self.forecast = Forecast()
-        self._asked, self._longest = self.started, 0.0
+        self._asked, self._longest, self._first = self.started, 0.0, False
 
     @property
     def seconds(self) -> float:
@@ -63,12 +65,15 @@ class Clock:
         return self.end is None or time.monotonic() + step + self.forecast.seconds(rules) < self.end
 
     def begins(self) -> None:
-        """Another stage begins, of which it is not known yet how long it takes between two calls."""
-        self._asked, self._longest = time.monotonic(), 0.0
+        """Another stage begins: before its first step nobody knows how long one takes, and there must be some time left."""
+        self._longest, self._first = 0.0, True
 
     def has_time_for_another(self, found: int) -> bool:
         """The same, if it goes on for as long as it took at most between two calls."""
         now = time.monotonic()
+        if self._first:
+            self._first, self._asked = False, now
+            return self.leaves_time(self.before + found, _FIRST * (self.budget or 0.0))
         self._longest, self._asked = max(self._longest, now - self._asked), now
         return self.leaves_time(self.before + found, self._longest)
 
