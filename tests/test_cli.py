@@ -131,10 +131,10 @@ def test_facts_held_back_say_how_few_of_the_rules_of_a_graph_are_written(tmp_pat
     lines = [f"p{i}\tparent\tp{i + 1}\np{i + 1}\tchild\tp{i}\n" for i in range(30)]
     train.write_text("".join(lines) + "p7\tparent\tp40\np41\tchild\tp9\n")
     valid.write_text("p40\tchild\tp7\np9\tparent\tp41\nsomebody\tparent\tp1\n")
-    command = ("induce", "--facts", train, "--valid", valid, "--out", out, "--budget", "0")
+    command = ("induce", "--facts", train, "--valid", valid, "--out", out, "--budget", "0", "--tolerance", "0.5")
     told = json.loads(run(*command, "--json").stdout)
     best = max(each["mrr"] for each in told["valid"])
-    fewest, mrr = min((each["rules"], each["mrr"]) for each in told["valid"] if each["mrr"] >= best - 0.002)
+    fewest, mrr = min((each["rules"], each["mrr"]) for each in told["valid"] if each["mrr"] >= best - 0.5)
     assert out.read_text().count(":-") == told["count"] == fewest < told["valid"][0]["rules"]
     assert f"MRR of {valid}: {mrr:.4f} with the {fewest} rules kept" in run(*command).stderr
     assert (
