@@ -126,6 +126,25 @@ def test_rules_are_learned_from_plain_triples(tmp_path: Path) -> None:
     assert "give either --test FILE, or --subject and --relation" in neither.stderr
 
 
+def test_facts_held_back_say_how_few_of_the_rules_of_a_graph_are_written(tmp_path: Path) -> None:
+    train, valid, out = (tmp_path / name for name in ("train.txt", "valid.txt", "few.rules"))
+    lines = [f"p{i}\tparent\tp{i + 1}\np{i + 1}\tchild\tp{i}\n" for i in range(30)]
+    train.write_text("".join(lines) + "p7\tparent\tp40\np41\tchild\tp9\n")
+    valid.write_text("p40\tchild\tp7\np9\tparent\tp41\nsomebody\tparent\tp1\n")
+    command = ("induce", "--facts", train, "--valid", valid, "--out", out, "--budget", "0", "--tolerance", "0.5")
+    told = json.loads(run(*command, "--json").stdout)
+    best = max(each["mrr"] for each in told["valid"])
+    fewest, mrr = min((each["rules"], each["mrr"]) for each in told["valid"] if each["mrr"] >= best - 0.5)
+    assert out.read_text().count(":-") == told["count"] == fewest < told["valid"][0]["rules"]
+    assert f"MRR of {valid}: {mrr:.4f} with the {fewest} rules kept" in run(*command).stderr
+    assert (
+        "--tolerance: how much may be lost on the facts of --valid FILE"
+        in run(*command[:3], "--tolerance", "0.1").stderr
+    )
+    valid.write_text("somebody\tparent\tnobody\n")
+    assert "no fact that is held back has a relation and two entities that the graph has" in run(*command).stderr
+
+
 def test_rules_over_a_graph_know_what_an_ontology_says_of_its_classes(tmp_path: Path) -> None:
     path = tmp_path / "films.tsv"
     sides = [(f"l{i}", ("left_lung", "right_lung")[i % 2]) for i in range(12)]

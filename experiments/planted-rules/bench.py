@@ -21,9 +21,10 @@ from harness import Figure, figure, record
 from planted import Planting, World, plant
 
 from neurosym.induction.kg.bodies import Body, X, canonical, canonical_pair, is_pair, numbered
+from neurosym.induction.kg.clock import State
 from neurosym.induction.kg.covering import covering
 from neurosym.induction.kg.island import EvolutionConfig
-from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
+from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.store import TripleStore
 from neurosym.logic import Rule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,17 +35,20 @@ def induce_graph(
     top: int | None,
     as_json: bool,
     how: Mapping[str, Any],
+    valid: Path | None = None,
 ) -> None:
     """Learn rules from a graph, with the classes of an ontology if there is one, write them, and show the best.
 
     `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`, `how` the folder, whether to resume, and
-    the scheduler of `RuleLearner.fit`.
+    the scheduler of `RuleLearner.fit`, `valid` the facts by which the fewest rules are chosen.
     """
+    from neurosym.induction.kg.clock import State
     from neurosym.induction.kg.covering import covering
-    from neurosym.induction.kg.files import rules_of, write_rule_set
+    from neurosym.induction.kg.files import rules_of, write_rule_set, writing_seconds
     from neurosym.induction.kg.island import EvolutionConfig
-    from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
+    from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
     from neurosym.induction.kg.reading import read_graph, read_store
+    from neurosym.induction.kg.thinning import held_back
 
     config = LearnerConfig(**settings, evolution=EvolutionConfig(**evolution))
     out = out or graph.with_name(f"{graph.name.split('.')[0]}-candidates.rules")
@@ -55,6 +59,7 @@ def induce_graph(
         from neurosym.knowledge.ontology import load_ontology
 
         store = typed(read_graph(graph, strict), load_ontology([ontology]), strict).store()
+    held = None if valid is None else held_back(store, read_graph(valid, strict).facts)
     last = State(0.0, 0, 0)
     with bars() as stage:
         advance = stage("induce")
@@ -65,14 +70,19 @@ def induce_graph(
             note = f"generation {state.generation}: {state.rules} rules"
             advance(int(min(state.seconds, config.budget or 0)), int(config.budget or 0), note)
 
-        learner = RuleLearner(config).fit(store, told, **how)
+        after = partial(writing_seconds, store, most=top)
+        learner = RuleLearner(config).fit(store, told, held=held, after=after, **how)
     order = None if top is None else covering(store, learner.rules, top).rules
     left_out = write_rule_set(out, store, learner.rules, f"learned from {graph.name}, {len(store)} facts", order)
     best = rules_of(store, learner.rules, _LISTED, order)
     written = len(learner.rules if order is None else order) - left_out
     if as_json:
         told_rules = [str(rule) for rule in best]
-        print_json({"out": str(out), "count": written, "seconds": round(last.seconds, 1), "rules": told_rules})
+        value = {"out": str(out), "count": written, "seconds": round(last.seconds, 1), "rules": told_rules}
+        if learner.beginnings is not None:
+            sizes, mrr = learner.beginnings.sizes.tolist(), learner.beginnings.mrr.max(1).tolist()
+            value["valid"] = [{"rules": n, "mrr": round(v, 4)} for n, v in zip(sizes, mrr, strict=True)]
+        print_json(value)
         return
     table = Table("rule", "support", "bound", "coverage", "p", title=f"{written} rules, the first {_SHOWN}")
     for rule in best[:_SHOWN]:
@@ -81,6 +91,13 @@ def induce_graph(
     output.print(table)
     if left_out:
         console.print(f"{left_out} rules have no place in {out.suffix} files and were left out")
+    if learner.beginnings is not None:
+        kept, method, mrr = learner.beginnings.smallest(config.tolerance)
+        every, of_all = int(learner.beginnings.sizes[0]), float(learner.beginnings.mrr[0].max())
+        console.print(
+            f"MRR of {valid}: {mrr:.4f} with the {kept} rules kept ({method}), {of_all:.4f} with all {every}",
+            soft_wrap=True,
+        )
     console.print(f"[green]written[/] {out} ({written} rules, {last.seconds:.0f} s)", soft_wrap=True)
 
 

@@ -40,7 +40,8 @@ def register(app: typer.Typer) -> None:
         "`neurosym facts RUN --calibrated --rdf facts.ttl`, `neurosym facts RUN --truth --masks`",
         induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce RUN --truth`, "
         "`neurosym induce RUN --calibrated --masks`, "
-        "`neurosym induce --facts kg.txt --budget 60`",
+        "`neurosym induce --facts kg.txt --budget 60`, "
+        "`neurosym induce --facts train.txt --valid valid.txt --out few.rules`",
     }
     for command, epilog in epilogs.items():
         app.command(epilog=epilog)(command)
@@ -119,7 +120,8 @@ def induce(
         typer.Option(min=0.0, max=1.0, help="Lowest confidence: 0.8; of a graph support / (body size + 5): 0.01."),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(min=0.0, help="Seconds to search, of a graph 60; the best rules so far are kept.")
+        float | None,
+        typer.Option(min=0.0, help="Seconds, of a graph 60 for all but reading and --top; the best so far are kept."),
     ] = None,
     top: Annotated[
         int | None,
@@ -144,6 +146,15 @@ def induce(
         Path | None, typer.Option(help="Of a graph: a folder where the search is written down, to be gone on with.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --search.")] = False,
+    valid: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a graph: facts held back; the fewest rules are kept that complete them as well as all do."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="With --valid: MRR that may be lost for fewer rules: 0.002.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     truth: Annotated[bool, typer.Option("--truth", help="The facts are of annotations, not of predictions.")] = False,
     masks: Masks = False,
@@ -161,14 +172,19 @@ def induce(
             raise ConfigError("--fill-up is for facts of scenes; of a graph, leave --top out to have all rules")
         if resume and search is None:
             raise ConfigError("--resume goes on with the search in --search FOLDER: name it")
-        given = {"budget": budget, "support": min_support, "smoothed": min_confidence}
+        if tolerance is not None and valid is None:
+            raise ConfigError("--tolerance: how much may be lost on the facts of --valid FILE: name it")
+        given = {"budget": budget, "support": min_support, "smoothed": min_confidence, "tolerance": tolerance}
         settings = {"targets": tuple(target or ()), "workers": workers} | {
             k: v for k, v in given.items() if v is not None
         }
         how = {"folder": search, "resume": resume, "scheduler": scheduler}
         evolution = {"most": max_atoms, "seed": seed}
-        induce_graph(facts_file, ontology, settings, evolution, out, strict, top, as_json, how)
+        induce_graph(facts_file, ontology, settings, evolution, out, strict, top, as_json, how, valid)
         return
+    if valid is not None or tolerance is not None:
+        named = "--valid" if valid is not None else "--tolerance"
+        raise ConfigError(f"{named}: facts held back are those of a graph; give its triples with --facts")
     from neurosym.induction import InductionConfig
 
     config = InductionConfig(

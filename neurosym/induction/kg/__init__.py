@@ -10,7 +10,9 @@
     evaluator, measures
     archive, refinement, growth,  the genetic search
     evolution, assembly
-    selection, learner            what known facts need of the rules; facts → rules
+    selection, thinning           the rules that known facts need, and facts that were held back
+    forecast, clock, ending       a budget for the search and for what comes after it
+    learner                       facts → rules
     applied, completion,          rules → answers to h(x, ?) → filtered ranks
     aggregation, weights
     files                         rule files

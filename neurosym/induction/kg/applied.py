@@ -220,7 +220,8 @@ def _by_paths(csr: Csr, rules: Applied, x: int, h: int, space: Space, hits: Int3
 
 
 @compiled
-def _order(orders: Orders, i: int) -> Order:
+def order_of_pairs(orders: Orders, i: int) -> Order:
+    """The order of number i."""
     return Order(
         orders.steps[orders.start[i] : orders.start[i + 1]],
         orders.variables[i],
@@ -235,7 +236,7 @@ def _order(orders: Orders, i: int) -> Order:
 def _by_pairs(csr: Csr, rules: Applied, x: int, h: int, room: Room, hits: Int32, n: int) -> int:
     """Where other sets of pairs lead."""
     for i in range(rules.pair_start[h], rules.pair_start[h + 1]):
-        m, work = solve(csr, _order(rules.pairs, i), x, -1, -1, room, WORK)
+        m, work = solve(csr, order_of_pairs(rules.pairs, i), x, -1, -1, room, WORK)
         if work < 0:
             continue
         n = _said(hits, n, rules.pair_rule[i], room.found[:m])
@@ -275,7 +276,7 @@ def _by_bodies(csr: Csr, rules: Applied, x: int, h: int, hits: Int32, n: int) ->
 
 
 @compiled
-def _excepted(sets: Sets, s: int, x: int, w: int) -> bool:
+def excepted(sets: Sets, s: int, x: int, w: int) -> bool:
     """Is x in the set by w alone?"""
     entities = len(sets.of_start) - 1
     key = (s * entities + x) * entities + w
@@ -295,7 +296,7 @@ def _by_sets(csr: Csr, rules: Applied, x: int, h: int, hits: Int32, n: int) -> i
         while at < len(rules.body_key) and rules.body_key[at] == base + s:
             k = rules.by_body[at]
             c = csr.source[rules.head[k]]
-            if (c != x or not rules.pairs.distinct) and not _excepted(sets, s, x, c):
+            if (c != x or not rules.pairs.distinct) and not excepted(sets, s, x, c):
                 if n == len(hits):
                     return -1
                 hits[n, 0], hits[n, 1] = rules.rule[k], c
@@ -332,7 +333,7 @@ def _by_heads(csr: Csr, rules: Applied, x: int, h: int, hits: Int32, n: int) -> 
             else:
                 y = rules.sets.member[f]
                 apart = y != x or not rules.pairs.distinct
-                fulfils = apart and not _excepted(rules.sets, b - first_set, y, x)
+                fulfils = apart and not excepted(rules.sets, b - first_set, y, x)
             if fulfils:
                 hits[n, 0], hits[n, 1] = rules.rule[k], y
                 n += 1

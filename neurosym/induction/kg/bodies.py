@@ -12,6 +12,7 @@ canonical body.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import permutations
 from typing import Final, NamedTuple
@@ -119,6 +120,31 @@ def path_of(body: Body) -> tuple[int, ...] | None:
         if here in (X, Y) and left:
             return None
     return tuple(path) if here == Y and len(variables_of(body)) == len(body) + 1 else None
+
+
+KINDS: Final = ("path", "tree", "cyclic", "existential", "negated")
+
+
+def kind_of(body: Body) -> str:
+    """The first that is true: "negated", a literal is; "path", see `path_of`, or a set's one literal; "cyclic", some variables
+    can be reached in two ways; "existential", a variable occurs once; else "tree".
+
+    >>> p, q = chain([0, 2], Y), chain([0], constant(7))
+    >>> kind_of(p), kind_of(q), kind_of(p + q), kind_of(p + chain([4], Y))
+    ('path', 'path', 'tree', 'cyclic')
+    >>> kind_of(p + (Literal(1, X, 9),))
+    'existential'
+    """
+    if any(p.negated for p in body):
+        return "negated"
+    if path_of(body) is not None or (len(body) == 1 and not is_pair(body)):
+        return "path"
+    edges = [p.variables for p in body if p.relation >= 0]
+    variables = variables_of(body)
+    if sum(len(edge) > 1 for edge in edges) + sum(p.a == p.b for p in body) >= len(variables):
+        return "cyclic"
+    times = Counter(v for edge in edges for v in edge)
+    return "existential" if any(times[v] == 1 for v in variables if v > Y) else "tree"
 
 
 def is_connected(body: Body) -> bool:

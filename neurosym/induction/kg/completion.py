@@ -47,6 +47,28 @@ def ask(
 
 
 @compiled
+def rank_of(how: Aggregation, standing: Standing, right: Int64, q: int, answer: int) -> float:
+    """The filtered rank of an answer: entities marked with q are known to be right and do not count."""
+    above, equal = 0, 0
+    for y in range(len(right)):
+        if y == answer or right[y] == q:
+            continue
+        side = 0.0
+        if how.lexicographic and (standing.filled[y] or standing.filled[answer]):
+            for k in range(how.depth):
+                side = standing.value[y, k] - standing.value[answer, k]
+                if side != 0:
+                    break
+        if side == 0:
+            side = standing.score[y] - standing.score[answer]
+        if side > 0:
+            above += 1
+        elif side == 0:
+            equal += 1
+    return 1 + above + 0.5 * equal
+
+
+@compiled
 def _ranks(
     csr: Csr,
     rules: Applied,
@@ -58,31 +80,13 @@ def _ranks(
     ranks: Any,
 ) -> None:
     """The filtered rank of the answer of each question (x, h, answer); questions of one (x, h) come after one another."""
-    entities = len(csr.entity_start) - 1
-    depth = how.depth
-    right = np.full(entities, -1, dtype=np.int64)
+    right = np.full(len(csr.entity_start) - 1, -1, dtype=np.int64)
     hits = np.empty((ROOM, 2), dtype=np.int32)
     for q in range(len(asked)):
         x, h, answer = asked[q]
         hits = ask(csr, rules, how, asked, q, place, standing, hits)
         right_answers(known, x, h, right, q)
-        above, equal = 0, 0
-        for y in range(entities):
-            if y == answer or right[y] == q:
-                continue
-            side = 0.0
-            if how.lexicographic and (standing.filled[y] or standing.filled[answer]):
-                for k in range(depth):
-                    side = standing.value[y, k] - standing.value[answer, k]
-                    if side != 0:
-                        break
-            if side == 0:
-                side = standing.score[y] - standing.score[answer]
-            if side > 0:
-                above += 1
-            elif side == 0:
-                equal += 1
-        ranks[q] = 1 + above + 0.5 * equal
+        ranks[q] = rank_of(how, standing, right, q, answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,22 @@ intersection. For a head's row all intersections are counted by going through th
 entities of (degree)², not the number of pairs of rows. A body `b(X, Z)` is a direction instead: the entities that have a row.
 Heads are gone through from the cheapest to the dearest, so that the search may be stopped at any moment.
 
+A graph has tens of millions of such rules, of which few are among the most trusted ones for any fact; the others can be left
+out as they are found (`depth`), head by head, before they take room and time.
+
 X differs from both constants, which may be equal; Z differs from X and c.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.kernels import find, find_row
+from neurosym.induction.kg.kernels import enter, find, find_row
 from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.rules import DOUBT, ConstantRules
 from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
@@ -26,26 +30,41 @@ _AT_ONCE: Final = 5_000_000
 """Facts that are looked at before others are asked whether there is time."""
 
 
-def constant_rules_by_cost(store: TripleStore, thresholds: Thresholds) -> Iterator[ConstantRules]:
-    """Those above the thresholds, part by part, the cheapest heads first."""
+def constant_rules_by_cost(
+    store: TripleStore, thresholds: Thresholds, workers: int = 1, depth: int = 0
+) -> Iterator[ConstantRules]:
+    """Those above the thresholds, part by part, the cheapest heads first.
+
+    Args:
+        workers: threads; as many parts are counted before others are asked whether there is time.
+        depth: only rules that are, of those with the same head, among so many most trusted ones for some fact; all, if 0.
+    """
     csr = store.csr
     only = only_targets(csr)
     domains, last = np.zeros(store.directions, dtype=np.int64), np.zeros(len(csr.source), dtype=np.int32)
     domain_sizes(csr, only, domains, last)
-    count, touched = np.zeros((2, len(csr.source)), dtype=np.int32)
+    counts = [np.zeros((2, len(csr.source)), dtype=np.int32) for _ in range(workers)]
     heads = np.flatnonzero(np.diff(csr.start) >= thresholds.support).astype(np.int32)
     costs = _costs(csr, heads)
     order = np.argsort(costs, kind="stable")
     heads, total = heads[order], np.cumsum(costs[order])
+
+    def counted(part: Int32, own: Int32) -> ConstantRules:
+        table = _count(
+            csr, only, domains, last, thresholds.support, thresholds.smoothed, depth, part, own[0], own[1]
+        ).reshape(-1, 4)
+        return ConstantRules(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+
+    parts: list[Int32] = []
     first = 0
     while first < len(heads):
         done = total[first - 1] if first else 0
         end = max(first + 1, int(np.searchsorted(total, done + _AT_ONCE)))
-        table = _count(
-            csr, only, domains, last, thresholds.support, thresholds.smoothed, heads[first:end], count, touched
-        ).reshape(-1, 4)
-        yield ConstantRules(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+        parts.append(heads[first:end])
         first = end
+    with ThreadPoolExecutor(workers) as pool:
+        for k in range(0, len(parts), workers):
+            yield from pool.map(counted, parts[k : k + workers], counts)
 
 
 def joined_constants(parts: Sequence[ConstantRules]) -> ConstantRules:
@@ -124,6 +143,7 @@ def _count(
     last: Int32,
     least: int,
     smoothed: float,
+    depth: int,
     heads: Int32,
     count: Int32,
     touched: Int32,
@@ -134,7 +154,7 @@ def _count(
     of_direction = np.zeros(len(domains), dtype=np.int32)
     for head in heads:
         low, high = csr.start[head], csr.start[head + 1]
-        c = csr.source[head]
+        c, before = csr.source[head], n
         m = 0
         of_direction[:] = 0
         for e in range(low, high):
@@ -176,4 +196,54 @@ def _count(
                 found = more
             found[n], found[n + 1], found[n + 2], found[n + 3] = head, g, held, size
             n += 4
+        if depth > 0:
+            n = _most_trusted(csr, only, depth, found, before, n, count, of_direction)
     return found[:n].copy()
+
+
+@compiled
+def _most_trusted(
+    csr: Csr, only: Int32, depth: int, found: Int32, first: int, last: int, place: Int32, of_direction: Int32
+) -> int:
+    """Of the rules of one head, `found[first:last]`, keep those among the `depth` most trusted ones for some member of its row;
+    where they end now. `place` must be zero, and is afterwards."""
+    if first == last:
+        return first
+    rules = (last - first) // 4
+    value, needed = np.empty(rules, dtype=np.float32), np.zeros(rules, dtype=np.bool_)
+    of_direction[:] = 0
+    for i in range(rules):
+        b = found[first + 4 * i + 1]
+        value[i] = found[first + 4 * i + 2] / np.float32(found[first + 4 * i + 3] + DOUBT)
+        if b >= 0:
+            place[b] = i + 1
+        else:
+            of_direction[-1 - b] = i + 1
+    values, which = np.empty(depth, dtype=np.float32), np.empty(depth, dtype=np.int32)
+    head = found[first]
+    c = csr.source[head]
+    for e in range(csr.start[head], csr.start[head + 1]):
+        x = csr.target[e]
+        if x == c:
+            continue
+        filled = 0
+        for i in range(csr.entity_start[x], csr.entity_start[x + 1]):
+            r = csr.row_of[i]
+            j = of_direction[csr.direction_of[r]] if only[r] != -1 and only[r] != c else 0
+            if j > 0:
+                filled = enter(values, which, filled, value[j - 1], j - 1)
+            for f in range(csr.start[r], csr.start[r + 1]):
+                j = place[csr.back[f]]
+                if j > 0 and csr.target[f] != x:
+                    filled = enter(values, which, filled, value[j - 1], j - 1)
+        for i in range(filled):
+            needed[which[i]] = True
+    n = first
+    for i in range(rules):
+        b = found[first + 4 * i + 1]
+        if b >= 0:
+            place[b] = 0
+        if needed[i]:
+            found[n : n + 4] = found[first + 4 * i : first + 4 * i + 4]
+            n += 4
+    return n

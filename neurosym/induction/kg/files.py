@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -35,10 +36,11 @@ from neurosym.induction.kg.store import Int64, TripleStore
 from neurosym.knowledge.exchange import export_rules, import_rules
 from neurosym.knowledge.exchange.anyburl import apart
 from neurosym.knowledge.files import read_text, write_text_atomically
-from neurosym.knowledge.rules import read_rules, write_rules
+from neurosym.knowledge.rules import format_rule, read_rules, write_rules
 from neurosym.logic import Rule
 
 SUFFIXES: Final = (".rules", ".tsv", ".json")
+_TRIED: Final = 64
 log = logging.getLogger(__name__)
 
 
@@ -90,6 +92,16 @@ def write_rule_set(
     else:
         raise _unknown(path)
     return 0
+
+
+def writing_seconds(store: TripleStore, rules: RuleColumns, most: int | None = None) -> float:
+    """Seconds that it takes to write so many of the rules (None: all), told from some."""
+    started = time.perf_counter()
+    rules_of(store, rules, 0)
+    first = time.perf_counter() - started
+    written = len([format_rule(rule) for rule in rules_of(store, rules, _TRIED)])
+    each = (time.perf_counter() - started - 2 * first) / max(1, written)
+    return first + max(0.0, each) * min(len(rules), len(rules) if most is None else most)
 
 
 def read_rule_set(path: str | Path, store: TripleStore, measure: bool = False) -> RuleColumns:

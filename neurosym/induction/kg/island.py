@@ -24,9 +24,10 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from neurosym.errors import ConfigError
+from neurosym.errors import ConfigError, did_you_mean
 from neurosym.induction.kg.archive import Row, pair_rows, set_rows
 from neurosym.induction.kg.bodies import (
+    KINDS,
     Body,
     X,
     canonical,
@@ -34,6 +35,7 @@ from neurosym.induction.kg.bodies import (
     freed,
     is_connected,
     is_pair,
+    kind_of,
     path_of,
     variables_of,
 )
@@ -57,6 +59,7 @@ class EvolutionConfig:
         brood: new bodies of an island in a generation.
         niche: bodies of a niche that are parents.
         cap: facts that may be looked at to measure one body.
+        without: kinds of bodies (`KINDS`) that are not measured, to see what they are worth.
     """
 
     most: int = 3
@@ -65,12 +68,17 @@ class EvolutionConfig:
     niche: int = 24
     cap: int = 10_000_000
     seed: int = 0
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         least = {"most": 1, "islands": 1, "brood": 1, "niche": 1, "cap": 1}
         problems = [
             f"{k} is {getattr(self, k)} but must be at least {v}" for k, v in least.items() if getattr(self, k) < v
         ]
+        for kind in self.without:
+            if kind not in KINDS:
+                cure = did_you_mean(kind, KINDS) or f"known: {', '.join(KINDS)}"
+                problems.append(f"without: unknown kind of body {kind!r}; {cure}")
         if problems:
             raise ConfigError("; ".join(problems))
 
@@ -219,7 +227,9 @@ class Island:
         new = []
         for body in bodies:
             least = None if body is None else canonical_pair(body)[0] if is_pair(body) else canonical(body)
-            if least is not None and least not in self.seen and not is_short(least):
+            if least is None or least in self.seen or is_short(least):
+                continue
+            if not self.config.without or kind_of(least) not in self.config.without:
                 self.seen.add(least)
                 self._new.add(least)
                 new.append(least)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from neurosym.induction.kg.compiled import compiled, inlined
-from neurosym.induction.kg.store import Csr, Int32, Int64
+from neurosym.induction.kg.store import Csr, Float32, Int32, Int64
 
 NO_LIMIT: Final = 1 << 62
 
@@ -327,3 +327,19 @@ def pair_supports(
                                 seen[d, e] = i
                                 table[d, e] += 1
                 a, b = a_next, b_next
+
+
+@inlined
+def enter(values: Float32, rules: Int32, filled: int, value: float, rule: int) -> int:
+    """Enter a rule into a list of the most trusted ones, if it belongs there: how many there are. Of equals the first stays."""
+    depth = len(values)
+    if filled < depth or value > values[depth - 1]:
+        k = min(filled, depth - 1)
+        while k > 0 and values[k - 1] < value:
+            values[k] = values[k - 1]
+            rules[k] = rules[k - 1]
+            k -= 1
+        values[k] = value
+        rules[k] = rule
+        filled = min(filled + 1, depth)
+    return filled

@@ -4,13 +4,13 @@
     learner.rules                      all of them, in columns
     learner.answers("ann", "parent")   what they say
 
-The search can be stopped at any moment: what was found until then is kept.
+The budget is for all of it, the selection of rules included: `neurosym.induction.kg.clock` tells when the search must stop. It
+can be stopped at any other moment, too: what was found until then is kept.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -22,30 +22,30 @@ import numpy as np
 from neurosym.errors import ConfigError, InductionError
 from neurosym.induction.kg.aggregation import aggregation, nobody
 from neurosym.induction.kg.applied import ROOM, Applied, arrange, workplace_for
-from neurosym.induction.kg.assembly import columns, first_parents, path_bodies
+from neurosym.induction.kg.assembly import first_parents, path_bodies
 from neurosym.induction.kg.bodies import X, constant, numbered
+from neurosym.induction.kg.clock import Clock, State
 from neurosym.induction.kg.completion import ask
+from neurosym.induction.kg.constants import joined_constants
+from neurosym.induction.kg.ending import NEEDED, Ending
 from neurosym.induction.kg.evaluator import Evaluator
 from neurosym.induction.kg.evolution import Archipelago, Search, Setting, Threads, evolve
-from neurosym.induction.kg.island import EvolutionConfig, Kept
+from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.longer_paths import graph_of, mined, promising
 from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
-from neurosym.induction.kg.rules import PathRules, RuleColumns
+from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
 from neurosym.induction.kg.search_files import read_base, read_search, write_base, write_search
-from neurosym.induction.kg.selection import chosen_of, needed, of_heads
+from neurosym.induction.kg.selection import of_heads
 from neurosym.induction.kg.short import short_rules
 from neurosym.induction.kg.store import TripleStore
+from neurosym.induction.kg.thinning import Beginnings, HeldBack
 from neurosym.logic import Rule
 
 log = logging.getLogger(__name__)
-_NEEDED: Final = 5
-_LOOKED_AT: Final = 1_000_000
 _WORK: Final = 1_000_000
 _FOR_PATHS: Final = 0.5
 """Share of the budget after which no path of three or four atoms is measured any more."""
 _WRITTEN_EVERY: Final = 30.0
-_LEAST_SECONDS: Final = 5.0
-"""For the short rules, whatever the budget: without them there is nothing to begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,14 @@ class LearnerConfig:
 
     Attributes:
         targets: relations to learn rules for; none means all.
-        budget: seconds after which no generation is begun; None for no limit, then `generations` must be given.
+        budget: seconds for all of it, five at least; None for no limit, then `generations` must be given.
         generations: of the evolution, at most; the same number gives the same rules, unless the budget ends before.
         paths: of three atoms and of four that are measured before anything evolves, at most; in the first half of the budget.
         support, smoothed: what a rule must have (`Thresholds`).
         evolution: of rules that are longer than the ones found at once.
         workers: threads.
-        select: keep only what known facts need (`neurosym.induction.kg.selection`); it takes some seconds more.
+        select: keep only what known facts need (`neurosym.induction.kg.selection`).
+        tolerance: of facts held back, how much MRR may be lost for fewer rules (`neurosym.induction.kg.thinning`).
     """
 
     targets: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class LearnerConfig:
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
     workers: int = 2
     select: bool = True
+    tolerance: float = 0.002
 
     def __post_init__(self) -> None:
         problems = [
@@ -83,18 +85,13 @@ class LearnerConfig:
             problems.append(f"paths is {self.paths} but must not be negative")
         if self.budget is not None and self.budget < 0:
             problems.append(f"budget is {self.budget} but must not be negative")
-        if not 0 <= self.smoothed <= 1:
-            problems.append(f"smoothed is {self.smoothed} but must lie in [0, 1]")
+        problems += [
+            f"{k} is {getattr(self, k)} but must lie in [0, 1]"
+            for k in ("smoothed", "tolerance")
+            if not 0 <= getattr(self, k) <= 1
+        ]
         if problems:
             raise ConfigError("; ".join(problems))
-
-
-class State(NamedTuple):
-    """Where the search is: seconds, generation, rules found so far."""
-
-    seconds: float
-    generation: int
-    rules: int
 
 
 class Reason(NamedTuple):
@@ -112,36 +109,17 @@ class Answer(NamedTuple):
     reasons: tuple[Reason, ...]
 
 
-class _Clock:
-    """Tells how far a search is, and when its time is over."""
-
-    def __init__(self, config: LearnerConfig, told: Callable[[State], None]) -> None:
-        self.config, self.told = config, told
-        self.started = self.written = time.monotonic()
-        self.before = 0
-        self.stopped = False
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
-
-    @property
-    def since_written(self) -> float:
-        return time.monotonic() - self.written
-
-    def goes_on(self, found: int, share: float, generation: int = 0) -> bool:
-        """Whether there is time left of a share of the budget."""
-        self.told(State(self.seconds, generation, self.before + found))
-        in_time = self.config.budget is None or self.seconds < share * self.config.budget
-        return in_time and not self.stopped
-
-
 class RuleLearner:
-    """Learns rules from a graph, as scikit-learn's estimators do: `fit`, then `rules` and `answers`."""
+    """Learns rules from a graph, as scikit-learn's estimators do: `fit`, then `rules` and `answers`.
+
+    Attributes:
+        beginnings: with facts held back, how well they are answered by how many rules.
+    """
 
     store: TripleStore
     rules: RuleColumns
-    applied: Applied
+    beginnings: Beginnings | None
+    _applied: Applied | None
 
     def __init__(self, config: LearnerConfig | None = None) -> None:
         self.config = config or LearnerConfig()
@@ -153,6 +131,8 @@ class RuleLearner:
         folder: Path | None = None,
         resume: bool = False,
         scheduler: str | None = None,
+        held: HeldBack | None = None,
+        after: Callable[[RuleColumns], float] = lambda _: 0.0,
     ) -> Self:
         """Learn from all facts of a store.
 
@@ -162,12 +142,18 @@ class RuleLearner:
             resume: go on with the search in the folder; the budget counts anew, `generations` do not.
             scheduler: where the islands run: the address of a Dask scheduler, "local" for processes of this machine; threads
                 of this process, if None.
+            held: facts by which, of the rules that known facts need (`select`), the fewest are chosen that complete the graph
+                as well as more of them do.
+            after: seconds of the budget that are left for what is done with so many rules afterwards.
 
         Raises:
             InductionError: a target has no facts; there is no search to go on with, or it is of other facts or settings.
+            ConfigError: facts are held back, but `select` is off.
         """
+        if held is not None and not self.config.select:
+            raise ConfigError("facts held back choose among rules that known facts need: leave select on")
         _compile()
-        return self._fit(store, told, folder, resume, scheduler)
+        return self._fit(store, told, folder, resume, scheduler, held, after)
 
     def _fit(
         self,
@@ -176,53 +162,73 @@ class RuleLearner:
         folder: Path | None = None,
         resume: bool = False,
         scheduler: str | None = None,
+        held: HeldBack | None = None,
+        after: Callable[[RuleColumns], float] = lambda _: 0.0,
     ) -> Self:
-        clock = _Clock(self.config, told)
+        config = self.config
+        clock = Clock(config.budget, told)
         self.store = store
         setting = self._setting()
-        base, search = self._begun(setting, clock, folder if resume else None)
+        evolution = config.evolution
+        ending = Ending(
+            store, config.select, config.tolerance, evolution.seed, evolution.cap, config.workers, held, after
+        )
+        base, search = self._begun(setting, clock, ending, folder if resume else None)
         if folder is not None and not resume:
             write_base(folder, store, self._settings(), base)
         clock.before = len(base)
+        clock.begins()
 
         def goes_on(search: Search) -> bool:
-            done = self.config.generations is not None and search.generation >= self.config.generations
+            found = len(search.found)
+            clock.try_rest(len(base) + found, lambda most: ending.seconds(base, search.rules, most))
+            done = config.generations is not None and search.generation >= config.generations
             if folder is not None and clock.since_written > _WRITTEN_EVERY:
                 write_search(folder, search)
-                clock.written = time.monotonic()
-            return clock.goes_on(len(search.found), 1.0, search.generation) and not done
+                clock.wrote()
+            return clock.goes_on(found, 1.0, search.generation) and clock.has_time_for_another(found) and not done
 
         evolve(search, self._archipelago(setting, search, scheduler), goes_on)
         if folder is not None:
             write_search(folder, search)
-        self._finish(base, search.rules)
+        self.rules, self.beginnings = ending.chosen(base, search.rules, clock.end)
+        self._applied = None
         clock.told(State(clock.seconds, search.generation, len(self.rules)))
         return self
 
     def _settings(self) -> dict[str, Any]:
         """What a search that is gone on with must have had, too."""
         kept = asdict(self.config)
-        return {k: kept[k] for k in ("targets", "paths", "support", "smoothed", "evolution")}
+        return {k: kept[k] for k in ("targets", "paths", "support", "smoothed", "evolution", "select")}
 
     def _setting(self) -> Setting:
         config = self.config
         targets = frozenset(self.store.relation(name) for name in config.targets) or None
         return Setting(self.store, Thresholds(config.support, config.smoothed), config.evolution, targets)
 
-    def _begun(self, setting: Setting, clock: _Clock, folder: Path | None) -> tuple[RuleColumns, Search]:
+    def _begun(self, setting: Setting, clock: Clock, ending: Ending, folder: Path | None) -> tuple[RuleColumns, Search]:
         """The rules that are found at once, and the search that goes on from them; or those in the folder."""
-        base = self._base(setting, clock) if folder is None else read_base(folder, self.store, self._settings())
+        base = self._base(setting, clock, ending) if folder is None else read_base(folder, self.store, self._settings())
         search = None if folder is None else read_search(folder)
         if search is None:
             first = first_parents(self.store, base, self.config.evolution.niche)
             search = setting.search(first, path_bodies(base.paths))
         return base, search
 
-    def _base(self, setting: Setting, clock: _Clock) -> RuleColumns:
+    def _base(self, setting: Setting, clock: Clock, ending: Ending) -> RuleColumns:
         """The short rules, and as many paths of three and of four atoms as there is time for."""
         store, config, most = self.store, self.config, self.config.evolution.most
-        until = None if config.budget is None else clock.started + max(_LEAST_SECONDS, config.budget)
-        short = short_rules(store, setting.thresholds, min(2, most), until, config.workers)
+
+        def goes_on(paths: Sequence[PathRules], constants: Sequence[ConstantRules]) -> bool:
+            found = sum(len(part.head) for part in paths) + sum(len(part.head) for part in constants)
+            clock.try_rest(
+                found,
+                lambda most: ending.seconds(RuleColumns(joined_paths(paths), joined_constants(constants)), (), most),
+            )
+            return clock.has_time_for_another(found)
+
+        depth = NEEDED if config.select else 0
+        short = short_rules(store, setting.thresholds, min(2, most), clock.end, config.workers, depth, goes_on)
         miner = PathMiner(store, setting.thresholds, workers=config.workers)
         lots, constants = [short.paths], short.constants
         clock.before = len(constants.head) + len(lots[0].head)
@@ -230,13 +236,16 @@ class RuleLearner:
             for lot in self._longer(miner, clock):
                 lots.append(lot)
                 clock.before += len(lot.head)
+                clock.try_rest(
+                    clock.before, lambda most: ending.seconds(RuleColumns(joined_paths(lots), constants), (), most)
+                )
         except KeyboardInterrupt:
             log.warning("interrupted: the rules found until now are kept")
             clock.stopped = True
         paths = joined_paths(lots)
         return of_heads(store, RuleColumns(paths, constants), setting.targets)
 
-    def _longer(self, miner: PathMiner, clock: _Clock) -> Iterator[PathRules]:
+    def _longer(self, miner: PathMiner, clock: Clock) -> Iterator[PathRules]:
         """The rules of paths of three and of four atoms, while there is time for them."""
         config = self.config
         lengths = range(3, min(config.evolution.most, 4) + 1)
@@ -259,18 +268,12 @@ class RuleLearner:
 
         return Cluster(setting, search, scheduler, self.config.workers)
 
-    def _finish(self, base: RuleColumns, evolved: Sequence[Kept]) -> None:
-        """All rules in columns; those that known facts need, if only these are wanted."""
-        config, store = self.config, self.store
-        self.rules = columns(Evaluator(store, cap=config.evolution.cap), base, evolved)
-        self.applied = arrange(store, self.rules)
-        if not config.select:
-            return
-        how = aggregation(store, self.rules, "max-plus", _NEEDED)
-        most = max(1, _LOOKED_AT // store.directions)
-        used = needed(store, self.rules, self.applied, how, most, config.evolution.seed, config.workers)
-        self.rules = chosen_of(self.rules, used > 0)
-        self.applied = arrange(store, self.rules)
+    @property
+    def applied(self) -> Applied:
+        """The rules arranged for questions, when they are first asked for."""
+        if self._applied is None:
+            self._applied = arrange(self.store, self.rules)
+        return self._applied
 
     def answers(
         self, subject: str, relation: str, inverse: bool = False, most: int = 10, method: str = "noisy-or"
@@ -281,11 +284,12 @@ class RuleLearner:
 
 @cache
 def _compile() -> None:
-    """Have the loops compiled before the clock starts: on a machine's first run that takes as long as a search."""
+    """Let numba compile the loops before the clock starts: on a machine's first run that takes as long as a search."""
     steps = [(f"x{i}", r, f"x{(i * k) % 20}") for i in range(20) for r, k in (("p", 7), ("q", 3))]
     evolution = EvolutionConfig(most=4, islands=1)
     config = LearnerConfig(budget=None, generations=20, paths=10, support=1, evolution=evolution, workers=1)
-    RuleLearner(config)._fit(TripleStore.of(steps), lambda _: None)
+    store = TripleStore.of(steps)
+    RuleLearner(config)._fit(store, lambda _: None, held=HeldBack(store.columns(), store))
 
 
 def answers_to(

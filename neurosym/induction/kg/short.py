@@ -8,7 +8,7 @@ over, what was found is kept: each rule has been measured on all facts.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from neurosym.induction.kg.constants import constant_rules_by_cost, joined_constants
@@ -29,13 +29,21 @@ class ShortRules(NamedTuple):
 
 
 def short_rules(
-    store: TripleStore, thresholds: Thresholds, longest: int = 2, until: float | None = None, workers: int = 1
+    store: TripleStore,
+    thresholds: Thresholds,
+    longest: int = 2,
+    until: float | None = None,
+    workers: int = 1,
+    depth: int = 0,
+    goes_on: Callable[[Sequence[PathRules], Sequence[ConstantRules]], bool] = lambda paths, constants: True,
 ) -> ShortRules:
     """The rules above the thresholds.
 
     Args:
         longest: how many atoms a path may have, 1 or 2.
         until: when to stop, by the clock of `time.monotonic`; None for when all are found.
+        depth: see `constant_rules_by_cost`; all, if 0.
+        goes_on: asked after each part, with all parts until then.
 
     >>> store = TripleStore.of([(f"p{i}", r, f"p{i + 1}") for i in range(9) for r in ("parent", "ancestor")])
     >>> found = short_rules(store, Thresholds())
@@ -44,9 +52,9 @@ def short_rules(
     """
     paths: list[PathRules] = []
     constants: list[ConstantRules] = []
-    parts = short_rules_by_cost(store, thresholds, longest, workers)
+    parts = short_rules_by_cost(store, thresholds, longest, workers, depth)
     complete = False
-    while not complete and (until is None or time.monotonic() < until):
+    while not complete and (until is None or time.monotonic() < until) and goes_on(paths, constants):
         part = next(parts, None)
         if isinstance(part, PathRules):
             paths.append(part)
@@ -57,14 +65,14 @@ def short_rules(
 
 
 def short_rules_by_cost(
-    store: TripleStore, thresholds: Thresholds, longest: int = 2, workers: int = 1
+    store: TripleStore, thresholds: Thresholds, longest: int = 2, workers: int = 1, depth: int = 0
 ) -> Iterator[PathRules | ConstantRules]:
     """All the rules, part by part, for who wants to stop by what was found; parts may be empty."""
     miner = PathMiner(store, thresholds, workers=workers)
     lanes: list[Iterator[PathRules] | Iterator[ConstantRules]] = [miner.rules_of_one_atom()]
     if longest > 1:
         lanes.append(miner.rules_of_two_atoms())
-    lanes.append(constant_rules_by_cost(store, thresholds))
+    lanes.append(constant_rules_by_cost(store, thresholds, workers, depth))
     seconds = {lane: _START * place for place, lane in enumerate(lanes)}
     while seconds:
         lane = min(seconds, key=lambda lane: seconds[lane])

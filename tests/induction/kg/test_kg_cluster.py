@@ -7,8 +7,9 @@ from distributed import LocalCluster
 from test_kg_learner import planted, settings
 
 from neurosym.errors import ConfigError
+from neurosym.induction.kg.clock import State
 from neurosym.induction.kg.files import rules_of
-from neurosym.induction.kg.learner import RuleLearner, State
+from neurosym.induction.kg.learner import RuleLearner
 from neurosym.induction.kg.store import TripleStore
 
 GENERATIONS = 6

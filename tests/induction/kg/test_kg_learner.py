@@ -13,11 +13,12 @@ from plain_rules import Triple
 from neurosym.errors import ConfigError, InductionError, RuleError
 from neurosym.induction.kg.aggregation import aggregation
 from neurosym.induction.kg.applied import arrange
+from neurosym.induction.kg.clock import State
 from neurosym.induction.kg.completion import best_aggregation, rank_answers
 from neurosym.induction.kg.files import columns_of, read_rule_set, rules_of, write_rule_set
 from neurosym.induction.kg.island import EvolutionConfig
-from neurosym.induction.kg.learner import LearnerConfig, RuleLearner, State
-from neurosym.induction.kg.selection import chosen_of, needed
+from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
+from neurosym.induction.kg.selection import Selection, chosen_of
 from neurosym.induction.kg.store import TripleStore
 from neurosym.knowledge.exchange import import_rules
 from neurosym.knowledge.rules import parse_rules
@@ -193,9 +194,7 @@ def test_answers_come_with_rules_and_the_facts_they_rest_on() -> None:
 def test_rules_that_known_facts_do_not_need_are_dropped_and_the_ranks_of_known_facts_stay() -> None:
     store = TripleStore.of(planted())
     rules = RuleLearner(settings(4, select=False)).fit(store).rules
-    how = aggregation(store, rules, "max")
-    used = needed(store, rules, arrange(store, rules), how, most=10**6)
-    few = chosen_of(rules, used > 0)
+    few = chosen_of(rules, Selection(store, rules, 1).needed().worth > 0)
     assert 0 < len(few) < len(rules) / 5
 
     def best_values(some: object) -> np.ndarray:

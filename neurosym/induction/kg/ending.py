@@ -1,0 +1,103 @@
+"""What comes after the search: rules in columns, those that known facts need, and as few of them as facts held back ask for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from neurosym.induction.kg.assembly import columns
+from neurosym.induction.kg.evaluator import Evaluator
+from neurosym.induction.kg.forecast import seconds_of_all
+from neurosym.induction.kg.island import Kept
+from neurosym.induction.kg.rules import RuleColumns
+from neurosym.induction.kg.selection import Selection, chosen_of
+from neurosym.induction.kg.store import TripleStore
+from neurosym.induction.kg.thinning import Beginner, Beginnings, HeldBack
+
+log = logging.getLogger(__name__)
+NEEDED: Final = 5
+"""Most trusted rules that a fact needs."""
+_LOOKED_AT: Final = 1_000_000
+_SETS: Final = 1 << 20
+"""Sets of which the members are kept, so that a trial lists those of new rules alone."""
+
+
+class Ending:
+    """Chooses rules, and tells before how long that will take.
+
+    Args:
+        select: whether known facts, and facts held back, choose at all.
+        tolerance: how much MRR may be lost for fewer rules.
+        after: seconds that are needed for so many rules afterwards.
+    """
+
+    def __init__(
+        self,
+        store: TripleStore,
+        select: bool,
+        tolerance: float,
+        seed: int,
+        cap: int,
+        workers: int,
+        held: HeldBack | None = None,
+        after: Callable[[RuleColumns], float] = lambda _: 0.0,
+    ) -> None:
+        self.store, self.select, self.tolerance, self.seed, self.workers = store, select, tolerance, seed, workers
+        self.held, self.after = held, after
+        self._evaluator = Evaluator(store, cap=cap, kept=_SETS)
+
+    def chosen(
+        self, base: RuleColumns, evolved: Sequence[Kept], until: float | None = None
+    ) -> tuple[RuleColumns, Beginnings | None]:
+        """The rules that are kept, and what facts held back said of their numbers.
+
+        Args:
+            until: when to stop, by the clock of `time.monotonic`: rules that could not be judged by then are kept.
+        """
+        rules = columns(self._evaluator, base, evolved)
+        if not self.select:
+            return rules, None
+        need = self._selection(rules).needed(until)
+        if not need.complete:
+            log.warning(
+                "time was over before all known facts were asked which rules they need: the other rules are kept"
+            )
+        worth = need.worth[need.worth > 0]
+        rules = chosen_of(rules, need.worth > 0)
+        if self.held is None or not len(rules):
+            return rules, None
+        order = np.lexsort((-rules.smoothed, -worth))
+        beginnings = Beginner(self.store, rules, order, self.held, self.workers, seed=self.seed).mrr(until)
+        if beginnings is None:
+            log.warning("time was over before facts held back were asked which rules they need: all are kept")
+            return rules, None
+        kept = np.zeros(len(rules), dtype=np.bool_)
+        kept[order[: beginnings.smallest(self.tolerance)[0]]] = True
+        return chosen_of(rules, kept), beginnings
+
+    def seconds(self, base: RuleColumns, evolved: Sequence[Kept], at_most: float) -> float:
+        """Seconds that `chosen` will take, and what comes after it, told in `at_most` seconds or so."""
+        started = time.perf_counter()
+        rules = columns(self._evaluator, base, evolved)
+        if not self.select or not len(rules):
+            return time.perf_counter() - started + self.after(rules)
+        selection = self._selection(rules)
+        found = time.perf_counter() - started
+        asking = seconds_of_all(selection.part, at_most)
+        found += asking
+        if asking < 2 * at_most:  # so the rest need not be told for rules that will not be there
+            rules = chosen_of(rules, selection.needed().worth > 0)
+        if self.held is not None:
+            started = time.perf_counter()
+            beginner = Beginner(self.store, rules, np.arange(len(rules)), self.held, self.workers, seed=self.seed)
+            found += time.perf_counter() - started
+            found += seconds_of_all(beginner.part, at_most)
+        return found + self.after(rules)
+
+    def _selection(self, rules: RuleColumns) -> Selection:
+        most = max(1, _LOOKED_AT // len(self.store.relations))
+        return Selection(self.store, rules, NEEDED, most, self.seed, self.workers)
