@@ -14,10 +14,10 @@ neighbours, one atom more or one atom other, are measured; a better one comes fi
 - a background rule subsumes it. A background rule with a weight below 0.99 is itself uncertain and leaves room for a
   refinement that is better than its weight by more than 0.01.
 
-With `fill_up` rules that only explain what others explain, their special cases above all, take the places of rules whose
-novelty counts for less than 0.1, and those that are left: the shortest and surest, one for those that derive the same facts.
-Such are larger_than(X, Y) :- heart(X), nodule(Y) after larger_than(X, Y) :- heart(X), finding(Y), for a reader who finds the
-general rule too bold; and a rule for few facts that a less sure one for many explains already.
+With `fill_up` rules that only explain what others explain, their special cases above all, come last: in the places that are
+left, and in those of rules whose novelty is below 0.25. The shortest and surest come first, one of those that derive the
+same facts. Such are larger_than(X, Y) :- heart(X), nodule(Y) after larger_than(X, Y) :- heart(X), finding(Y), for a reader
+who finds the general rule too bold; and a rule for few facts that a less sure one for many explains already.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ from neurosym.records import Candidate, Rule
 TOLERANCE: Final = 0.01
 CERTAIN: Final = 0.99
 _LEAST_NOVELTY: Final = 0.1
-_FILLED: Final = 0.1
-"""The score of rules that `fill_up` adds."""
+_HARDLY_NOVEL: Final = 0.25
+"""Below this `fill_up` puts other rules in a rule's place."""
 _log = logging.getLogger(__name__)
+
+
+Accepted = tuple[float, Clause, float]
+"""(score, clause, confidence)"""
 
 
 class Selection:
@@ -75,8 +79,8 @@ class Selection:
         self.breeders, self.is_late = breeders, is_late
         self.polished: set[tuple[int, Body]] = set()
         self.queued = dict.fromkeys(scorers, 0)
-        self.accepted: list[tuple[float, Clause, float]] = []
-        """(score, clause, confidence)"""
+        self.accepted: list[Accepted] = []
+        self.fillers: list[Accepted] = []
         self.passed_over: list[tuple[int, Body]] = []
         """Rules whose facts others explain already; `fill_up` makes some of them candidates after all."""
 
@@ -165,21 +169,52 @@ class Selection:
 
     def _fill_up(self) -> None:
         """Accept rules that were passed over, the plainest and surest first, in the place of hardly novel ones."""
-        top = self.config.top
-        novel = sum(score >= _FILLED for score, _, _ in self.accepted)
-        taken = {self._facts(head, body) for _, ((head, _), body), _ in self.accepted}
-        left = sorted((self._plainness(head, body), head, body) for head, body in self.passed_over)
-        filled: list[tuple[float, Clause, float]] = []
-        for _, head, body in left:
-            if top is not None and novel + len(filled) >= top:
+        novel: list[Accepted] = []
+        hardly: list[Accepted] = []
+        for rule in self.accepted:
+            (hardly if rule[0] < _HARDLY_NOVEL * self._quality(rule[1]) else novel).append(rule)
+        room = None if self.config.top is None else self.config.top - len(novel)
+        listed: dict[tuple[int, int], list[Accepted]] = {}
+        for rule in self.accepted:
+            listed.setdefault(self._sizes(rule[1]), []).append(rule)
+        for _, head, body in sorted((self._plainness(head, body), head, body) for head, body in self.passed_over):
+            if room is not None and len(self.fillers) >= room:
                 break
-            facts, clause = self._facts(head, body), self._clause(head, body)
-            confidence = self._confidence(head, body)
-            if facts in taken or self._has_better_part(head, body) or self._is_known(clause, confidence, ()):
+            clause, confidence = self._clause(head, body), self._confidence(head, body)
+            same = listed.setdefault(self._sizes(clause), [])
+            if self._is_known(clause, confidence, ()) or self._says_the_same(clause, same):
                 continue
-            taken.add(facts)
-            filled.append((_FILLED - len(filled) * 1e-6, clause, confidence))
-        self.accepted += filled
+            if self._has_better_part(head, body):
+                continue
+            filler = (self._quality(clause) * _LEAST_NOVELTY, clause, confidence)
+            same.append(filler)
+            self.fillers.append(filler)
+        if room is not None:
+            self.accepted = novel + hardly[: room - len(self.fillers)]
+
+    def _says_the_same(self, clause: Clause, others: Sequence[Accepted]) -> bool:
+        """Whether one of the rules with as many facts and counterexamples has the same ones, or says it by an inverse."""
+        (head, _), body = clause
+        facts = self._facts(head, body)
+        closure = self.known.closure(body)
+        for _, other, _ in others:
+            if other[0][0] == head and self._facts(head, other[1]) == facts:
+                return True
+            if other[0][0] != head and self.known.entails(clause[0], closure, other):
+                return True
+        return False
+
+    def _quality(self, clause: Clause) -> float:
+        (head, _), body = clause
+        return self._scorer(head).found[head, body]
+
+    def _sizes(self, clause: Clause) -> tuple[int, int]:
+        """How many facts a rule derives, and how many of them are there."""
+        (head, _), body = clause
+        scorer = self._scorer(head)
+        scores = scorer.score(body)
+        assert scores is not None  # it is in `found`
+        return scores.body_size, int(scores.support[scorer.row[head]])
 
     def _plainness(self, head: int, body: Body) -> tuple[int, int, float, int]:
         """Fewest atoms, what things are before how they lie to each other, surest, with the most facts."""
@@ -190,11 +225,11 @@ class Selection:
         places = sum(len(args) for _, args in body)
         return len(body), places, -float(scores.bound[row]), -int(scores.support[row])
 
-    def _facts(self, head: int, body: Body) -> tuple[int, int, bytes]:
-        """The same for two rules that derive the same known facts and as many unknown ones."""
+    def _facts(self, head: int, body: Body) -> bytes:
+        """The known facts of a relation that a body derives, as bits."""
         scores = self._scorer(head).score(body)
         assert scores is not None  # it is in `found`
-        return head, scores.body_size, scores.hits.tobytes()
+        return scores.hits.tobytes()
 
     def _clause(self, head: int, body: Body) -> Clause:
         return (head, tuple(range(self._scorer(head).arity))), body
@@ -205,7 +240,7 @@ class Selection:
         assert scores is not None  # it is in `found`
         return float(scores.confidence[scorer.row[head]])
 
-    def _is_known(self, clause: Clause, confidence: float, accepted: Sequence[tuple[float, Clause, float]]) -> bool:
+    def _is_known(self, clause: Clause, confidence: float, accepted: Sequence[Accepted]) -> bool:
         atom, body = clause
         base = self.given if (atom, body) in self.learned else self.known
         closure = base.closure(body)
@@ -231,11 +266,12 @@ class Selection:
         return readable(self.names[head], self._scorer(head).arity, body, self.names)
 
     def _candidates(self) -> list[Candidate]:
-        rules = [(score, self._rule(clause[0][0], clause[1])) for score, clause, _ in self.accepted]
-        rules = sorted(rules, key=lambda item: (-item[0], str(item[1])))[: self.config.top]
+        rules = [(score, self._rule(clause[0][0], clause[1]), False) for score, clause, _ in self.accepted]
+        rules.sort(key=lambda item: (-item[0], str(item[1])))
+        rules += [(score, self._rule(clause[0][0], clause[1]), True) for score, clause, _ in self.fillers]
         count: dict[str, int] = {}
         candidates = []
-        for score, rule in rules:
+        for score, rule, fills in rules:
             try:
                 cap = max(WORK_CAP, self.config.work_cap)
                 measured = evaluate_rule(
@@ -247,12 +283,12 @@ class Selection:
             head = rule.head[0].predicate
             count[head] = count.get(head, 0) + 1
             name = f"induced_{head}_{count[head]}"
-            candidates.append(_candidate(rule, measured, name, score, self.index, self.config))
+            candidates.append(_candidate(rule, measured, name, score, fills, self.index, self.config))
         return candidates
 
 
 def _candidate(
-    rule: Rule, measured: Evaluation, name: str, score: float, index: FactIndex, config: InductionConfig
+    rule: Rule, measured: Evaluation, name: str, score: float, fills: bool, index: FactIndex, config: InductionConfig
 ) -> Candidate:
     where = "scenes" if index.has_scenes else "head_facts"
     meta = {
@@ -270,6 +306,7 @@ def _candidate(
         f"{where}_against": str(measured.refuting_count),
         "semantics": "injective" if config.injective else "homomorphic",
     }
+    meta |= {"novel": "no"} if fills else {}
     return Candidate(
         rule=replace(rule, weight=max(0.001, round(measured.confidence, 3)), meta=meta),
         support=measured.support,

@@ -15,8 +15,8 @@ noise of all; a uniform noise, whose largest square is 3 times the mean, loses n
 What votes err by in common looks like noise, too, and some classes' votes err by much. But whoever draws boxes draws all
 classes alike, if in their sizes; so the class that shows the least noise bounds that of all (`ALIKE`), and what a class
 shows beyond is its votes' error. Only classes whose votes lie close together (`SURE`) bound: of a class whose votes scatter by
-more than its annotations stray, no noise is left over, however much there is. Where less than two classes do, nothing tells
-the two apart.
+more than its annotations stray, no noise is left over, however much there is. Where one class only is annotated, or votes
+find none, nothing tells the two apart.
 
 **Bias** of size: where all boxes are too big for the target, or all cover a part of it, votes learn the bias along with the
 size, and no mean shows it. But such boxes betray themselves by their centres: a box that contains its target may stray from it
@@ -161,14 +161,15 @@ class NoiseModel(nn.Module):
     def variance(self) -> Float[Tensor, " 4"]:
         """σ_n² of centre and log-size."""
         pooled = _noise(self.residual, self.votes)
-        each = [
-            _noise(r, v)
+        seen = [
+            (_noise(r, v), float(v[:2].mean()) <= SURE)
             for r, v, w in zip(self.class_residual, self.class_votes, self.weight, strict=True)
-            if w >= SEEN and float(v[:2].mean()) <= SURE
+            if w >= SEEN
         ]
-        if len(each) < 2:
+        sure = [noise for noise, is_sure in seen if is_sure]
+        if len(seen) < 2 or not sure:
             return pooled
-        least = min(each, key=lambda v: float(v.mean()))
+        least = min(sure, key=lambda v: float(v.mean()))
         return pooled.minimum(ALIKE * least)
 
     @property

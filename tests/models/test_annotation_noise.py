@@ -147,16 +147,18 @@ def test_boxes_at_the_border_of_the_image_tell_nothing_of_a_bias() -> None:
     assert float(noise.bias) == 0.0
 
 
+@pytest.mark.parametrize("spread", [0.05**2, 0.03])
 @pytest.mark.parametrize("r", [0.0, 0.2])
 def test_a_class_that_the_votes_do_not_find_is_left_as_it_is_drawn_if_another_tells_how_noisy_drawing_is(
-    r: float,
+    r: float, spread: float
 ) -> None:
-    """Half of the boxes are of a class whose votes err by half a side without knowing it; all are drawn alike."""
+    """Half of the boxes are of a class whose votes err by half a side, which they know in part at most; all are drawn alike."""
     true, annotated = spoilt("uniform", r)
     found, astray = voted(true, annotated, error=0.05), voted(true, annotated, error=0.5)
     labels = 1 + (torch.arange(len(true)) % 2)
     votes = Votes(*(torch.where(labels[:, None] == 1, f, a) for f, a in zip(found, astray, strict=True)))
-    votes = votes._replace(centre_variance=found.centre_variance, size_variance=found.size_variance)
+    known_of = torch.where(labels[:, None] == 1, found.centre_variance, spread)
+    votes = votes._replace(centre_variance=known_of, size_variance=known_of)
     sides, noise = torch.full_like(annotated[:, 2:], SIDE), NoiseModel(2)
     for part in range(0, len(annotated), 25):
         own = slice(part, part + 25)
