@@ -33,7 +33,8 @@ from neurosym.review.ledger import normal_text, rule_key
 from neurosym.rounds import Policy
 
 NAME: Final = "rule-recovery"
-SEEDS: Final = (0, 1, 2)
+SEEDS: Final = (0, 1, 3)
+"""Threshold and least confidence were chosen on the validation films of seed 2."""
 FILMS: Final = {"train": 200, "val": 500, "test": 300}
 FIRST: Final = 20
 SAME: Final = 0.9
@@ -49,7 +50,8 @@ LISTS: Final[dict[str, tuple[str, ...]]] = {
     EVERY: (),
 }
 """What is asked for, by `--target`: the study labels, a relation, a place; nothing named."""
-SEARCH: Final = InductionConfig(min_confidence=0.8, max_body=6, top=FIRST)
+THRESHOLD: Final = 0.7
+SEARCH: Final = InductionConfig(min_confidence=0.6, max_body=6, top=FIRST)
 """`--fill-up` where heads are asked for."""
 LEAST: Final = 0.8
 """Of a rule that is accepted, the confidence on annotated films."""
@@ -111,7 +113,7 @@ def recorded(seed: int) -> dict[str, Any]:
     logging.getLogger("neurosym").setLevel("ERROR")
     path = HERE / NAME / "config.yaml"
     wanted = [str(r) for r in generating().values()]
-    settings = [path.read_text(encoding="utf-8"), FILMS, TYPICAL, TUBING, wanted, str(SEARCH), LISTS, seed]
+    settings = [path.read_text(encoding="utf-8"), FILMS, TYPICAL, TUBING, wanted, str(SEARCH), THRESHOLD, LISTS, seed]
     found: dict[str, Any] = record(NAME, f"seed{seed}", settings, lambda: compute(seed))
     return found
 
@@ -129,7 +131,7 @@ def compute(seed: int) -> dict[str, Any]:
     ]
     train(load_config(HERE / NAME / "config.yaml", (f"seed={seed}", *overrides)), folder / "run")
     found = Stages.of(folder / "run").evaluate(overlays=0)
-    result = judged(Stages.of(folder / "run", "val")) | {k: found[k] for k in ("ap", "ap50", "per_class")}
+    result = judged(Stages.of(folder / "run", "val", THRESHOLD)) | {k: found[k] for k in ("ap", "ap50", "per_class")}
     shutil.rmtree(folder)
     return result
 
