@@ -78,7 +78,10 @@ def test_a_clause_may_run_over_lines_and_share_one() -> None:
     ("text", "messages"),
     [
         ("1 2 0\n", ["f:1: found no `p cnf VARIABLES CLAUSES`; expected it before the first clause"]),
-        ("c 1 of a pair\n-5 0\np cnf 4 1\n", ["f:2: found no `p cnf VARIABLES CLAUSES`; expected it before the first clause"]),
+        (
+            "c 1 of a pair\n-5 0\np cnf 4 1\n",
+            ["f:2: found no `p cnf VARIABLES CLAUSES`; expected it before the first clause"],
+        ),
         ("\n", ["f:1: found no `p cnf VARIABLES CLAUSES`; expected it before the first clause"]),
         ("p cnf 4 1\np cnf 4 2\n-1 2 0\n", ["f:2: found a second header"]),
         ("p cnf 4\n-1 2 0\n", ["f:1: found 'p cnf 4'; expected p cnf VARIABLES CLAUSES"]),

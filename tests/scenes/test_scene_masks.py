@@ -68,19 +68,16 @@ def test_a_picture_shows_the_outline_of_a_mask_and_not_its_inside() -> None:
 def test_labels_of_one_box_are_written_below_each_other_and_a_lit_one_lights_the_box() -> None:
     image = np.full((40, 60), 100, dtype=np.uint8)
     heart, lung = Detection("heart", Box(10, 2, 55, 38)), Detection("left_lung", Box(10, 2, 55, 38))
-    assert colour_of("heart") != colour_of("left_lung")
+    inside, frame = (slice(12, 188), slice(52, 274)), (slice(189, 191), slice(50, 276))
 
-    def painted(colour: str, *detections: Detection, highlight: set[int] | None = None) -> np.ndarray:
-        picture = draw_scene(image, Scene("film", 60, 40, detections), width=300, highlight=highlight)
-        return (np.asarray(picture) == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(2)
+    def drawn(*detections: Detection, highlight: set[int] | None = None) -> np.ndarray:
+        return np.asarray(draw_scene(image, Scene("film", 60, 40, detections), width=300, highlight=highlight))
 
-    inside = (slice(12, 188), slice(52, 274))
-    alone = painted(colour_of("heart"), heart)
-    both = painted(colour_of("heart"), heart, lung)
-    assert np.array_equal(both, alone), "the first label stands where it would alone"
-    second = painted(colour_of("left_lung"), heart, lung)[inside]
-    assert second.any()
-    assert np.flatnonzero(alone[inside].any(1)).max() < np.flatnonzero(second.any(1)).min()
-    lit = painted(colour_of("heart"), heart, lung, highlight={0})
-    assert np.array_equal(lit, alone), "the unlit label paints over neither frame nor name"
-    assert not painted(colour_of("heart"), heart, lung, highlight={2}).any()
+    alone, both = drawn(heart), drawn(heart, lung)
+    first = np.flatnonzero((alone[inside] != 100).any((1, 2)))
+    second = np.flatnonzero((both[inside] != alone[inside]).any((1, 2)))
+    assert 0 < first.max() < second.min(), "the second name stands below the first, which stands where it would alone"
+    for lit in (drawn(heart, lung, highlight={0}), drawn(lung, heart, highlight={1})):
+        assert np.array_equal(lit[frame], alone[frame]), "the unlit label does not paint over the frame"
+    assert not np.array_equal(drawn(heart, lung, highlight=set())[frame], alone[frame])
+    assert (drawn(heart, lung, highlight=set())[inside] == 100).all(), "what is not lit has no name"
