@@ -17,8 +17,6 @@ from neurosym.errors import DataError, Problem, short_path
 from neurosym.records import Sample, Scene, by_box
 
 _PALETTE = ("#4cc9f0", "#f9c74f", "#f94144", "#90be6d", "#f8961e", "#b388eb", "#43aa8b", "#ff70a6")
-
-
 _GREY = "#8a8f98"
 
 
