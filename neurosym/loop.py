@@ -199,10 +199,15 @@ class Stages:
 
         ``hard_violations`` counts where hard rules are broken at the threshold. What is scored of repaired scenes is written
         beside the raw ones' scores, to ``evaluation-SPLIT-repaired.json``.
+
+        Raises:
+            ConfigError: scenes are to be repaired whose boxes have several labels.
         """
         from neurosym.learning.evaluate import evaluate_scenes
         from neurosym.learning.run_constraints import constraints_of
 
+        if repair:
+            self.run.require_one_class("repair")
         images = self.run.images(self.split) if images is None else images
         scenes = self.predict(images)
         true = [annotated_scene(images[i]) for i in range(len(images))]
@@ -240,13 +245,15 @@ class Stages:
             given: a COCO file and the folder of its images, to judge instead of the split.
 
         Raises:
-            ConfigError: boxes are to be suggested by a run that refines none. DataError: there is no annotation to judge.
+            ConfigError: boxes are to be suggested by a run that refines none, or have several labels. DataError: there is no
+                annotation to judge.
 
         Of a given file, annotations of categories that the run does not learn are left out: ``left_out`` in the result says how
         many of each.
         """
         from neurosym.learning.annotation_quality import annotation_quality
 
+        self.run.require_one_class("quality")
         if suggest is not None and not self.run.config.model.inexact.posterior:
             cure = "train with model.inexact.posterior: true"
             raise ConfigError(Problem("--suggest: the run refines no boxes", short_path(self.run.path), cure=cure))

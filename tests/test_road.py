@@ -98,6 +98,14 @@ def test_a_run_of_several_labels_goes_through_the_commands_of_films(make: Module
     agents = {entity for relation, entity in true if relation == "agent"}
     assert len(agents) == len(objects(tmp_path / "data/test.json"))
     assert {e for r, e in true if r == "location"} <= agents
-    for stage in (stages.repair, lambda: stages.explain("test-0000"), lambda: stages.quality(tmp_path / "q.html")):
+    (run / "scenes-test.json").unlink()
+    for stage in (
+        stages.repair,
+        lambda: stages.evaluate(repair=True),
+        lambda: stages.explain("test-0000"),
+        lambda: stages.quality(tmp_path / "q.html"),
+        lambda: stages.quality(tmp_path / "q.html", suggest=tmp_path / "s.json"),
+    ):
         with pytest.raises(ConfigError, match="is of objects of one class; the boxes of this run have several labels"):
             stage()
+    assert not (run / "scenes-test.json").exists(), "nothing was detected only to be refused"

@@ -241,11 +241,14 @@ def _counts(constraints: ConstraintSet, scenes: Iterable[Scene]) -> tuple[Counte
 
 
 def share_of_broken(constraints: ConstraintSet, scenes: Iterable[Scene]) -> float | None:
-    """The share of the objects of all scenes at which a hard rule is broken, alone or with another; None without objects."""
+    """The share of the objects of all scenes at which a hard rule is broken, alone or with another.
+
+    None without objects, or without hard rules.
+    """
     hard = {i for i, rule in enumerate(constraints.rules) if rule.weight is None}
     objects = broken = 0
     for scene in scenes:
         objects += len(objects_in(constraints, scene))
         found = (g.objects for g in groundings(constraints, scene) if g.rule in hard and not g.holds)
         broken += len({i for of_one in found for i in of_one})
-    return broken / objects if objects else None
+    return broken / objects if hard and objects else None

@@ -46,7 +46,7 @@ class Evaluation:
     dice: dict[str, float] = field(default_factory=dict)
     """Of each class that is annotated here and has masks only."""
     broken: float | None = None
-    """The share of predicted objects at which a hard rule is broken; None without rules, or without objects."""
+    """The share of predicted objects at which a hard rule is broken; None without hard rules, or without objects."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

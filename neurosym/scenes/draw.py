@@ -14,9 +14,10 @@ from scipy.ndimage import binary_erosion
 from neurosym.data.images import annotated_scene
 from neurosym.data.masks import decode_mask
 from neurosym.errors import DataError, Problem, short_path
-from neurosym.records import Sample, Scene
+from neurosym.records import Sample, Scene, by_box
 
 _PALETTE = ("#4cc9f0", "#f9c74f", "#f94144", "#90be6d", "#f8961e", "#b388eb", "#43aa8b", "#ff70a6")
+_GREY = "#8a8f98"
 
 
 def colour_of(name: str) -> str:
@@ -27,29 +28,31 @@ def colour_of(name: str) -> str:
 def draw_scene(
     image: np.ndarray, scene: Scene, threshold: float = 0.5, width: int = 384, highlight: Collection[int] | None = None
 ) -> Image.Image:
-    """The image scaled to `width` pixels, with boxes and masks.
+    """The image scaled to `width` pixels, with boxes and masks; detections of one box are drawn as one object.
 
-    Objects outside `highlight` (detection indices) are thin and grey.
+    Detections outside `highlight` (indices) are grey; an object of such alone is thin and has no name.
     """
     picture = Image.fromarray(image).convert("RGB")
     scale = width / picture.width
     picture = picture.resize((width, max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=max(10, width // 30))
-    for index, d in enumerate(scene.detections):
-        if d.score < threshold:
-            continue
-        lit = highlight is None or index in highlight
-        colour = colour_of(d.name) if lit else "#8a8f98"
-        x1, y1, x2, y2 = (v * scale for v in d.box.xyxy)
-        if d.mask is not None:
-            pen.bitmap((0, 0), mask_outline(d.mask, picture.size), fill=colour)
-        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2 if lit and d.mask is None else 1)
-        if lit:
+    found = [(d, highlight is None or i in highlight) for i, d in enumerate(scene.detections) if d.score >= threshold]
+    for group in by_box([d for d, _ in found]):
+        labels = [(d, colour_of(d.name) if lit else _GREY) for d, lit in (found[k] for k in group)]
+        outline = next((colour for _, colour in labels if colour != _GREY), _GREY)
+        x1, y1, x2, y2 = (v * scale for v in labels[0][0].box.xyxy)
+        masks = [(d.mask, colour) for d, colour in labels if d.mask is not None]
+        for mask, colour in sorted(masks, key=lambda m: m[1] != _GREY):  # what is lit on top
+            pen.bitmap((0, 0), mask_outline(mask, picture.size), fill=colour)
+        pen.rectangle((x1, y1, x2, y2), outline=outline, width=1 if outline == _GREY or masks else 2)
+        top = max(0.0, y1 + 2)
+        for d, colour in labels if outline != _GREY else ():
             text = d.name.replace("_", " ") + (f" {d.score:.2f}" if d.score < 1 else "")
-            box = pen.textbbox((x1 + 3, max(0, y1 + 2)), text, font=font)
+            box = pen.textbbox((x1 + 3, top), text, font=font)
             pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill="#000000")
-            pen.text((x1 + 3, max(0, y1 + 2)), text, fill=colour, font=font)
+            pen.text((x1 + 3, top), text, fill=colour, font=font)
+            top = box[3] + 2
     return picture
 
 

@@ -7,7 +7,7 @@ Each detection becomes an entity named ``image/number``, the image itself the en
   `neurosym.knowledge.geometry`, or of `mask_geometry` on their masks), each once: of a word and its inverse (`inside`,
   `encloses`) only the plain one is written, and the core's derived words (`adjacent`, the patient's sides), which repeat
   the others, only where a rule of the knowledge speaks of them;
-- where the ontology names a frame (``ns:zoned``, e.g. a lung): the third of the frame and the side, for each detection that is
+- where the ontology names a frame (``ns:zoned``, e.g. a lung): the third of the frame and the side, for each object that is
   no frame itself; the frame is the smallest that holds the detection's centre, else the nearest, and the side is seen from
   the midline between the classes of frames (a lung that is seen twice counts once);
 - the size class by the share of the image's area, and the study labels of the image;
@@ -35,7 +35,7 @@ from neurosym.knowledge.geometry import DERIVED, PREDICATES, SWAPPED, places_of
 from neurosym.knowledge.mask_geometry import pair_margins
 from neurosym.knowledge.triples import NS
 from neurosym.records import Detection, Fact, FactStore, Scene, by_box
-from neurosym.scenes.image_facts import ImageFacts
+from neurosym.scenes.image_facts import ImageFacts, frames_among
 
 GRID = 128
 """Pixels of the longer side of the grid that masks are compared on."""
@@ -81,6 +81,14 @@ def seen_in(scene: Scene, knowledge: Knowledge, threshold: float = 0.5) -> list[
     return [d for d in scene.detections if d.score >= threshold and d.name in knowledge.ontology.classes]
 
 
+def objects_among(seen: Sequence[Detection], multi_label: bool) -> list[list[int]]:
+    """The indices of the detections of each object: one, or where boxes have several labels all of a box.
+
+    The object's entity ``image/i`` is called by the first.
+    """
+    return by_box(seen) if multi_label else [[i] for i in range(len(seen))]
+
+
 class _Vocabulary:
     def __init__(self, knowledge: Knowledge, masks: bool, calibration: Calibration | None, multi_label: bool) -> None:
         ontology = knowledge.ontology
@@ -105,11 +113,12 @@ class _Vocabulary:
         weights = [d.score for d in seen]
         if self.calibration is not None:
             weights = [round(self.calibration(d.name, d.score), 4) for d in seen]
-        groups = by_box(seen) if self.multi_label else [[i] for i in range(len(seen))]
+        groups = objects_among(seen, self.multi_label)
         first = {i: group[0] for group in groups for i in group}
         entities = [f"{scene.image_id}/{first[i]}" for i in range(len(seen))]
+        framed = frames_among(seen, entities, self.frames)
         for entity, detection, weight in zip(entities, seen, weights, strict=True):
-            for name in (*self.classes[detection.name], *self._places(detection, seen, scene)):
+            for name in (*self.classes[detection.name], *self._places(detection, entity not in framed, seen, scene)):
                 yield Fact(name, (entity,), weight, scene.image_id)
         for label, weight in scene.labels.items():
             if weight > 0 and label in self.declared:
@@ -137,13 +146,12 @@ class _Vocabulary:
         for name, word in self.relations:
             yield name, margins[word] > 0
 
-    def _places(self, detection: Detection, seen: list[Detection], scene: Scene) -> Iterator[str]:
+    def _places(self, detection: Detection, placed: bool, seen: list[Detection], scene: Scene) -> Iterator[str]:
         by_class: dict[str, list[np.ndarray]] = {}
         for d in seen:
             if d.name in self.frames:
                 by_class.setdefault(d.name, []).append(np.array(d.box.xyxy))
-        box, placed = np.array(detection.box.xyxy), detection.name not in self.frames
-        for place in places_of(box, by_class, scene.width, scene.height, np, placed):
+        for place in places_of(np.array(detection.box.xyxy), by_class, scene.width, scene.height, np, placed):
             if place in self.declared:
                 yield place
 

@@ -53,7 +53,7 @@ class ImageFacts:
         self, scene: Scene, seen: Sequence[Detection], weights: Sequence[float], entities: Sequence[str]
     ) -> Iterator[Fact]:
         """The facts of the detections that are `seen` on a scene, each with a weight and an entity, and of the image."""
-        layout = _Layout(scene, seen, weights, self.frames)
+        layout = _Layout(scene, seen, weights, entities, self.frames)
         for word in self.words.placed:
             for i, entity in enumerate(entities):
                 if any(layout.lies_in(i, region) for region in word.regions):
@@ -81,8 +81,14 @@ class ImageFacts:
             yield from self._ratio(ratio, layout)
 
     def _of_class(self, name: str, layout: _Layout) -> list[int]:
-        """The objects of a class and of those below it."""
-        return [i for i, d in enumerate(layout.seen) if d.name in self.below[name]]
+        """The objects of a class and of those below it, each by its surest detection that says so."""
+        surest: dict[str, int] = {}
+        for i, detection in enumerate(layout.seen):
+            if detection.name in self.below[name]:
+                best = surest.setdefault(layout.entities[i], i)
+                if layout.weights[i] > layout.weights[best]:
+                    surest[layout.entities[i]] = i
+        return list(surest.values())
 
     def _in_each(self, word: SeenInEach, layout: _Layout) -> Iterator[tuple[str, float]]:
         which = self._of_class(word.seen, layout)
@@ -137,15 +143,26 @@ def _number(value: Any) -> float | None:
         return None
 
 
+def frames_among(seen: Sequence[Detection], entities: Sequence[str], frames: frozenset[str]) -> frozenset[str]:
+    """The entities that a detection calls a frame; they lie in none."""
+    return frozenset(entity for entity, d in zip(entities, seen, strict=True) if d.name in frames)
+
+
 class _Layout:
-    """The objects of a scene, what each weighs, and where it lies among the frames."""
+    """The detections of a scene, the object that each is of, what each weighs, and where it lies among the frames."""
 
     def __init__(
-        self, scene: Scene, seen: Sequence[Detection], weights: Sequence[float], frames: frozenset[str]
+        self,
+        scene: Scene,
+        seen: Sequence[Detection],
+        weights: Sequence[float],
+        entities: Sequence[str],
+        frames: frozenset[str],
     ) -> None:
-        self.seen, self.weights = seen, weights
+        self.seen, self.weights, self.entities = seen, weights, entities
         self.boxes = [np.array(d.box.xyxy) for d in seen]
-        self.placed = [i for i, d in enumerate(seen) if d.name not in frames]
+        framed = frames_among(seen, entities, frames)
+        self.placed = [i for i, entity in enumerate(entities) if entity not in framed]
         self.frames = [(d.name, self.boxes[i]) for i, d in enumerate(seen) if d.name in frames]
         self.width = scene.width
         every = [box for _, box in self.frames]

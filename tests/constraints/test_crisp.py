@@ -184,3 +184,5 @@ def test_the_share_of_broken_objects_counts_each_object_once() -> None:
     constraints = compiled(*rules, names=names, exclusive=False)
     assert share_of_broken(constraints, [scene]) == pytest.approx(1 / 3)
     assert share_of_broken(constraints, [replace(scene, detections=())]) is None
+    soft = replace(constraints, rules=tuple(replace(rule, weight=0.9) for rule in constraints.rules))
+    assert share_of_broken(soft, [scene]) is None, "no rule is hard"

@@ -6,13 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from neurosym.constraints import groundings
 from neurosym.data.images import annotated_scene
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import DataError
-from neurosym.knowledge import Knowledge, load_knowledge
+from neurosym.knowledge import Knowledge, load_knowledge, parse_rules
 from neurosym.records import Box, Detection, Fact, FactStore, Scene
 from neurosym.scenes import facts_from, load_facts, load_scenes, save_facts, save_scenes
+from tests.constraints.scenes_and_rules import THORAX, compiled
 from tests.oracles.spatial import holds
 
 SCENE = Scene(
@@ -160,3 +164,23 @@ def test_where_boxes_have_several_labels_an_object_has_the_classes_of_all_of_the
         [replace(scene, detections=scene.detections[:2])], thorax
     ), "one label a box is what it was"
     assert ("film/2",) in {f.args for f in single.facts}
+
+
+PLACED = ("upper_zone", "middle_zone", "lower_zone", "central", "peripheral")
+CORNERS = st.tuples(*(st.integers(0, 60) for _ in range(2)), *(st.integers(5, 40) for _ in range(2)))
+LABELS = st.sets(st.sampled_from(("right_lung", "left_lung", "heart", "nodule")), min_size=1, max_size=3)
+
+
+@given(st.dictionaries(CORNERS, LABELS, min_size=1, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_an_object_of_several_labels_has_the_places_that_rules_see_it_at(
+    objects: dict[tuple[int, ...], set[str]],
+) -> None:
+    boxes = {Box(x, y, x + w, y + h): sorted(names) for (x, y, w, h), names in objects.items()}
+    scene = Scene("film", 100, 100, tuple(Detection(n, box) for box, names in boxes.items() for n in names))
+    rules = parse_rules("".join(f":- {place}(X).\n" for place in PLACED))
+    constraints = compiled(*rules, exclusive=False)
+    broken = ((constraints.rules[g.rule], g.objects[0]) for g in groundings(constraints, scene) if not g.holds)
+    seen = {(rule.body[0].predicate, entity) for rule, entity in broken if rule.body[0].predicate in PLACED}
+    facts = facts_from([scene], THORAX, multi_label=True).facts
+    assert {(f.relation, int(f.args[0].split("/")[1])) for f in facts if f.relation in PLACED} == seen

@@ -222,3 +222,37 @@ def test_a_mask_of_another_size_than_its_image_is_refused() -> None:
     wrong = scene(replace(at("nodule", 40, 50), mask=mask))
     with pytest.raises(DataError, match="image 'film': a mask of nodule is 20×10 pixels, the image 200×200"):
         facts_of(wrong, masks=True)
+
+
+def test_the_labels_of_one_box_are_one_object_of_what_is_counted(tmp_path: Path) -> None:
+    right = (at("consolidation", 40, 50, 0.6), at("nodule", 40, 50, 0.9), at("ground_glass_opacity", 40, 50, 0.3))
+    left = (at("nodule", 150, 60, 0.4), at("ground_glass_opacity", 150, 60, 0.5))
+    several = facts_of(scene(*right, *left), threshold=0.0, multi_label=True)
+    surest = facts_of(scene(right[1], left[1]), threshold=0.0)
+    assert several["bilateral_opacity", ("film",)] == surest["bilateral_opacity", ("film",)] == 0.45
+    assert several["multiple_nodules", ("film",)] == 0.36
+    busy = tmp_path / "busy.ttl"
+    busy.write_text("""
+        @prefix : <http://example.org/busy#> . @prefix ns: <https://w3id.org/neurosym/core#> .
+        @prefix owl: <http://www.w3.org/2002/07/owl#> . @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
+        <http://example.org/busy> a owl:Ontology .
+        :pair a owl:Class ; rdfs:subClassOf ns:study ; ns:seen <https://w3id.org/neurosym/road#road_object> ; ns:atLeast 2 .
+    """)
+    road = load_knowledge([ROOT / "ontologies/road.ttl", ROOT / "ontologies/scene-facts.ttl", busy])
+    car, bus = (Box(x, 0, x + 20, 20) for x in (0, 50))
+    told = (("car", car, 0.8), ("brakes", car, 0.9), ("stops", car, 0.6), ("bus", bus, 0.5))
+    one, both = (Scene("film", 100, 100, tuple(Detection(*d) for d in told[:n])) for n in (3, 4))
+    weights = [
+        {f.relation: f.weight for f in facts_from([s], road, multi_label=True).facts if f.args == ("film",)}
+        for s in (one, both)
+    ]
+    assert weights == [{}, {"pair": 0.45}]
+
+
+def test_what_is_on_the_box_of_a_lung_lies_in_no_lung() -> None:
+    lung, spot = LUNGS[0].box, at("nodule", 40, 50)
+    told = scene(Detection("nodule", lung), spot, at("consolidation", 40, 50))
+    found = {e: names_of(told, e, multi_label=True) for e in ("film/0", "film/3")}
+    assert "nodule" in found["film/0"]
+    assert "right_sided" not in found["film/0"]
+    assert found["film/3"] >= {"nodule", "consolidation", "right_sided"}

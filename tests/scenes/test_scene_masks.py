@@ -63,3 +63,21 @@ def test_a_picture_shows_the_outline_of_a_mask_and_not_its_inside() -> None:
     assert not painted["mask"][76:80, 84:136].any()
     assert not painted["mask"][90:110, 100:180].any()
     assert not painted["bare"][80:82, 84:136].any()
+
+
+def test_labels_of_one_box_are_written_below_each_other_and_a_lit_one_lights_the_box() -> None:
+    image = np.full((40, 60), 100, dtype=np.uint8)
+    heart, lung = Detection("heart", Box(10, 2, 55, 38)), Detection("left_lung", Box(10, 2, 55, 38))
+    inside, frame = (slice(12, 188), slice(52, 274)), (slice(189, 191), slice(50, 276))
+
+    def drawn(*detections: Detection, highlight: set[int] | None = None) -> np.ndarray:
+        return np.asarray(draw_scene(image, Scene("film", 60, 40, detections), width=300, highlight=highlight))
+
+    alone, both = drawn(heart), drawn(heart, lung)
+    first = np.flatnonzero((alone[inside] != 100).any((1, 2)))
+    second = np.flatnonzero((both[inside] != alone[inside]).any((1, 2)))
+    assert 0 < first.max() < second.min(), "the second name stands below the first, which stands where it would alone"
+    for lit in (drawn(heart, lung, highlight={0}), drawn(lung, heart, highlight={1})):
+        assert np.array_equal(lit[frame], alone[frame]), "the unlit label does not paint over the frame"
+    assert not np.array_equal(drawn(heart, lung, highlight=set())[frame], alone[frame])
+    assert (drawn(heart, lung, highlight=set())[inside] == 100).all(), "what is not lit has no name"

@@ -9,8 +9,8 @@ A variable is a label, and a clause what the labels of every one object must sat
 | `-n p₁ p₂ 0` | `:- n(X), \+ p₁(X), \+ p₂(X).` |
 | `p₁ p₂ 0` | `:- c(X), \+ p₁(X), \+ p₂(X).`, c the class of all objects |
 
-The labels of the variables come in a list, or from comments `c NUMBER LABEL` as `export` writes them; a comment
-`c %! key=value` is what is known about the clause that follows.
+The labels of the variables come in a list, or from comments `c NUMBER LABEL` as `export` writes them, one label a number; a
+comment `c %! key=value` is what is known about the clause that follows.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ class _Reader:
         self.rules: list[Rule] = []
         self.problems: list[Problem] = []
         self.labels: dict[int, str] = dict(enumerate(context.labels, 1))
+        self.named: dict[int, int] = {}
+        """The line of the comment that names a variable."""
         self.header: tuple[int, int, int] | None = None
         """Variables, clauses, and the line that says so."""
 
@@ -102,7 +104,6 @@ class _Reader:
         """Read a text; rules and problems are what it comes to."""
         clauses = list(self._clauses(text))
         if self.header is None:
-            self._problem("found no `p cnf VARIABLES CLAUSES`", 1, cure="expected it before the first clause")
             return
         variables, count, line = self.header
         if count != len(clauses):
@@ -118,6 +119,7 @@ class _Reader:
         self.problems.append(Problem(message, self.file, line, column, cure, severity))
 
     def _clauses(self, text: str) -> Iterator[_Clause]:
+        """The clauses, up to a bad header, or to a literal without one: what follows cannot be held against it."""
         clause, known = _Clause(0), ""
         for number, line in enumerate(text.split("\n"), 1):
             words = line.split()
@@ -126,10 +128,14 @@ class _Reader:
             if words[0] == "c":
                 found = _NAMED.match(line.strip())
                 if found and not self.context.labels:
-                    self.labels[int(found[1])] = found[2]
+                    self._name(int(found[1]), found[2], number)
                 known = line.partition("c")[2].strip() if words[1:2] == ["%!"] else known
             elif words[0] == "p":
-                self._header(words, number)
+                if not self._header(words, number):
+                    return
+            elif self.header is None:
+                self._no_header(number)
+                return
             else:
                 for word in re.finditer(r"\S+", line):
                     value = self._literal(word[0], number, word.start() + 1)
@@ -142,15 +148,28 @@ class _Reader:
                         clause = _Clause(0)
         if clause.line:
             self._problem("the last clause has no end", clause.line, cure="expected a 0 behind it")
+        if self.header is None:
+            self._no_header(1)
 
-    def _header(self, words: list[str], line: int) -> None:
+    def _no_header(self, line: int) -> None:
+        self._problem("found no `p cnf VARIABLES CLAUSES`", line, cure="expected it before the first clause")
+
+    def _name(self, number: int, label: str, line: int) -> None:
+        first = self.labels.setdefault(number, label)
+        at = self.named.setdefault(number, line)
+        if label != first:
+            told = f"variable {number} is {label!r} here and {first!r} in line {at}"
+            self._problem(told, line, cure="begin a comment that names no variable with a word, not a number")
+
+    def _header(self, words: list[str], line: int) -> bool:
+        """Whether reading can go on."""
         if self.header is not None:
             self._problem("found a second header", line)
         elif len(words) != 4 or words[1] != "cnf" or not all(re.fullmatch(r"\d{1,9}", w, re.ASCII) for w in words[2:]):
             self._problem(f"found {' '.join(words)!r}; expected p cnf VARIABLES CLAUSES", line)
-            self.header = self.header or (0, 0, line)
         else:
             self.header = int(words[2]), int(words[3]), line
+        return self.header is not None
 
     def _literal(self, word: str, line: int, column: int) -> int | None:
         """A literal, 0 for the end of a clause; None for what is neither."""
@@ -159,8 +178,9 @@ class _Reader:
                 f"found {word!r}; expected the number of a label, negative where it must not hold", line, column
             )
             return None
-        value, most = int(word), self.header[0] if self.header is not None else 0
-        if self.header is not None and abs(value) > most:
+        assert self.header is not None
+        value, most = int(word), self.header[0]
+        if abs(value) > most:
             self._problem(f"unknown number {word}", line, column, f"the header says that there are {most} variables")
             return None
         return value
@@ -195,7 +215,7 @@ class _Reader:
 
     def _write(self, clauses: Sequence[_Clause], classes: dict[int, str]) -> None:
         seen: dict[frozenset[int], int] = {}
-        ids: set[str] = set()
+        kept: list[tuple[_Clause, list[str], list[str]]] = []
         for k, clause in enumerate(clauses):
             literals = list(dict.fromkeys(clause.literals))
             holds = [classes[i] for i in literals if i > 0]
@@ -212,19 +232,37 @@ class _Reader:
                 cure = "name the class that all objects are of with --every"
                 self._problem("a clause without a negated label is about all objects", clause.line, cure=cure)
             else:
-                self._rule(clause, fails or [self.context.every], holds, ids)
+                kept.append((clause, fails or [self.context.every], holds))
+        stated = [self._stated(clause) for clause, _, _ in kept]
+        given: dict[str, int] = {}
+        for (clause, _, _), known in zip(kept, stated, strict=True):
+            name = known.meta.get("id", "") if known is not None else ""
+            if name in given:
+                told = f"id {name!r} is that of the clause of line {given[name]}, too"
+                self._problem(told, clause.line, cure="give each clause its own id")
+            elif name:
+                given[name] = clause.line
+        ids = set(given)
+        for (clause, body, holds), known in zip(kept, stated, strict=True):
+            self._rule(clause, body, holds, known, ids)
 
-    def _rule(self, clause: _Clause, body: list[str], holds: list[str], ids: set[str]) -> None:
+    def _stated(self, clause: _Clause) -> Rule | None:
+        """A rule with what is known about a clause, None where that is nothing."""
+        if not clause.known:
+            return None
+        rules, problems = parse_leniently(f"p(X) :- q(X). {clause.known}", self.file)
+        self.problems += [replace(p, line=clause.line, column=0) for p in problems]
+        return rules[0] if rules else None
+
+    def _rule(self, clause: _Clause, body: list[str], holds: list[str], known: Rule | None, ids: set[str]) -> None:
         of = [Atom(name, (X,)) for name in holds]
         head = tuple(of) if len(of) == 1 else ()
         conditions = tuple(map(Negation, of)) if len(of) > 1 else ()
-        meta = {"id": _id(body, holds, ids), "source": f"{self.file.rpartition('/')[2]} line {clause.line}"}
-        distinct = True
-        if clause.known:
-            stated, problems = parse_leniently(f"p(X) :- q(X). {clause.known}", self.file)
-            self.problems += [replace(p, line=clause.line, column=0) for p in problems]
-            for rule in stated:
-                meta, distinct = dict(rule.meta), rule.distinct
+        if known is not None:
+            meta, distinct = dict(known.meta), known.distinct
+        else:
+            source = f"{self.file.rpartition('/')[2]} line {clause.line}"
+            meta, distinct = {"id": _id(body, holds, ids), "source": source}, True
         atoms = tuple(Atom(name, (X,)) for name in body)
         self.rules.append(Rule(head, atoms, None, meta, self.file, clause.line, conditions, distinct))
 

@@ -9,9 +9,11 @@ from typing import Final, Literal
 from neurosym.errors import NeurosymError
 from neurosym.induction.bindings import Case
 from neurosym.knowledge.ontology import Ontology
+from neurosym.logic import Term
 from neurosym.records import Rule
 from neurosym.review.evidence import Evidence, position
 from neurosym.review.web.overlay import mask_path
+from neurosym.scenes.facts import objects_among
 
 FILMS: Final = 24
 """Films on each side."""
@@ -43,11 +45,14 @@ class Films:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """An object on a film: its box, its outline if it has a mask, and the variable that is bound to it, -1 for none."""
+    """An object on a film: its box, its outline if it has a mask, and the variable that is bound to it, -1 for none.
+
+    `caption` is all that it is said to be, with scores; `label` what the rule's body calls it, else all, in words.
+    """
 
     number: int
     label: str
-    score: float
+    caption: str
     x: float
     y: float
     width: float
@@ -120,12 +125,18 @@ def film_view(rule: Rule, evidence: Evidence, films: Films, film: str, side: Sid
     bound = {position(entity, film): variables.index(name) for name, entity in binding.items()}
     ontology = evidence.knowledge.ontology
     drawn = []
-    for number, d in enumerate(evidence.objects(film)):
+    seen = evidence.objects(film)
+    for group in objects_among(seen, evidence.multi_label):
+        labels, number = [seen[i] for i in group], group[0]
         variable = bound.get(number, -1)
-        outline = mask_path(d.mask) if d.mask is not None else ""
-        box = (d.box.x1, d.box.y1, max(d.box.width, 0.0), max(d.box.height, 0.0))
+        outline = next((mask_path(d.mask) for d in labels if d.mask is not None), "")
+        box = labels[0].box
+        place = (box.x1, box.y1, max(box.width, 0.0), max(box.height, 0.0))
         letter = variables[variable] if variable >= 0 else ""
-        drawn.append(Drawn(number, _label(d.name, ontology), d.score, *box, outline, variable, letter))
+        named = _named([d.name for d in labels], rule, letter, ontology)
+        label = ", ".join(_label(name, ontology) for name in named)
+        caption = ", ".join(_label(d.name, ontology) + (f" {d.score:.2f}" if d.score < 1 else "") for d in labels)
+        drawn.append(Drawn(number, label, caption, *place, outline, variable, letter))
     order = list(films.against if side == "against" else films.for_it)
     here = order.index(film) if film in order else -1
     return FilmView(
@@ -141,6 +152,12 @@ def film_view(rule: Rule, evidence: Evidence, films: Films, film: str, side: Sid
         order[here - 1] if here > 0 else "",
         order[here + 1] if 0 <= here < len(order) - 1 else "",
     )
+
+
+def _named(names: Sequence[str], rule: Rule, variable: str, ontology: Ontology) -> Sequence[str]:
+    """Of an object's classes those that the rule's body asks of a variable, or all if it asks for none."""
+    asked = [a.predicate for a in rule.body if a.args == (Term(variable),)]
+    return [name for name in names if any(ontology.is_a(name, c) for c in asked)] or names
 
 
 def _sentence(rule: Rule, cases: Sequence[Case], case: int, objects: dict[int, Drawn], film: str) -> str:

@@ -21,12 +21,13 @@ from neurosym.review.evidence import Evidence, position
 from neurosym.review.ledger import the_rule
 from neurosym.review.web.overlay import mask_path
 from neurosym.review.web.place import place_of
-from neurosym.review.web.rule_page import film_view, films_of, parts_of, variables_of
+from neurosym.review.web.rule_page import FilmView, film_view, films_of, parts_of, variables_of
 from neurosym.review.web.state import ReviewState
 from neurosym.scenes import facts_from
 from tests.review.web.conftest import Browser
 from tests.review.web.runs import TEXTS, served
 
+ROOT = Path(__file__).parents[3]
 FIRST = "phantom-000000"  # where the lungs are taken for each other
 
 
@@ -61,6 +62,30 @@ def test_the_objects_that_are_lit_up_are_of_the_classes_that_the_rule_names(stat
                 assert ontology.is_a(objects[drawn.number].name, atom.predicate)
                 box = objects[drawn.number].box
                 assert (drawn.x, drawn.y, drawn.width, drawn.height) == (box.x1, box.y1, box.width, box.height)
+
+
+def test_an_object_of_several_labels_is_drawn_once_and_called_what_the_rule_asks_for() -> None:
+    knowledge = load_knowledge([ROOT / "ontologies" / "road.ttl"])
+    car, light = Box(10, 10, 40, 30), Box(60, 5, 64, 15)
+    told = (("brakes", car, 0.6), ("car", car, 0.93), ("stops", car, 1.0), ("traffic_light", light, 1.0))
+    scene = Scene("film", 100, 100, tuple(Detection(*d) for d in told))
+
+    def view(text: str, multi_label: bool = True) -> FilmView:
+        evidence = Evidence(knowledge, {"film": scene}, multi_label=multi_label)
+        return film_view(the_rule(text), evidence, films_of(("film",), ()), "film", "for", None)
+
+    found = view("stops(X) :- car(X).")
+    assert found.sentence == "X is the car: stops(X) holds."
+    assert [(o.number, o.caption, o.variable) for o in found.objects] == [
+        (3, "traffic light", -1),
+        (0, "brakes 0.60, car 0.93, stops", 0),
+    ]
+    assert view("stops(X) :- vehicle(X), brakes(X).").sentence == "X is the brakes, car: stops(X) holds."
+    assert view("stops(X) :- medium_object(X), car(X).").sentence.startswith("X is the car")
+    assert view("left_of(X, Y) :- medium_object(X), light(Y).").sentence == (
+        "X is the brakes, car, stops, Y is the traffic light: left_of(X, Y) holds."
+    )
+    assert len(view("stops(X) :- car(X).", multi_label=False).objects) == 4
 
 
 def test_the_parts_of_a_rule_are_its_text() -> None:
@@ -261,7 +286,7 @@ def test_the_place_of_a_rule_holds_its_classes_and_all_above(thorax: Knowledge, 
 
 
 def test_what_the_data_says_of_a_film_counts_in_its_facts() -> None:
-    knowledge = load_knowledge([Path(__file__).parents[3] / "ontologies" / "chest-facts.ttl"])
+    knowledge = load_knowledge([ROOT / "ontologies" / "chest-facts.ttl"])
     scenes = {n: Scene(n, 100, 100, (Detection("heart", Box(40, 40, 70, 70)),)) for n in ("a", "b")}
     evidence = Evidence(knowledge, scenes, attributes={"a": {"sex": "F"}, "b": {"sex": "M"}})
     [rule] = parse_rules("large_object(X) :- heart(X), female_patient(F).")
