@@ -221,7 +221,7 @@ GENERAL = "larger_than(X, Y) :- heart(X), finding(Y)."
 
 def test_filling_up_adds_the_special_cases_of_general_rules_and_takes_none_of_the_novel_ones() -> None:
     store = with_finding(FILMS)
-    config = replace(QUICK, targets=("larger_than",))
+    config = replace(QUICK, targets=("larger_than",), max_body=2)
     plain, filled = (induce(store, replace(config, fill_up=f), background=ABOVE) for f in (False, True))
     plain_texts, filled_texts = ([str(Rule(c.rule.head, c.rule.body)) for c in found] for found in (plain, filled))
     assert GENERAL in plain_texts
@@ -234,7 +234,7 @@ def test_filling_up_adds_the_special_cases_of_general_rules_and_takes_none_of_th
 
 def test_a_list_that_is_filled_up_without_a_limit_has_every_plain_rule_that_enumeration_finds() -> None:
     """Of what things are: two classes, one for each of two things, tried one by one; of those for the same facts one."""
-    store = with_finding(FILMS)
+    store = with_finding(films(20))
     config = InductionConfig(targets=("larger_than",), max_body=2, top=None, fill_up=True, min_confidence=0.9)
     texts = {str(canonical(c.rule)) for c in induce(store, config, background=ABOVE)}
     names = ("right_lung", "left_lung", "heart", "trachea", "opacity", "nodule", "finding")
