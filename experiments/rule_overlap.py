@@ -45,6 +45,13 @@ def overlap(one: Derived, other: Derived) -> float:
     return len(one & other) / len(one | other) if one | other else 0.0
 
 
+def recovery(facts: Derived, candidates: Sequence[Derived]) -> dict[str, float]:
+    """Of what a rule derives: the best overlap with a candidate, and the share that the candidates derive together."""
+    best = max((overlap(facts, other) for other in candidates), default=0.0)
+    together = frozenset[tuple[str, str, tuple[str, ...]]]().union(*candidates)
+    return {"overlap": round(best, 4), "covered": round(len(facts & together) / max(1, len(facts)), 4)}
+
+
 def confidence(rule: Rule, held: Held) -> float:
     """The share of what a rule derives that is there, 0 if it derives nothing."""
     made = derived(rule, held)

@@ -204,3 +204,9 @@ def test_rules_overlap_by_what_they_derive_and_not_by_how_they_say_it(rule_overl
     one, *others = (rule_overlap.derived(parse_rules(text)[0], held) for text in texts)
     assert [rule_overlap.overlap(one, other) for other in others] == [1.0, 0.5, 0.0, 0.0]
     assert rule_overlap.overlap(others[-1], others[-1]) == 0.0, "of rules that derive nothing nobody can tell"
+
+
+def test_a_rule_is_covered_by_candidates_of_which_none_is_the_same(rule_overlap: ModuleType) -> None:
+    one, other = (frozenset({("film", "r", (name,))}) for name in "ab")
+    assert rule_overlap.recovery(one | other, [one, other]) == {"overlap": 0.5, "covered": 1.0}
+    assert rule_overlap.recovery(one | other, []) == {"overlap": 0.0, "covered": 0.0}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import HERE, Figure, data_folder, figure, record
-from rule_overlap import Derived, Held, confidence, derived, held_in, overlap
+from rule_overlap import Derived, Held, confidence, derived, held_in, recovery
 
 from neurosym.induction import InductionConfig
 from neurosym.knowledge import parse_rules
@@ -152,11 +152,4 @@ def compared(text: str, made: list[Derived], held: Held) -> dict[str, float]:
     """A measured relation's best overlap with a candidate, and the share of its facts that the candidates derive."""
     [rule] = parse_rules(text)
     facts = derived(rule, held)
-    best = max((overlap(facts, other) for other in made), default=0.0)
-    together = frozenset[Any]().union(*made)
-    return {
-        "facts": len(facts),
-        "confidence": round(confidence(rule, held), 4),
-        "overlap": round(best, 4),
-        "covered": round(len(facts & together) / max(1, len(facts)), 4),
-    }
+    return {"facts": len(facts), "confidence": round(confidence(rule, held), 4), **recovery(facts, made)}

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from films import CONFOUNDED, TUBING, TYPICAL, draw_films
 from harness import HERE, Figure, figure, record
-from rule_overlap import Held, confidence, derived, held_in, overlap
+from rule_overlap import Held, confidence, derived, held_in, overlap, recovery
 
 from neurosym.data.phantom import CATEGORIES, GENERATING_RULES, PhantomConfig
 from neurosym.induction import InductionConfig, evaluate_rule
@@ -151,14 +151,11 @@ def judged(stages: Stages) -> dict[str, Any]:
 def compared(asked: str, candidates: list[Candidate], held: Held) -> dict[str, Any]:
     """Candidates, and of each rule of their heads the best overlap, and the share of its facts that they derive together."""
     made = [derived(c.rule, held) for c in candidates]
-    together = frozenset[Any]().union(*made)
-    rules = {}
-    for name, rule in generating().items():
-        if asked not in (EVERY, list_of(rule)):
-            continue
-        facts = derived(rule, held)
-        best = max((overlap(facts, other) for other in made), default=0.0)
-        rules[name] = {"overlap": round(best, 4), "covered": round(len(facts & together) / max(1, len(facts)), 4)}
+    rules = {
+        name: recovery(derived(rule, held), made)
+        for name, rule in generating().items()
+        if asked in (EVERY, list_of(rule))
+    }
     return {"candidates": [str(c.rule) for c in candidates], "rules": rules}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -222,22 +222,19 @@ class RuleScore:
 
 def score_rules(constraints: ConstraintSet, predicted: Iterable[Scene], true: Iterable[Scene]) -> list[RuleScore]:
     """Violated/fired and fired/true of every compiled rule over two lists of scenes of the same images."""
-    fired, violated = _counts(constraints, predicted)
-    fired_true, violated_true = _counts(constraints, true)
-    return [
-        RuleScore(rule.id, str(rule), fired[i], violated[i], fired_true[i], violated_true[i])
+    return score_scenes(constraints, predicted, true)[0]
+
+
+def score_scenes(
+    constraints: ConstraintSet, predicted: Iterable[Scene], true: Iterable[Scene]
+) -> tuple[list[RuleScore], float | None]:
+    """What `score_rules` tells, and `share_of_broken` of the predicted scenes."""
+    mine, annotated = _tally(constraints, predicted), _tally(constraints, true)
+    scores = [
+        RuleScore(rule.id, str(rule), mine.fired[i], mine.violated[i], annotated.fired[i], annotated.violated[i])
         for i, rule in enumerate(constraints.rules)
     ]
-
-
-def _counts(constraints: ConstraintSet, scenes: Iterable[Scene]) -> tuple[Counter[int], Counter[int]]:
-    fired: Counter[int] = Counter()
-    violated: Counter[int] = Counter()
-    for scene in scenes:
-        for grounding in groundings(constraints, scene):
-            fired[grounding.rule] += 1
-            violated[grounding.rule] += not grounding.holds
-    return fired, violated
+    return scores, mine.share
 
 
 def share_of_broken(constraints: ConstraintSet, scenes: Iterable[Scene]) -> float | None:
@@ -245,10 +242,28 @@ def share_of_broken(constraints: ConstraintSet, scenes: Iterable[Scene]) -> floa
 
     None without objects, or without hard rules.
     """
+    return _tally(constraints, scenes).share
+
+
+class _Tally(NamedTuple):
+    fired: Counter[int]
+    violated: Counter[int]
+    share: float | None
+    """Of the objects, those at which a hard rule is broken."""
+
+
+def _tally(constraints: ConstraintSet, scenes: Iterable[Scene]) -> _Tally:
     hard = {i for i, rule in enumerate(constraints.rules) if rule.weight is None}
+    fired: Counter[int] = Counter()
+    violated: Counter[int] = Counter()
     objects = broken = 0
     for scene in scenes:
+        at: set[int] = set()
+        for grounding in groundings(constraints, scene):
+            fired[grounding.rule] += 1
+            violated[grounding.rule] += not grounding.holds
+            if grounding.rule in hard and not grounding.holds:
+                at.update(grounding.objects)
         objects += len(objects_in(constraints, scene))
-        found = (g.objects for g in groundings(constraints, scene) if g.rule in hard and not g.holds)
-        broken += len({i for of_one in found for i in of_one})
-    return broken / objects if hard and objects else None
+        broken += len(at)
+    return _Tally(fired, violated, broken / objects if hard and objects else None)

@@ -35,7 +35,7 @@ from neurosym.induction.config import EXACT_BODY, InductionConfig
 from neurosym.induction.engine import WORK_CAP, Evaluation, evaluate_rule
 from neurosym.induction.evolution import Breeder, Coverage
 from neurosym.induction.index import FactIndex
-from neurosym.induction.scores import Scorer, Spelling
+from neurosym.induction.scores import Scorer, Scores, Spelling
 from neurosym.induction.subsumption import Clause, Known
 from neurosym.knowledge.subsumption import subsumes
 from neurosym.records import Candidate, Rule
@@ -93,8 +93,7 @@ class Selection:
             if head not in self.coverage:
                 self.coverage[head] = Coverage(scorer, head)
             coverage = self.coverage[head]
-            scores = scorer.score(body)
-            assert scores is not None  # it is in `found`
+            scores = self._scores(head, body)
             novelty = coverage.novelty(scores)
             if novelty < _LEAST_NOVELTY or coverage.improved(scores, TOLERANCE) < self.config.min_support:
                 if self.config.fill_up:
@@ -104,7 +103,7 @@ class Selection:
             if self.queue and score < -self.queue[0][0]:  # novelty only falls, so this stays an upper bound
                 heapq.heappush(self.queue, (-score, length, head, body))
                 continue
-            clause, confidence = self._clause(head, body), float(scores.confidence[coverage.row])
+            clause, confidence = self._clause(head, body), self._confidence(head, body)
             if self._has_better_part(head, body) or self._is_known(clause, confidence, self.accepted):
                 continue
             if self._polish(head, body):
@@ -122,6 +121,12 @@ class Selection:
 
     def _scorer(self, head: int) -> Scorer:
         return self.scorers[self.index.relations[head].arity]
+
+    def _scores(self, head: int, body: Body) -> Scores:
+        """The scores of a body that could be measured before."""
+        scores = self._scorer(head).score(body)
+        assert scores is not None  # it is in `found`
+        return scores
 
     def _refill(self) -> None:
         """Queue what was found since the last call (measuring a sub-body may find a rule)."""
@@ -145,8 +150,7 @@ class Selection:
     def _has_better_part(self, head: int, body: Body) -> bool:
         scorer = self._scorer(head)
         row = scorer.row[head]
-        whole = scorer.score(body)
-        assert whole is not None
+        whole = self._scores(head, body)
         for size in range(1, len(body)):
             for part in combinations(body, size):
                 bound = {v for _, args in part for v in args}
@@ -211,34 +215,24 @@ class Selection:
     def _sizes(self, clause: Clause) -> tuple[int, int]:
         """How many facts a rule derives, and how many of them are there."""
         (head, _), body = clause
-        scorer = self._scorer(head)
-        scores = scorer.score(body)
-        assert scores is not None  # it is in `found`
-        return scores.body_size, int(scores.support[scorer.row[head]])
+        scores = self._scores(head, body)
+        return scores.body_size, int(scores.support[self._scorer(head).row[head]])
 
     def _plainness(self, head: int, body: Body) -> tuple[int, int, float, int]:
         """Fewest atoms, what things are before how they lie to each other, surest, with the most facts."""
-        scorer = self._scorer(head)
-        scores = scorer.score(body)
-        assert scores is not None  # it is in `found`
-        row = scorer.row[head]
+        scores, row = self._scores(head, body), self._scorer(head).row[head]
         places = sum(len(args) for _, args in body)
         return len(body), places, -float(scores.bound[row]), -int(scores.support[row])
 
     def _facts(self, head: int, body: Body) -> bytes:
         """The known facts of a relation that a body derives, as bits."""
-        scores = self._scorer(head).score(body)
-        assert scores is not None  # it is in `found`
-        return scores.hits.tobytes()
+        return self._scores(head, body).hits.tobytes()
 
     def _clause(self, head: int, body: Body) -> Clause:
         return (head, tuple(range(self._scorer(head).arity))), body
 
     def _confidence(self, head: int, body: Body) -> float:
-        scorer = self._scorer(head)
-        scores = scorer.score(body)
-        assert scores is not None  # it is in `found`
-        return float(scores.confidence[scorer.row[head]])
+        return float(self._scores(head, body).confidence[self._scorer(head).row[head]])
 
     def _is_known(self, clause: Clause, confidence: float, accepted: Sequence[Accepted]) -> bool:
         atom, body = clause

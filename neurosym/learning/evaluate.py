@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from neurosym.constraints import ConstraintSet, RuleScore, score_rules
-from neurosym.constraints.crisp import share_of_broken
+from neurosym.constraints import ConstraintSet, RuleScore
+from neurosym.constraints.crisp import score_scenes
 from neurosym.data.coco import as_coco
 from neurosym.data.masks import decode_mask
 from neurosym.errors import TrainingError
@@ -84,7 +84,7 @@ def evaluate_scenes(
     rules: list[RuleScore] = []
     sure, broken = [above(s, threshold) for s in predicted], None
     if constraints is not None:
-        rules, broken = score_rules(constraints, sure, true), share_of_broken(constraints, sure)
+        rules, broken = score_scenes(constraints, sure, true)
     present = list(per_class.values())
     if not present:
         raise TrainingError("nothing is annotated on these images, so nothing can be scored")
