@@ -28,6 +28,9 @@ def drop_later(settings: dict[str, Any]) -> None:
     for later in ("embedding", "multi_label"):
         if not settings["model"][later]:
             del settings["model"][later]
+    inexact = settings["model"].get("inexact", {})
+    if not inexact.get("mixed"):
+        inexact.pop("mixed", None)
     if settings["model"]["classification"]["loss"] == "cross_entropy":
         del settings["model"]["classification"]
     for later in ("accumulate", "precision"):

@@ -26,6 +26,7 @@ NEEDS: Final[Mapping[str, tuple[Need, ...]]] = {
     "posterior": (),
     "centroids": (_POSTERIOR,),
     "weigh": (_BOXES, _POSTERIOR),
+    "mixed": (_BOXES, _POSTERIOR),
     "rules": (_BOXES, _POSTERIOR, _RULES),
     "filter": (),
     "adversary": (),

@@ -256,6 +256,8 @@ class Trainer(Learner):
         if self.model.inexact is not None and self.model.inexact.head is not None:
             noise = self.model.inexact.noise
             terms |= {"annotation_noise": noise.level, "size_bias": float(noise.bias)}
+            if self.model.inexact.mixed is not None:
+                terms["exact_share"] = float(self.model.inexact.mixed.share)
         return terms | self.guidance.figures()
 
     def _learn_in_parts(self) -> list[dict[str, float]]:

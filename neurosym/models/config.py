@@ -25,6 +25,8 @@ class InexactConfig(BaseModel):
     """Let votes count by the centroid maps: those of cells that look like their class."""
     weigh: bool = True
     """Let offsets of box heads and of RetinaNet count by how certain the refined box is."""
+    mixed: bool = False
+    """Some boxes are exact and some are not, and it is not known which: tell them apart (`neurosym.models.mixed_quality`)."""
     rules: bool = True
     """Let the rules have a say in the posterior, in runs whose `constraints` have a weight."""
     filter: bool = False

@@ -22,6 +22,7 @@ from neurosym.models.adversary import adversarial_loss
 from neurosym.models.annotation_noise import NoiseModel
 from neurosym.models.centroids import CentroidBank, evidence
 from neurosym.models.config import InexactConfig
+from neurosym.models.mixed_quality import MixedQuality, Quality
 from neurosym.models.positives import kept_positives
 from neurosym.models.posterior import Witness, posterior, residuals, whole_sides
 from neurosym.models.votes import ClassSizes, VoteHead, Votes, read_votes
@@ -55,6 +56,7 @@ class InexactBoxes(nn.Module):
         self.bank = CentroidBank(classes, len(strides), channels)
         self.head = VoteHead(channels, classes, self.sizes) if config.posterior else None
         self.noise = NoiseModel(classes)
+        self.mixed = MixedQuality() if config.mixed else None
         self.witness: Witness | None = None
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -87,7 +89,7 @@ class InexactBoxes(nn.Module):
                 said, sides = self._said(target, here[n], _of_image(votes, n), _of_image(shown, n))
                 self.noise.update(*residuals(boxes[n], said, sides), whole_sides(boxes[n], here[n]), labels[n])
                 if self.ready:
-                    found[n] = self._refined(target, said, sides, here[n])
+                    found[n] = self._refined(target, said, sides, here[n], learn=True)
             places = [t["boxes"] for t in found] if self.ready else None
             losses["loss_votes"] = self.config.votes * self.head.loss(votes, here, boxes, labels, places)
         fed = [n for n, t in enumerate(found) if len(t["boxes"]) or "open" not in t or not bool(t["open"].any())]
@@ -132,7 +134,9 @@ class InexactBoxes(nn.Module):
         return said, sides
 
     @torch.no_grad()
-    def _refined(self, target: Target, said: Votes, sides: Tensor, size: tuple[float, float]) -> Target:
+    def _refined(
+        self, target: Target, said: Votes, sides: Tensor, size: tuple[float, float], learn: bool = False
+    ) -> Target:
         cost, witness = None, self.witness
         if witness is not None:
             labels = target["labels"]
@@ -140,9 +144,17 @@ class InexactBoxes(nn.Module):
             def cost(boxes: Tensor) -> Tensor:
                 return witness(boxes, labels, size)
 
-        told = posterior(target["boxes"], said, self.noise, sides, size, cost, target["labels"])
+        mixed = self._quality(target, said, sides, learn) if self.mixed is not None else None
+        told = posterior(target["boxes"], said, self.noise, sides, size, cost, target["labels"], mixed)
         certain = {"certainty": told.certainty} if self.config.weigh else {}
         return target | {"boxes": told.boxes, "quality": told.quality} | certain
+
+    def _quality(self, target: Target, said: Votes, sides: Tensor, learn: bool) -> Quality:
+        """Which of a film's annotations are exact; with `learn` the film is learned from."""
+        assert self.mixed is not None
+        residual, variance, _ = residuals(target["boxes"], said, sides)
+        variance = variance * self.noise.excess.to(variance)[target["labels"] - 1]
+        return self.mixed.tell(residual, variance, self.noise.variance.to(variance), learn=learn)
 
     @property
     def _used(self) -> list[int]:

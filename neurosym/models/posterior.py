@@ -10,7 +10,8 @@ its expected intersection over union with a box of the posterior, from `SAMPLES`
 posterior is. The certainty of a refined box is the same of itself.
 
 How noisy and how biased annotations are is not given: `neurosym.models.annotation_noise` estimates it. The bias is taken off
-both log-sizes before all else.
+both log-sizes before all else. Where annotations are of two qualities (`neurosym.models.mixed_quality`), the posterior is a
+mixture: with probability ρ of the box above with σ_0² in the place of σ_n², otherwise with σ_1²; its mean and variance count.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.quasirandom import SobolEngine
 
-from neurosym.models.annotation_noise import NoiseModel
+from neurosym.models.annotation_noise import FLOOR, NoiseModel
+from neurosym.models.mixed_quality import Quality
 from neurosym.models.votes import Votes
 
 SAMPLES = 64
@@ -55,6 +57,7 @@ def posterior(
     size: tuple[float, float],
     cost: Callable[[Tensor], Tensor] | None = None,
     labels: Int[Tensor, " box"] | None = None,
+    mixed: Quality | None = None,
 ) -> Posterior:
     """The refined boxes of one image.
 
@@ -65,6 +68,7 @@ def posterior(
         sides: geometric mean sides of each box's class in these pixels.
         cost: of all boxes together, in pixels; see `witnessed`.
         labels: their classes, from 1; without them all are of the first.
+        mixed: which annotations are exact, where they are of two qualities.
     """
     annotated, said, said_variance = _numbers(boxes, votes, sides)
     bias = F.pad(noise.bias.to(boxes).expand(2), (2, 0))
@@ -72,10 +76,14 @@ def posterior(
     said_variance = (
         said_variance * noise.excess.to(boxes)[torch.zeros_like(boxes[:, 0]).long() if labels is None else labels - 1]
     )
-    of_noise = noise.variance.to(boxes).expand_as(annotated)
-    precision = 1 / of_noise + 1 / said_variance
-    mean = (annotated / of_noise + said / said_variance) / precision
-    deviation = precision.rsqrt()
+    of_noise = (noise.variance if mixed is None else mixed.variance).to(boxes).expand_as(annotated)
+    mean, variance = _joined(annotated, of_noise, said, said_variance)
+    if mixed is not None:
+        exact, its = _joined(annotated, torch.full_like(of_noise, FLOOR**2), said, said_variance)
+        rho, other = mixed.exact[:, None], mean
+        mean = rho * exact + (1 - rho) * other
+        variance = rho * (its + (exact - mean).square()) + (1 - rho) * (variance + (other - mean).square())
+    deviation = variance.sqrt()
     if cost is not None and len(boxes):
         mean = witnessed(mean, deviation, lambda b: cost(_boxes(b[:, None], boxes, sides, size)[:, 0]))
     bound = REACH * (3.0 * of_noise).sqrt()
@@ -84,6 +92,12 @@ def posterior(
     samples, refined = _boxes(sampled, boxes, sides, size), _boxes(mean[:, None], boxes, sides, size)
     quality, certainty = (_overlap(one, samples).mean(1) for one in (boxes[:, None], refined))
     return Posterior(refined[:, 0], quality, certainty)
+
+
+def _joined(annotated: Tensor, of_noise: Tensor, said: Tensor, of_votes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of N(annotated, of_noise) · N(said, of_votes)."""
+    variance = 1 / (1 / of_noise + 1 / of_votes)
+    return variance * (annotated / of_noise + said / of_votes), variance
 
 
 def witnessed(
