@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,11 +36,14 @@ def induce_graph(
     as_json: bool,
     how: Mapping[str, Any],
     valid: Path | None = None,
+    folder: Path | None = None,
+    only: Sequence[str] | None = None,
 ) -> None:
     """Learn rules from a graph, with the classes of an ontology if there is one, write them, and show the best.
 
     `settings` are those of `LearnerConfig`, `evolution` those of `EvolutionConfig`, `how` the folder, whether to resume, and
-    the scheduler of `RuleLearner.fit`, `valid` the facts by which the fewest rules are chosen.
+    the scheduler of `RuleLearner.fit`, `valid` the facts by which the fewest rules are chosen, `folder` where to write the
+    facts as a store, which is then mapped, `only` the relations to read of one.
     """
     from neurosym.induction.kg.clock import State
     from neurosym.induction.kg.covering import covering
@@ -48,17 +51,23 @@ def induce_graph(
     from neurosym.induction.kg.island import EvolutionConfig
     from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
     from neurosym.induction.kg.reading import read_graph, read_store
+    from neurosym.induction.kg.store import TripleStore
     from neurosym.induction.kg.thinning import held_back
 
     config = LearnerConfig(**settings, evolution=EvolutionConfig(**evolution))
     out = out or graph.with_name(f"{graph.name.split('.')[0]}-candidates.rules")
-    if ontology is None:
+    if only:
+        store = TripleStore.open(graph, only)
+    elif ontology is None:
         store = read_store(graph, strict)
     else:
         from neurosym.induction.kg.types import typed
         from neurosym.knowledge.ontology import load_ontology
 
         store = typed(read_graph(graph, strict), load_ontology([ontology]), strict).store()
+    if folder is not None:
+        store.write(folder)
+        store = TripleStore.open(folder)
     held = None if valid is None else held_back(store, read_graph(valid, strict).facts)
     last = State(0.0, 0, 0)
     with bars() as stage:

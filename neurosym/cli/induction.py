@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
         induce: "Examples: `neurosym induce runs/jsrt-anatomy --target left_of`, `neurosym induce RUN --truth`, "
         "`neurosym induce RUN --calibrated --masks`, "
         "`neurosym induce --facts kg.txt --budget 60`, "
+        "`neurosym induce --facts kg.txt --store kg`, `neurosym induce --facts kg --only parent --only child`, "
         "`neurosym induce --facts train.txt --valid valid.txt --out few.rules`",
     }
     for command, epilog in epilogs.items():
@@ -155,6 +156,16 @@ def induce(
     tolerance: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="With --valid: MRR that may be lost for fewer rules: 0.002.")
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a graph: write its facts as this folder, which workers map and --facts takes without reading."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a store's folder: read the facts of this relation; repeat it for more. All by default."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     truth: Annotated[bool, typer.Option("--truth", help="The facts are of annotations, not of predictions.")] = False,
     masks: Masks = False,
@@ -174,14 +185,23 @@ def induce(
             raise ConfigError("--resume goes on with the search in --search FOLDER: name it")
         if tolerance is not None and valid is None:
             raise ConfigError("--tolerance: how much may be lost on the facts of --valid FILE: name it")
+        if only and (ontology is not None or not facts_file.is_dir()):
+            raise ConfigError(
+                "--only reads some relations of a store's folder; make one with --store FOLDER, and leave --ontology out"
+            )
+        if store is not None and store.resolve() == facts_file.resolve():
+            raise ConfigError(f"--store: {store} is where the facts are read from; name another folder")
         given = {"budget": budget, "support": min_support, "smoothed": min_confidence, "tolerance": tolerance}
         settings = {"targets": tuple(target or ()), "workers": workers} | {
             k: v for k, v in given.items() if v is not None
         }
         how = {"folder": search, "resume": resume, "scheduler": scheduler}
         evolution = {"most": max_atoms, "seed": seed}
-        induce_graph(facts_file, ontology, settings, evolution, out, strict, top, as_json, how, valid)
+        induce_graph(facts_file, ontology, settings, evolution, out, strict, top, as_json, how, valid, store, only)
         return
+    if store is not None or only:
+        named = "--store" if store is not None else "--only"
+        raise ConfigError(f"{named} is for the facts of a graph; give its triples with --facts")
     if valid is not None or tolerance is not None:
         named = "--valid" if valid is not None else "--tolerance"
         raise ConfigError(f"{named}: facts held back are those of a graph; give its triples with --facts")

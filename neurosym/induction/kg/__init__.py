@@ -1,6 +1,6 @@
 """Rules over knowledge graphs of any size: counted exactly on compressed rows by compiled loops, evolved, selected, applied.
 
-    names, store                  entities, relations and facts by number, memory-mapped
+    names, store, parts           entities, relations and facts by number, memory-mapped
     facts, reading, rdf,          graphs from files and endpoints, classes of an ontology as facts
     tables, endpoint, types
     compiled, kernels             functions kept compiled on disk; where a path leads
@@ -9,7 +9,8 @@
     bodies, orders, engine,       bodies of any shape, measured for all heads at once
     evaluator, measures
     archive, refinement, growth,  the genetic search
-    evolution, assembly
+    racing, island, evolution,
+    assembly, cluster
     selection, thinning           the rules that known facts need, and facts that were held back
     forecast, clock, ending       a budget for the search and for what comes after it
     learner                       facts → rules

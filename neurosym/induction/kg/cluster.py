@@ -3,7 +3,8 @@
 A generation of an island is a task. The worker that did the last one has the island still, so it is asked first; any other, one
 that takes over from a worker that died among them, answers that it does not know the island, and is sent its state as it was
 after the last generation. So nothing is lost, and the rules are those of the same search in threads. The facts are sent to each
-worker once.
+worker once; of a store that was opened from a folder the folder's name alone, which each worker maps, so that a graph may be
+larger than a worker's memory.
 
 Dask's processes exchange Python objects (pickles): name only a scheduler that you trust.
 """

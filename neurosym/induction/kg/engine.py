@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.kernels import count_facts, find, find_row
+from neurosym.induction.kg.kernels import Space, count_facts, count_path, find, find_row
 from neurosym.induction.kg.orders import (
     APART,
     BEFORE,
@@ -291,3 +291,33 @@ def count_heads(csr: Csr, members: Int32, exceptions: Int32, distinct: bool, tal
             if at >= 0:
                 tally.by_row[csr.back[at]] -= 1
     return m
+
+
+@compiled
+def each_of_path(
+    csr: Csr, path: Int32, xs: Int32, space: Space, cap: int, sums: Sums, times: Int32, sizes: Int64, works: Int64
+) -> int:
+    """`count_path` for one x after the other, and what each has of pairs and work: how many x, fewer if the cap is reached."""
+    spent = 0
+    for i in range(len(xs)):
+        n, work = count_path(csr, path, xs[i : i + 1], space, cap - spent, sums.support, sums.subjects, times)
+        if work < 0:
+            return i
+        sizes[i], works[i] = n, work
+        spent += work
+    return len(xs)
+
+
+@compiled
+def each_of_order(
+    csr: Csr, order: Order, xs: Int32, room: Room, cap: int, sums: Sums, times: Int32, sizes: Int64, works: Int64
+) -> int:
+    """The same with `count_pairs`."""
+    spent = 0
+    for i in range(len(xs)):
+        n, work = count_pairs(csr, order, xs[i : i + 1], room, cap - spent, sums, times)
+        if work < 0:
+            return i
+        sizes[i], works[i] = n, work
+        spent += work
+    return len(xs)

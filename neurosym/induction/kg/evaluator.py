@@ -28,6 +28,8 @@ from neurosym.induction.kg.engine import (
     count_heads,
     count_objects,
     count_pairs,
+    each_of_order,
+    each_of_path,
     list_members,
     no_sums,
     room_for,
@@ -159,9 +161,12 @@ class Evaluator:
 
     def pairs(self, body: Body) -> Pairs | None:
         """Measures of a canonical set of pairs; None if it needs more work than the cap."""
-        if body not in self._pairs:
-            self._keep(self._pairs, body, self._measured_pairs(body))
-        return self._pairs[body]
+        if body in self._pairs:
+            return self._pairs[body]
+        counting = self.counting(body)
+        if counting is None:
+            return Pairs(body, 0, *no_sums(self.store.directions))
+        return self.finished(body, counting, counting.xs)
 
     def members(self, body: Body) -> Members | None:
         """The members of a canonical set of entities; None if it needs more work than the cap."""
@@ -199,21 +204,36 @@ class Evaluator:
         if len(memo) > self.kept:
             del memo[next(iter(memo))]  # the oldest
 
-    def _measured_pairs(self, body: Body) -> Pairs | None:
-        csr, sums = self.store.csr, no_sums(self.store.directions)
-        path = path_of(body) if self.distinct else None
-        size = work = 0
+    def counting(self, body: Body, times: Int32 | None = None) -> Counting | None:
+        """A canonical set of pairs of which nothing is counted yet; None if it has none, for a constant has no such fact.
+
+        Args:
+            times: zeros, an entity each, to write into if other bodies are measured before this one is finished.
+        """
+        path, times = path_of(body) if self.distinct else None, self._times if times is None else times
         if path is not None:
-            xs, steps = self.store.sources(path[0]), np.array(path, dtype=np.int32)
-            size, work = count_path(csr, steps, xs, self._space, self.cap, sums.support, sums.subjects, self._times)
-        elif (order := self.order(body)) is not None:
-            xs = domain(self.store, body)
-            size, work = count_pairs(csr, order, xs, self.room, self.cap, sums, self._times)
-        if work < 0:
-            self._times[:] = 0
-            return None
-        count_objects(csr, self._times, sums)
-        return Pairs(body, size, *sums)
+            return Counting(self, np.array(path, dtype=np.int32), None, self.store.sources(path[0]), times)
+        order = self.order(body)
+        return None if order is None else Counting(self, None, order, domain(self.store, body), times)
+
+    def finished(self, body: Body, counting: Counting, xs: Int32, size: int = 0, work: int = 0) -> Pairs | None:
+        """Measures of a set of pairs, once the x that are left have been counted; see `pairs`.
+
+        Args:
+            size, work: pairs of the others, and facts that were looked at.
+        """
+        if body in self._pairs:
+            counting.wipe()
+            return self._pairs[body]
+        n, more = counting.all(xs, self.cap - work)
+        if more < 0 or work + more > self.cap:
+            counting.wipe()
+            found = None
+        else:
+            count_objects(self.store.csr, counting.times, counting.sums)
+            found = Pairs(body, size + n, *counting.sums)
+        self._keep(self._pairs, body, found)
+        return found
 
     def _listed_members(self, body: Body) -> Members | None:
         order = self.order(body)
@@ -248,6 +268,37 @@ class Evaluator:
     def _known(self, direction: int, xs: Int32) -> int:
         """How many of these have a fact of a direction."""
         return int(np.isin(xs, self.store.sources(direction)).sum())
+
+
+class Counting:
+    """A set of pairs that is being counted: what has been added up over some of the x of its domain, `sums` of all heads."""
+
+    def __init__(self, evaluator: Evaluator, path: Int32 | None, order: Order | None, xs: Int32, times: Int32) -> None:
+        self.xs, self.times, self.sums = xs, times, no_sums(evaluator.store.directions)
+        self._evaluator, self._path, self._order = evaluator, path, order
+
+    def all(self, xs: Int32, cap: int) -> tuple[int, int]:
+        """Add some x: (pairs, facts looked at, −1 if these would exceed the cap)."""
+        own, csr, sums, times = self._evaluator, self._evaluator.store.csr, self.sums, self.times
+        if self._path is not None:
+            found = count_path(csr, self._path, xs, own._space, cap, sums.support, sums.subjects, times)
+        else:
+            found = count_pairs(csr, self._order, xs, own.room, cap, sums, times)
+        size, work = found
+        return size, work
+
+    def each(self, xs: Int32, cap: int, sizes: Int64, works: Int64) -> int:
+        """Add some x, with the pairs and the facts looked at of each: how many, fewer if the cap is reached."""
+        own, csr, times = self._evaluator, self._evaluator.store.csr, self.times
+        if self._path is not None:
+            done = each_of_path(csr, self._path, xs, own._space, cap, self.sums, times, sizes, works)
+        else:
+            done = each_of_order(csr, self._order, xs, own.room, cap, self.sums, times, sizes, works)
+        return int(done)
+
+    def wipe(self) -> None:
+        """It is not finished, and another may be counted."""
+        self.times[:] = 0
 
 
 def _too_much(rule: Rule) -> InductionError:

@@ -20,9 +20,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurosym.errors import ConfigError, did_you_mean
 from neurosym.induction.kg.archive import Row, pair_rows, set_rows
@@ -42,8 +44,9 @@ from neurosym.induction.kg.bodies import (
 from neurosym.induction.kg.evaluator import Evaluator
 from neurosym.induction.kg.growth import CHANGES, REFINE, SEEDS, Fact, Growth
 from neurosym.induction.kg.paths import Thresholds
+from neurosym.induction.kg.racing import Race
 from neurosym.induction.kg.rules import DOUBT
-from neurosym.induction.kg.store import TripleStore
+from neurosym.induction.kg.store import Int64, TripleStore
 from neurosym.induction.scores import wilson
 
 _FORGET: Final = 0.98
@@ -60,6 +63,8 @@ class EvolutionConfig:
         niche: bodies of a niche that are parents.
         cap: facts that may be looked at to measure one body.
         without: kinds of bodies (`KINDS`) that are not measured, to see what they are worth.
+        racing: leave bodies that are surely worth nothing on a sample (`neurosym.induction.kg.racing`).
+        delta: by racing, the chance that a rule that would be kept is lost.
     """
 
     most: int = 3
@@ -69,12 +74,16 @@ class EvolutionConfig:
     cap: int = 10_000_000
     seed: int = 0
     without: tuple[str, ...] = ()
+    racing: bool = True
+    delta: float = 0.05
 
     def __post_init__(self) -> None:
         least = {"most": 1, "islands": 1, "brood": 1, "niche": 1, "cap": 1}
         problems = [
             f"{k} is {getattr(self, k)} but must be at least {v}" for k, v in least.items() if getattr(self, k) < v
         ]
+        if not 0 < self.delta < 1:
+            problems.append(f"delta is {self.delta} but must lie between 0 and 1")
         for kind in self.without:
             if kind not in KINDS:
                 cure = did_you_mean(kind, KINDS) or f"known: {', '.join(KINDS)}"
@@ -179,6 +188,9 @@ class Island:
         self.facts = np.diff(store.csr.start[store.csr.first_row])
         wanted = np.arange(store.directions) >> 1
         self.wanted = np.isin(wanted, sorted(targets)) if targets is not None else np.ones(len(wanted), dtype=np.bool_)
+        self.race: Race | None = None
+        if config.racing:
+            self.race = Race(self.evaluator, thresholds.smoothed, config.delta, config.seed, self.wanted)
 
     def generation(self, migrants: Sequence[Kept]) -> Report:
         """New rules that are kept, after others' rules have joined the niches."""
@@ -263,14 +275,15 @@ class Island:
     def _measured(self, body: Body) -> list[Kept]:
         """The rules of a body that say more than their generalisations."""
         if is_pair(body):
-            pairs = self.evaluator.pairs(body)
+            known = partial(self._known, body)
+            pairs = self.evaluator.pairs(body) if self.race is None else self.race.pairs(body, known)
             rows = [] if pairs is None else pair_rows(pairs, self.thresholds)
         else:
             members = self.evaluator.members(body)
             rows = [] if members is None else set_rows(members, self.store, self.thresholds)
-        return self._surprising(body, rows)
+        return self.surprising(body, rows)
 
-    def _surprising(self, body: Body, rows: list[Row]) -> list[Kept]:
+    def surprising(self, body: Body, rows: list[Row]) -> list[Kept]:
         """The rules of wanted heads that say more than their generalisations."""
         direction = (lambda head: head) if is_pair(body) else self.store.csr.direction_of.__getitem__
         rows = [row for row in rows if self.wanted[direction(row[0])]]
@@ -281,19 +294,30 @@ class Island:
         known, plain = np.zeros(len(rows)), np.zeros(len(rows))
         better = confidence > 0
         for parent in generalisations(body):
-            if is_pair(parent):
-                least, back = canonical_pair(parent)
-                pairs = self.evaluator.pairs(least)
-                own, whole = (0, 0) if pairs is None else (pairs.support[heads ^ back], pairs.size)
-            else:
-                members = self.evaluator.members(canonical(parent))
-                own, whole = (0, 0) if members is None else (members.supports(heads), len(members.members))
+            own, whole = self._counted(parent, heads)
             known, plain = np.maximum(known, own / (whole + DOUBT)), np.maximum(plain, own / max(1, whole))
             better = (bound > known) & (confidence > plain)
             if not bool(better.any()):
                 return []
         news = support * (bound - known)
         return [Kept(body, *rows[i], float(news[i])) for i in np.flatnonzero(better).tolist()]
+
+    def _counted(self, body: Body, heads: Int64) -> tuple[Int64, int]:
+        """The support of a body for some heads, and its size; nothing if it needs more work than allowed."""
+        if is_pair(body):
+            least, back = canonical_pair(body)
+            pairs = self.evaluator.pairs(least)
+            return (np.zeros_like(heads), 0) if pairs is None else (pairs.support[heads ^ back], pairs.size)
+        members = self.evaluator.members(canonical(body))
+        return (np.zeros_like(heads), 0) if members is None else (members.supports(heads), len(members.members))
+
+    def _known(self, body: Body) -> NDArray[np.float64]:
+        """The most that a generalisation of a set of pairs has of confidence, by direction."""
+        heads, known = np.arange(self.store.directions), np.zeros(self.store.directions)
+        for parent in generalisations(body):
+            own, whole = self._counted(parent, heads)
+            known = np.maximum(known, own / max(1, whole))
+        return known
 
 
 def is_short(body: Body) -> bool:

@@ -12,30 +12,35 @@ entities:
 
 so a row is also a *property with a value*, "has d-fact from c": the set of entities that a constant of a rule speaks of. The
 arrays are files of NumPy's format in a folder, opened without being read (`TripleStore.open`); a folder is written beside its
-place and then renamed, so there is never half a store.
+place and then renamed, so there is never half a store. In each file the facts of a relation lie together
+(`neurosym.induction.kg.parts`): of a mapped store memory holds what was looked at, and a store may be opened with some
+relations alone. Another process is sent where the folder is, not what it holds.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurosym.errors import InductionError, Problem, did_you_mean
+from neurosym.errors import InductionError, Problem, did_you_mean, short_path
 from neurosym.induction.kg.names import Names
+from neurosym.induction.kg.parts import ANEW, check_files, check_parts, cut, manifest
 from neurosym.induction.kg.row_tables import ordered_by, reverses, rows_of
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
-_VERSION: Final = 1
+_VERSION: Final = 2
+_HEADER: Final = "store.json"
 _FOUND_FAST: Final = 64
 """A direction with a row for at least one in so many entities has a table from entity to row; others are searched."""
 _MOST_PLACES: Final = 1 << 28
@@ -57,6 +62,14 @@ class Csr(NamedTuple):
     place: Int32
 
 
+class Origin(NamedTuple):
+    """The folder that a store was opened from, the digest of its manifest, the relations that were asked for (None: all)."""
+
+    folder: Path
+    digest: str
+    relations: tuple[str, ...] | None
+
+
 class TripleStore:
     """A graph of weighted facts `relation(subject, object)`; equal facts are one, with the largest weight.
 
@@ -64,10 +77,18 @@ class TripleStore:
         entities, relations: their names by number.
         csr: the facts, both ways.
         weight: of each fact of a row; None if all are 1.
+        origin: where it was opened; None if it was made.
     """
 
-    def __init__(self, entities: Names, relations: Names, csr: Csr, weight: Float32 | None) -> None:
-        self.entities, self.relations, self.csr, self.weight = entities, relations, csr, weight
+    def __init__(
+        self, entities: Names, relations: Names, csr: Csr, weight: Float32 | None, origin: Origin | None = None
+    ) -> None:
+        self.entities, self.relations, self.csr, self.weight, self.origin = entities, relations, csr, weight, origin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.origin is None:
+            return type(self), (self.entities, self.relations, self.csr, self.weight)
+        return type(self)._opened_again, tuple(self.origin)
 
     @classmethod
     def of(cls, triples: Iterable[tuple[str, str, str]], weights: Sequence[float] | None = None) -> Self:
@@ -177,7 +198,7 @@ class TripleStore:
         """Write the store as a folder, in one piece; an older store of that name is replaced."""
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists() and not (folder / "store.json").exists():
+        if folder.exists() and not (folder / _HEADER).exists():
             raise InductionError(f"{folder} exists and holds no store of facts; choose another folder")
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
@@ -188,8 +209,9 @@ class TripleStore:
                 arrays["weight"] = self.weight
             for name, array in arrays.items():
                 np.save(made / f"{name}.npy", array, allow_pickle=False)
-            header = {"version": _VERSION, "facts": len(self), "entities": len(self.entities)}
-            (made / "store.json").write_text(json.dumps(header | {"relations": len(self.relations)}), encoding="utf-8")
+            header: dict[str, Any] = {"version": _VERSION, "facts": len(self), "entities": len(self.entities)}
+            header |= {"relations": len(self.relations)} | manifest(made, arrays)
+            (made / _HEADER).write_text(json.dumps(header), encoding="utf-8")
             if folder.exists():
                 old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
                 os.replace(folder, old / "old")
@@ -201,34 +223,81 @@ class TripleStore:
             shutil.rmtree(made, ignore_errors=True)
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
+    def open(cls, folder: str | Path, relations: Collection[str] | None = None, verify: bool = False) -> Self:
         """Open a folder that `write` made; arrays are mapped, not read.
 
+        Args:
+            relations: those whose facts are wanted, which are read and checked; the others have none then, but all numbers are
+                the same. None: all, mapped.
+            verify: check what is mapped, too, for which it is read once.
+
         Raises:
-            InductionError: it is no such folder, or one of another version, or a file is missing or damaged.
+            InductionError: it is no such folder, or one of another version; a file is missing or damaged; an unknown relation.
         """
         folder = Path(folder)
+        text, header = _header(folder)
+        check_files(folder, header["files"])
         try:
-            header = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-            if header["version"] != _VERSION:
-                raise InductionError(
-                    f"{folder} is a store of version {header['version']}; this program reads {_VERSION}"
-                )
-
-            def array(name: str) -> np.ndarray:
-                found: np.ndarray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-                return found
-
-            csr = Csr(*(array(name) for name in Csr._fields))
-            names = Names(array("entities"), array("entity_names"))
-            relations = Names(array("relations"), array("relation_names"))
-            weight = array("weight") if (folder / "weight.npy").exists() else None
-            holds = {"facts": len(csr.target) // 2, "entities": len(names), "relations": len(relations)}
-        except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+            arrays = {Path(name).stem: _mapped(folder / name) for name in header["files"]}
+            names = Names(arrays["entities"], arrays["entity_names"])
+            known = Names(arrays["relations"], arrays["relation_names"])
+            csr = Csr(*(arrays[name] for name in Csr._fields))
+            holds = {"facts": len(csr.target) // 2, "entities": len(names), "relations": len(known)}
+        except (OSError, ValueError, KeyError) as error:
             raise InductionError(f"{folder} is no store of facts, or a damaged one: {error}") from error
         if any(header.get(k) != v for k, v in holds.items()):
-            raise InductionError(f"{folder} is damaged: it should hold {header}, but holds {holds}")
-        return cls(names, relations, csr, weight)
+            expected = {k: header.get(k) for k in holds}
+            raise InductionError(f"{folder} is damaged: it should hold {expected}, but holds {holds}")
+        wanted = None if relations is None else tuple(sorted(set(relations)))
+        origin = Origin(folder.absolute(), hashlib.blake2b(text, digest_size=16).hexdigest(), wanted)
+        store = cls(names, known, csr, arrays.get("weight"), origin)
+        chosen = (
+            [(store.relation(name), name) for name in (known if wanted is None else wanted)] if verify or wanted else []
+        )
+        check_parts(folder, arrays, header, chosen)
+        return store if wanted is None else store._with([number for number, _ in sorted(chosen)], arrays)
+
+    @classmethod
+    def _opened_again(cls, folder: Path, digest: str, relations: tuple[str, ...] | None) -> Self:
+        """In another process, the same store."""
+        try:
+            store = cls.open(folder, relations)
+        except InductionError as error:
+            raise InductionError(f"a store must be where all processes find it: {error}") from error
+        if store.origin is None or store.origin.digest != digest:
+            raise InductionError(f"{folder} has been written anew since it was opened; begin again")
+        return store
+
+    def _with(self, relations: Sequence[int], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """With the facts of some relations alone, in memory."""
+        if not relations:
+            raise InductionError("no relation is asked for: nothing can be learned from none")
+        found, count = cut(arrays, relations), len(self.entities)
+        csr = _csr(found["target"], found["start"], found["source"], found["direction_of"], count, len(self.relations))
+        return type(self)(self.entities, self.relations, csr, found.get("weight"), self.origin)
+
+
+def _header(folder: Path) -> tuple[bytes, dict[str, Any]]:
+    """The manifest of a store, as bytes and as what it says."""
+    try:
+        text = (folder / _HEADER).read_bytes()
+        header = json.loads(text)
+        version = header["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InductionError(f"{folder} is no store of facts, or a damaged one: {error}") from error
+    if version != _VERSION:
+        message = f"this is a store of version {version}, this program reads {_VERSION}"
+        raise InductionError(Problem(message, short_path(folder / _HEADER), cure=ANEW))
+    sound = isinstance(header.get("files"), dict) and isinstance(header.get("parts"), list)
+    if not sound or len(header["parts"]) != header.get("relations"):
+        raise InductionError(Problem("the manifest is damaged", short_path(folder / _HEADER), cure=ANEW))
+    return text, header
+
+
+def _mapped(file: Path) -> NDArray[Any]:
+    # not read-only, for which all loops would be compiled a second time; what is written would stay in this process
+    found: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
+    return found
 
 
 def _keys(subject: Int32 | Int64, relation: Int32 | Int64, target: Int32 | Int64, count: int) -> Int64:
@@ -248,6 +317,11 @@ def _keys(subject: Int32 | Int64, relation: Int32 | Int64, target: Int32 | Int64
 def _rows(key: Int64, count: int, relations: int) -> Csr:
     """The rows of sorted (direction, source, target) numbers."""
     target, start, source, direction = rows_of(key, count)
+    return _csr(target, start, source, direction, count, relations)
+
+
+def _csr(target: Int32, start: Int64, source: Int32, direction: Int32, count: int, relations: int) -> Csr:
+    """Rows with all that follows from them."""
     first_row = np.searchsorted(direction, np.arange(2 * relations + 1)).astype(np.int64)
     entity_start, order = ordered_by(source, count)
     back = reverses(target, start, source, first_row, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import permutations, product
 
 from hypothesis import strategies as st
 
@@ -22,9 +22,8 @@ def bindings(rule: Rule, facts: set[Triple], distinct: bool = True) -> tuple[lis
     entities = sorted({e for s, _, o in facts for e in (s, o)})
     ends = [t.name for t in head.args if t.is_variable and t.name in inner]
     found: set[tuple[str, ...]] = set()
-    for values in product(entities, repeat=len(inner)):
-        if distinct and (len(set(values)) < len(values) or constants & set(values)):
-            continue
+    others = [e for e in entities if e not in constants]
+    for values in permutations(others, len(inner)) if distinct else product(entities, repeat=len(inner)):
         theta = dict(zip(inner, values, strict=True))
         if all(_holds(part, theta, facts) for part in (*rule.body, *rule.conditions)):
             found.add(tuple(theta[e] for e in ends))
@@ -60,6 +59,8 @@ def _holds(part: Atom | Negation | Comparison, theta: dict[str, str], facts: set
         left, right = (theta[t.name] for t in part.variables)
         return left != right if part.operator == "\\=" else float(left) < float(right)
     s, o = (None if t.name == "_" else theta[t.name] if t.is_variable else t.name for t in part.args)
+    if s is not None and o is not None:
+        return (s, part.predicate, o) in facts
     return any(s in (None, a) and o in (None, b) and r == part.predicate for a, r, b in facts)
 
 

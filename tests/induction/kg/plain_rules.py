@@ -31,11 +31,9 @@ def bindings(rule: Rule, facts: set[Triple]) -> tuple[set[tuple[str, ...]], set[
     terms = [t for atom in (*rule.head, *rule.body) for t in atom.args]
     variables = sorted({t.name for t in terms if t.is_variable})
     constants = {t.name for t in terms if not t.is_variable}
-    entities = sorted({e for s, _, o in facts for e in (s, o)})
+    entities = sorted({e for s, _, o in facts for e in (s, o)} - constants)
     both, body = set(), set()
-    for values in product(entities, repeat=len(variables)):
-        if len(set(values)) < len(values) or constants & set(values):
-            continue
+    for values in permutations(entities, len(variables)):
         theta = dict(zip(variables, values, strict=True))
 
         def holds(atom: Atom, theta: dict[str, str] = theta) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from distributed import LocalCluster
 from test_kg_learner import planted, settings
@@ -40,8 +42,9 @@ def test_the_rules_of_a_cluster_are_those_of_threads_also_when_a_worker_is_kille
     assert [str(rule) for rule in rules_of(store, learner.rules)] == in_threads
 
 
-def test_a_cluster_of_this_machine_is_made_and_ended(in_threads: list[str]) -> None:
-    store = TripleStore.of(planted())
+def test_a_cluster_of_this_machine_maps_a_folder_and_is_ended(in_threads: list[str], tmp_path: Path) -> None:
+    TripleStore.of(planted()).write(tmp_path / "graph")
+    store = TripleStore.open(tmp_path / "graph")
     learner = RuleLearner(settings(GENERATIONS, select=False)).fit(store, scheduler="local")
     assert [str(rule) for rule in rules_of(store, learner.rules)] == in_threads
 

@@ -24,24 +24,23 @@ def learned(store: TripleStore, thresholds: Thresholds = ANY) -> RuleColumns:
     return RuleColumns(found.paths, found.constants)
 
 
-def predicted(store: TripleStore, rules: RuleColumns, facts: set[Triple]) -> list[set[Triple]]:
-    """What each rule says."""
-    said = []
+def predicted(store: TripleStore, rules: RuleColumns, facts: set[Triple]) -> dict[Triple, list[int]]:
+    """Which rules say a fact, of all that any of them says."""
+    said: dict[Triple, list[int]] = {}
     for i in range(len(rules)):
-        head = rules.rule(store, i).head[0]
+        rule = rules.rule(store, i)
+        head = rule.head[0]
         free = [t.name for t in head.args if t.is_variable]
-        own = set()
-        for values in bindings(rules.rule(store, i), facts)[1]:
+        for values in bindings(rule, facts)[1]:
             theta = dict(zip(free, values, strict=True))
             s, o = (theta.get(t.name, t.name) for t in head.args)
-            own.add((s, head.predicate, o))
-        said.append(own)
+            said.setdefault((s, head.predicate, o), []).append(i)
     return said
 
 
 def plain_rank(
     facts: set[Triple],
-    said: list[set[Triple]],
+    said: dict[Triple, list[int]],
     value: list[float],
     witness: list[str],
     fact: Triple,
@@ -61,10 +60,9 @@ def plain_rank(
 
     def standing(y: str) -> tuple[float, ...]:
         best: dict[object, float] = {}
-        for i, (v, own) in enumerate(zip(value, said, strict=True)):
-            if full(y) in own:
-                key = (witness[i] if method == "grouped" else None) or i
-                best[key] = max(v, best.get(key, 0.0))
+        for i in said.get(full(y), ()):
+            key = (witness[i] if method == "grouped" else None) or i
+            best[key] = max(value[i], best.get(key, 0.0))
         lists = sorted(best.values(), reverse=True)[:depth]
         share = sum(p == r and (a if backwards else b) == y for a, p, b in facts) / total
         usual = math.log(share + 1e-4)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -20,32 +22,40 @@ FOLDER = Path(__file__).parents[3] / "experiments"
 MODULES = ("bench", "harness", "planted")
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    for folder in (FOLDER, FOLDER / "planted-rules"):
-        monkeypatch.syspath_prepend(str(folder))
-    for module in MODULES:
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    yield importlib.import_module("bench")
-    for module in MODULES:
-        sys.modules.pop(module, None)
+@pytest.fixture(scope="module")
+def bench() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in (FOLDER, FOLDER / "planted-rules"):
+            patch.syspath_prepend(str(folder))
+        for module in MODULES:
+            patch.delitem(sys.modules, module, raising=False)
+        yield importlib.import_module("bench")
+        for module in MODULES:
+            sys.modules.pop(module, None)
+
+
+@pytest.fixture(scope="module")
+def world_of(bench: ModuleType) -> Callable[[int], Any]:
+    """The world of a seed, planted once."""
+    return cache(lambda seed: bench.plant(bench.Planting(seed=seed)))
 
 
 def test_a_planted_rule_derives_just_its_facts_and_every_literal_that_its_shape_adds_matters(
-    bench: ModuleType,
+    world_of: Callable[[int], Any],
 ) -> None:
-    world = bench.plant(bench.Planting(seed=1))
+    world = world_of(1)
     assert len(world.planted) == 20
     assert {p.shape for p in world.planted} == {"path", "tree", "constant", "negation", "mixed", "set"}
     assert not any(r.startswith("h") for _, r, _ in world.base)
     added = {"path": 0, "set": 1, "mixed": 2}
     for shape, rule, derived in world.planted:
         store = TripleStore.of([*world.base, *derived])  # so that all facts of the head are derived
-        counts = Evaluator(store).counts(rule)
+        evaluator = Evaluator(store)
+        counts = evaluator.counts(rule)
         assert counts.support == counts.size == len(derived) >= 100, str(rule)
         parts = [replace(rule, body=tuple(p for p in rule.body if p != left)) for left in rule.body[1:]]
         parts += [replace(rule, conditions=()) for _ in rule.conditions]
-        sizes = [Evaluator(store).counts(less).size for less in parts if leads_to_its_ends(less)]
+        sizes = [evaluator.counts(less).size for less in parts if leads_to_its_ends(less)]
         assert len(sizes) == added.get(shape, 1), str(rule)
         assert all(3 * size >= 4 * counts.size for size in sizes), str(rule)
 
@@ -62,9 +72,9 @@ def leads_to_its_ends(rule: object) -> bool:
 
 
 def test_of_a_head_three_in_ten_derived_facts_are_removed_and_one_in_ten_is_added_that_is_not_derived(
-    bench: ModuleType,
+    world_of: Callable[[int], Any],
 ) -> None:
-    world = bench.plant(bench.Planting(seed=2))
+    world = world_of(2)
     derived = {fact for p in world.planted for fact in p.derived}
     assert world.removed <= derived
     assert not world.noise & (derived | world.base)
@@ -80,8 +90,8 @@ def test_of_a_head_three_in_ten_derived_facts_are_removed_and_one_in_ten_is_adde
         assert len(ends) == 1
 
 
-def test_a_seed_gives_one_world(bench: ModuleType) -> None:
-    one, again, other = (bench.plant(bench.Planting(seed=seed)) for seed in (3, 3, 4))
+def test_a_seed_gives_one_world(bench: ModuleType, world_of: Callable[[int], Any]) -> None:
+    one, again, other = world_of(2), bench.plant(bench.Planting(seed=2)), world_of(1)
     assert one == again
     assert one.base != other.base
 

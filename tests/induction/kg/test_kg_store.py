@@ -1,4 +1,6 @@
+import pickle
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -78,11 +80,129 @@ def test_what_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
         TripleStore.of([("a", "p", "b")]).write(tmp_path / "thesis")
 
 
-def test_a_store_that_lacks_a_file_is_damaged(tmp_path: Path) -> None:
+@given(graphs(), st.data())
+def test_a_store_opened_with_some_relations_is_that_of_their_facts_under_the_same_numbers(
+    tmp_path_factory: pytest.TempPathFactory, facts: list[Triple], data: st.DataObject
+) -> None:
+    weights = [0.5 if s < o else 1.0 for s, _, o in facts]
+    whole = TripleStore.of(facts, weights)
+    folder = tmp_path_factory.mktemp("stores") / "graph"
+    whole.write(folder)
+    wanted = data.draw(st.sets(st.sampled_from(list(whole.relations)), min_size=1))
+    some = TripleStore.open(folder, wanted)
+    kept = [(s, r, o) for s, r, o in facts if r in wanted]
+    columns = (np.array(column) for column in zip(*kept, strict=True))
+    of = (whole.entities, whole.relations, whole.entities)
+    numbers = [names.numbers(column.tolist()) for names, column in zip(of, columns, strict=True)]
+    of_kept = np.array([w for w, (_, r, _) in zip(weights, facts, strict=True) if r in wanted], np.float32)
+    expected = TripleStore.of_numbers(whole.entities, whole.relations, *numbers, of_kept)
+    for name in Csr._fields:
+        assert np.array_equal(getattr(some.csr, name), getattr(expected.csr, name)), name
+    own = np.ones(len(some.csr.target), np.float32)
+    found, told = (own if weight is None else weight for weight in (some.weight, expected.weight))
+    assert np.array_equal(found, told)
+
+
+def resident(folder: Path) -> int:
+    """Bytes of the files of a folder that are in this process's memory."""
+    total, here = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if not line[0].isupper():
+            here = str(folder) in line
+        elif here and line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells")
+def test_of_a_mapped_store_memory_holds_what_was_looked_at(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    count, large, small = 20_000, 400_000, 2_000
+    entities, relations = Names.of(f"e{i:05}" for i in range(count)), Names.of(["large", "small"])
+    relation = np.repeat([0, 1], [large, small])
+    folder = tmp_path / "graph"
+    ends = rng.integers(count, size=(2, large + small))
+    TripleStore.of_numbers(entities, relations, ends[0], relation, ends[1]).write(folder)
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+    store = TripleStore.open(folder)
+    before = resident(folder)
+
+    def looked_at(direction: int) -> int:
+        csr = store.csr
+        rows = slice(*csr.first_row[direction : direction + 2])
+        facts = slice(csr.start[rows.start], csr.start[rows.stop])
+        return int(csr.source[rows].sum()) + int(csr.target[facts].sum()) + int(csr.back[facts].sum())
+
+    looked_at(2)
+    looked_at(3)
+    around = 128 * 1024  # the system reads some pages around each that is asked for
+    assert resident(folder) - before <= 2 * (3 * small * 4 + small * 8) + 8 * around < sizes["target.npy"] / 2
+    looked_at(0)
+    looked_at(1)
+    assert resident(folder) > sizes["target.npy"]
+
+
+def test_another_process_is_sent_where_a_store_is_and_not_what_it_holds(tmp_path: Path) -> None:
+    store = TripleStore.of([(f"e{i}", r, f"e{i + 1}") for i in range(5000) for r in "pq"])
+    store.write(tmp_path / "graph")
+    assert len(pickle.dumps(store)) > 100_000
+    whole, some = TripleStore.open(tmp_path / "graph"), TripleStore.open(tmp_path / "graph", ["q"])
+    for opened in (whole, some):
+        sent = pickle.dumps(opened)
+        assert len(sent) < 1000
+        found = pickle.loads(sent)
+        assert triples_of(found) == triples_of(opened)
+    assert isinstance(pickle.loads(pickle.dumps(whole)).csr.target, np.memmap)
+    sent = pickle.dumps(whole)
     TripleStore.of([("a", "p", "b")]).write(tmp_path / "graph")
-    (tmp_path / "graph" / "target.npy").unlink()
-    with pytest.raises(InductionError, match="damaged"):
+    with pytest.raises(InductionError, match=r"graph has been written anew since it was opened; begin again"):
+        pickle.loads(sent)
+    shutil.rmtree(tmp_path / "graph")
+    with pytest.raises(InductionError, match=r"a store must be where all processes find it: .*graph is no store"):
+        pickle.loads(sent)
+
+
+def test_of_a_store_with_files_missing_or_cut_off_all_are_named_with_what_was_found_and_expected(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "graph"
+    TripleStore.of([("a", "p", "b")]).write(folder)
+    size = (folder / "source.npy").stat().st_size
+    (folder / "target.npy").unlink()
+    (folder / "source.npy").write_bytes((folder / "source.npy").read_bytes()[:-3])
+    with pytest.raises(InductionError) as told:
+        TripleStore.open(folder)
+    assert f"target.npy: the file is missing, expected {size} bytes; write it anew: neurosym induce" in str(told.value)
+    assert f"source.npy: the file has {size - 3} bytes, expected {size} bytes" in str(told.value)
+
+
+def test_a_damaged_relation_is_named_when_it_is_asked_for_and_others_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "graph"
+    store = TripleStore.of([(f"e{i}", r, f"e{i * 3 % 7}") for i in range(7) for r in "pqr"])
+    store.write(folder)
+    content = bytearray((folder / "target.npy").read_bytes())
+    content[-1] ^= 1  # of r, the last
+    (folder / "target.npy").write_bytes(content)
+    assert TripleStore.open(folder, ["p"]).objects("e1", "p") == store.objects("e1", "p")
+    wrong = r"target\.npy: the facts of relation 'r' are damaged: found CRC-32 [0-9a-f]{8}, expected [0-9a-f]{8}; write it anew"
+    for asked in ({"relations": ["p", "r"]}, {"verify": True}):
+        with pytest.raises(InductionError, match=wrong):
+            TripleStore.open(folder, **asked)
+
+
+def test_a_store_of_an_older_version_is_refused_with_the_way_to_write_it_anew(tmp_path: Path) -> None:
+    TripleStore.of([("a", "p", "b")]).write(tmp_path / "graph")
+    (tmp_path / "graph" / "store.json").write_text('{"version": 1, "facts": 1, "entities": 2, "relations": 1}')
+    with pytest.raises(
+        InductionError, match=r"store\.json: this is a store of version 1, this program reads 2; write it anew"
+    ):
         TripleStore.open(tmp_path / "graph")
+
+
+def test_an_unknown_relation_of_a_folder_is_told_with_the_nearest_one(tmp_path: Path) -> None:
+    TripleStore.of([("a", "parent", "b")]).write(tmp_path / "graph")
+    with pytest.raises(InductionError, match=r"relation 'parents' has no facts; did you mean 'parent'\?"):
+        TripleStore.open(tmp_path / "graph", ["parents"])
 
 
 def test_a_graph_without_facts_or_with_a_wrong_weight_is_refused() -> None:
