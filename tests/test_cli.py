@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import io
 import json
+import logging
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from neurosym.cli import app
+from neurosym.cli import app, main
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
@@ -34,6 +37,23 @@ COMMANDS = (
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
+    """What the program prints and exits with, in this process, which need not start."""
+    printed, told = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    level = logging.root.level
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(told):
+        patch.chdir(ROOT)
+        patch.setenv("COLUMNS", "200")
+        patch.setenv("PATH", "")
+        patch.setattr(sys, "argv", ["neurosym", *map(str, words)])
+        patch.setattr(logging.root, "handlers", [])  # pytest's own would keep `main` from adding its handler
+        with pytest.raises(SystemExit) as ended:
+            main()
+    logging.root.setLevel(level)
+    out, err = (stream.buffer.getvalue().decode() for stream in (printed, told))  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(words, ended.value.code, out, err)  # type: ignore[arg-type]
+
+
+def run_as_program(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "neurosym", *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=ROOT, env={"COLUMNS": "200", "PATH": ""}
@@ -48,7 +68,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
 
 
 def test_checking_good_files_succeeds_and_says_what_was_read() -> None:
-    result = run("check", "ontologies/thorax.ttl", "rules/thorax.rules", "--json")
+    result = run_as_program("check", "ontologies/thorax.ttl", "rules/thorax.rules", "--json")
     assert (result.returncode, json.loads(result.stdout)) == (
         0,
         {"ok": True, "reasoner": "not asked", "problems": []},
@@ -58,7 +78,7 @@ def test_checking_good_files_succeeds_and_says_what_was_read() -> None:
 def test_checking_a_bad_file_exits_with_1_and_names_line_and_cure(tmp_path: Path) -> None:
     path = tmp_path / "x.rules"
     path.write_text("left_of(X, Y) :- heart(X), lung(Y).\nlocted_in(X, Y) :- heart(X), lung(Y).\n")
-    result = run("check", "ontologies/thorax.ttl", path)
+    result = run_as_program("check", "ontologies/thorax.ttl", path)
     assert result.returncode == 1
     assert f"{path}:2: unknown relation 'locted_in'" in result.stderr
     assert "Traceback" not in result.stderr
@@ -91,14 +111,14 @@ def test_a_reasoner_that_did_not_run_is_told_to_scripts_too() -> None:
 
 
 def test_results_go_to_standard_output_and_messages_to_standard_error() -> None:
-    result = run("check", "ontologies/thorax.ttl", "rules/thorax.rules")
+    result = run_as_program("check", "ontologies/thorax.ttl", "rules/thorax.rules")
     assert result.stdout.startswith("ok ")
     assert result.stderr == ""
     assert run("--version").stdout.startswith("neurosym ")
 
 
 def test_wrong_usage_exits_with_2() -> None:
-    assert run("train").returncode == 2
+    assert run_as_program("train").returncode == 2
     assert run("frobnicate").returncode == 2
 
 
@@ -143,6 +163,22 @@ def test_facts_held_back_say_how_few_of_the_rules_of_a_graph_are_written(tmp_pat
     )
     valid.write_text("somebody\tparent\tnobody\n")
     assert "no fact that is held back has a relation and two entities that the graph has" in run(*command).stderr
+
+
+def test_a_graph_is_kept_as_a_folder_of_which_some_relations_may_be_read(tmp_path: Path) -> None:
+    path, folder = tmp_path / "family.txt", tmp_path / "family"
+    lines = [f"p{i}\tparent\tp{i + 1}\np{i + 1}\tchild\tp{i}\np{i}\tknows\tp{i + 1}\n" for i in range(20)]
+    path.write_text("".join(lines))
+    command = ("induce", "--budget", "0", "--json", "--out", tmp_path / "x.rules", "--facts")
+    assert json.loads(run(*command, path, "--store", folder).stdout)["count"] > 0
+    assert json.loads(run(*command, folder).stdout)["count"] > 0
+    told = json.loads(run(*command, folder, "--only", "parent", "--only", "child").stdout)["rules"]
+    assert told  # how many of the two there are is a question of time
+    assert set(told) <= {"1 :: child(X, Y) :- parent(Y, X).", "1 :: parent(X, Y) :- child(Y, X)."}
+    assert "--only reads some relations of a store's folder" in run(*command, path, "--only", "parent").stderr
+    assert f"--store: {folder} is where the facts are read from" in run(*command, folder, "--store", folder).stderr
+    (folder / "back.npy").unlink()
+    assert "back.npy: the file is missing, expected" in run(*command, folder).stderr
 
 
 def test_rules_over_a_graph_know_what_an_ontology_says_of_its_classes(tmp_path: Path) -> None:

@@ -172,8 +172,9 @@ def world(thorax: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         (folder / name).symlink_to(ROOT / name)
     config = config_of(folder, "data.val={start: 300, count: 8}", "data.test.count=12")
     run = train(config, folder / "runs/bccd").path
-    Stages.of(run, "test").induce(InductionConfig(budget_seconds=5, min_support=2))
-    Stages.of(run, "test").induce(InductionConfig(budget_seconds=5, min_support=2), truth=True)
+    short = InductionConfig(generations=0, budget_seconds=5, min_support=2)
+    Stages.of(run, "test").induce(short)
+    Stages.of(run, "test").induce(short, truth=True)
     (folder / "runs/jsrt-anatomy").symlink_to(run)
     write_dicom(folder / "film.dcm", stored())
     write_dicom(folder / "pacs-export/film.dcm", stored())

@@ -21,18 +21,7 @@ from neurosym.data.shards import open_shards
 from neurosym.data.unread import unread
 from neurosym.errors import DataError
 from neurosym.knowledge import Knowledge
-from tests.data.test_shards import FILMS, SIZE, Folder, contents, rich, same
-
-
-@pytest.fixture
-def files(coco_folder: Folder) -> tuple[Path, Path]:
-    return coco_folder(FILMS, rich)
-
-
-@pytest.fixture
-def out(files: tuple[Path, Path], tmp_path: Path) -> Path:
-    pack(coco_films(*files), tmp_path / "shards", SIZE)
-    return tmp_path / "shards"
+from tests.data.shard_films import FILMS, Folder, contents, same
 
 
 def rows(out: Path) -> np.ndarray:
@@ -104,15 +93,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("what", sorted(DAMAGES))
 def test_a_damaged_film_stops_the_run_or_is_set_aside_and_all_others_stay_in_their_places(
-    what: str, files: tuple[Path, Path], out: Path, thorax: Knowledge, caplog: pytest.LogCaptureFixture
+    what: str, rich_files: tuple[Path, Path], packed: Path, thorax: Knowledge, caplog: pytest.LogCaptureFixture
 ) -> None:
     change, message = DAMAGES[what]
-    change(out)
-    wanted, strict = load_coco(*files, thorax), open_shards(out, thorax)
+    change(packed)
+    wanted, strict = load_coco(*rich_files, thorax), open_shards(packed, thorax)
     with pytest.raises(DamagedFilm, match=message) as error:
         strict[2]
     assert "film 'phantom-000002'" in str(error.value)
-    lenient = open_shards(out, thorax, on_unreadable="skip")
+    lenient = open_shards(packed, thorax, on_unreadable="skip")
     found = [lenient[i] for i in range(FILMS)]
     gone = set(lenient.skipped)
     same([found[i] for i in range(FILMS) if i not in gone], [wanted[i] for i in range(FILMS) if i not in gone])
@@ -121,16 +110,16 @@ def test_a_damaged_film_stops_the_run_or_is_set_aside_and_all_others_stay_in_the
     assert not shown & {f"phantom-{i:06d}" for i in gone}
     assert len(gone) == 1 or what == "truncated"
     assert caplog.text.count("skipped: ") == len(gone)
-    again = open_shards(out, thorax, on_unreadable="skip")  # a resumed run, which meets the films in another order
+    again = open_shards(packed, thorax, on_unreadable="skip")  # a resumed run, which meets the films in another order
     assert [again[i].image_id for i in reversed(range(FILMS))] == [s.image_id for s in reversed(found)]
 
 
 def test_a_film_in_the_place_of_a_damaged_one_has_its_own_annotations_also_where_records_were_read_before(
-    out: Path, thorax: Knowledge
+    packed: Path, thorax: Knowledge
 ) -> None:
-    overwrite(out, 2, 700, b"?")  # the image alone: the record can be read
+    overwrite(packed, 2, 700, b"?")  # the image alone: the record can be read
     noise = degradation("uniform", 0.3, 1)
-    films = open_shards(out, thorax, on_unreadable="skip")
+    films = open_shards(packed, thorax, on_unreadable="skip")
     degraded = DegradedSamples(films, noise, films.names)
     seen_before = unread(degraded)
     assert seen_before[2].image_id == "phantom-000002"
@@ -145,17 +134,17 @@ def test_a_film_in_the_place_of_a_damaged_one_has_its_own_annotations_also_where
 
 
 def test_a_missing_shard_is_told_at_the_start_and_its_places_go_to_different_films(
-    files: tuple[Path, Path], out: Path, thorax: Knowledge, caplog: pytest.LogCaptureFixture
+    rich_files: tuple[Path, Path], packed: Path, thorax: Knowledge, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (out / "shard-00000.tar").unlink()
+    (packed / "shard-00000.tar").unlink()
     with pytest.raises(DataError, match=r"shard-00000.tar: the shard is missing; copy it there again"):
-        open_shards(out, thorax)
-    lenient = open_shards(out, thorax, on_unreadable="skip")
+        open_shards(packed, thorax)
+    lenient = open_shards(packed, thorax, on_unreadable="skip")
     assert "the shard is missing" in caplog.text
-    lost = [n for n in range(FILMS) if rows(out)[n]["shard"] == 0]
+    lost = [n for n in range(FILMS) if rows(packed)[n]["shard"] == 0]
     assert len({lenient[n].image_id for n in lost}) > 1
     assert sorted(lenient.skipped) == lost
-    for shard in out.glob("*.tar"):
+    for shard in packed.glob("*.tar"):
         os.truncate(shard, 0)
     with pytest.raises(DataError, match=f"none of {FILMS} films can be read"):
         lenient[0]
@@ -197,8 +186,8 @@ class Bomb:
         self.where = where
 
 
-def test_an_index_of_a_stranger_runs_nothing_and_is_refused(out: Path, thorax: Knowledge, tmp_path: Path) -> None:
-    whole = contents(out)
+def test_an_index_of_a_stranger_runs_nothing_and_is_refused(packed: Path, thorax: Knowledge, tmp_path: Path) -> None:
+    whole = contents(packed)
     for name, content, message in [
         ("films.npy", _pickled(Bomb(tmp_path / "ran")), "the index cannot be read"),
         ("films.npy", whole["films.npy"][:-50], "the index cannot be read"),
@@ -209,12 +198,12 @@ def test_an_index_of_a_stranger_runs_nothing_and_is_refused(out: Path, thorax: K
         ("shards.json", b"{}", "shards.json: not a file of `neurosym data shards`: films: Field required"),
         ("shards.json", whole["shards.json"].replace(b'"films"', b'"fims"'), "fims: Extra inputs are not permitted"),
     ]:
-        (out / name).write_bytes(content)
+        (packed / name).write_bytes(content)
         with pytest.raises(DataError, match=message):
-            open_shards(out, thorax)
-        (out / name).write_bytes(whole[name])
+            open_shards(packed, thorax)
+        (packed / name).write_bytes(whole[name])
     assert not (tmp_path / "ran").exists()
-    assert len(open_shards(out, thorax)) == FILMS
+    assert len(open_shards(packed, thorax)) == FILMS
     with pytest.raises(DataError, match="folder of shards not found; write it with"):
         open_shards(tmp_path / "nowhere", thorax)
 

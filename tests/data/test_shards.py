@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from neurosym.cli import app
 from neurosym.data.coco import load_coco
 from neurosym.data.config import CocoData, PhantomData, ShardData, VocData, class_names, open_split
-from neurosym.data.masks import encode_mask
 from neurosym.data.pool import shared_films
 from neurosym.data.shard_films import coco_films, sample_films, split_films
 from neurosym.data.shard_pack import FilmsToPack, PackedFilm, pack
@@ -28,65 +27,23 @@ from neurosym.data.weak_labels import contradictory_films, has_weak_films
 from neurosym.errors import ConfigError, DataError, NeurosymError
 from neurosym.knowledge import Knowledge
 from neurosym.learning.batches import make_batch
-from neurosym.records import Sample
+from tests.data.shard_films import FILMS, SIZE, Folder, bare, contents, same
 from tests.data.test_voc import cell
 from tests.data.test_voc import write as write_voc
-
-Folder = Callable[..., tuple[Path, Path]]
-FILMS, SIZE = 7, 30_000
-"""With films of 128 px, two to three a shard."""
-
-
-def rich(data: dict) -> None:
-    """Masks, a crowd, a stroke, what is known of a film, a polygon, a box to clip, a category without films."""
-    square = np.zeros((128, 128))
-    square[20:50, 10:60] = 1
-    first, second, third, fourth, *_ = data["annotations"]
-    first |= {"segmentation": encode_mask(square), "area": 3.0, "note": "of no use"}
-    second |= {"iscrowd": 1}
-    third |= {"drawn": "scribble", "segmentation": encode_mask(square)}
-    fourth |= {"segmentation": [[1.5, 2, 40, 2, 40, 60.25]], "bbox": [-0.5, 1.1, 40.3, 60.7], "true_bbox": [0, 0, 9, 9]}
-    data["images"][1]["supervision"] = {"complete": ["left_lung"], "absent": ["nodule"], "present": ["opacity"]}
-    data["images"][2]["supervision"] = {"tags": [["nodule", "right_lung/upper_zone"]]}
-    data["categories"].append({"id": 90, "name": "pneumothorax"})
-
-
-def bare(sample: Sample) -> Sample:
-    """All of a sample but its pixels and its path, of which shards have none."""
-    return replace(sample, image=np.zeros(0), path="")
-
-
-def same(found: Sequence[Sample], wanted: Sequence[Sample]) -> None:
-    assert len(found) == len(wanted) > 0
-    for i in range(len(wanted)):
-        assert np.array_equal(found[i].image, wanted[i].image)
-        assert repr(bare(found[i])) == repr(bare(wanted[i]))
-
-
-@pytest.fixture
-def files(coco_folder: Folder) -> tuple[Path, Path]:
-    return coco_folder(FILMS, rich)
-
-
-@pytest.fixture
-def out(files: tuple[Path, Path], tmp_path: Path) -> Path:
-    pack(coco_films(*files), tmp_path / "shards", SIZE)
-    return tmp_path / "shards"
-
 
 # --- what is written --------------------------------------------------------------------------------------------------
 
 
 def test_webdataset_reads_the_image_files_byte_for_byte_and_a_coco_record_of_each(
-    files: tuple[Path, Path], out: Path
+    rich_files: tuple[Path, Path], packed: Path
 ) -> None:
-    data = json.loads(files[0].read_text())
-    urls = sorted(map(str, out.glob("*.tar")))
+    data = json.loads(rich_files[0].read_text())
+    urls = sorted(map(str, packed.glob("*.tar")))
     assert len(urls) > 2
     read = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False))
     assert [each["__key__"] for each in read] == [f"{n:09d}" for n in range(FILMS)]
     for image, each in zip(data["images"], read, strict=True):
-        assert each["png"] == (files[1] / image["file_name"]).read_bytes()
+        assert each["png"] == (rich_files[1] / image["file_name"]).read_bytes()
         record = json.loads(each["json"])
         assert record["images"] == [image]
         own = [a for a in data["annotations"] if a["image_id"] == image["id"]]
@@ -100,15 +57,11 @@ class Killed(Exception):
     pass
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 def test_whoever_is_killed_at_any_film_goes_on_and_writes_the_same_bytes(
-    files: tuple[Path, Path], out: Path, tmp_path: Path
+    rich_files: tuple[Path, Path], packed: Path, tmp_path: Path
 ) -> None:
-    films = coco_films(*files)
-    whole, asked = contents(out), list[int]()
+    films = coco_films(*rich_files)
+    whole, asked = contents(packed), list[int]()
 
     def until(last: int) -> Callable[[int], PackedFilm]:
         def film(n: int) -> PackedFilm:
@@ -130,21 +83,21 @@ def test_whoever_is_killed_at_any_film_goes_on_and_writes_the_same_bytes(
         assert contents(parts) == whole
         assert asked[0] <= last
         assert last < 4 or asked[0] > 0  # complete shards are not read again
-    pack(replace(films, film=until(0)), out, SIZE)  # all there: nothing is asked for
-    assert contents(out) == whole
+    pack(replace(films, film=until(0)), packed, SIZE)  # all there: nothing is asked for
+    assert contents(packed) == whole
 
 
 @pytest.mark.parametrize("packed_as", ["coco", "pictures"])
 def test_shards_of_images_that_were_changed_since_or_lie_elsewhere_are_not_taken_for_written(
-    packed_as: str, files: tuple[Path, Path], thorax: Knowledge, tmp_path: Path
+    packed_as: str, rich_files: tuple[Path, Path], thorax: Knowledge, tmp_path: Path
 ) -> None:
     def films(images: Path) -> FilmsToPack:
         if packed_as == "coco":
-            return coco_films(files[0], images)
-        read = load_coco(files[0], images, thorax)
+            return coco_films(rich_files[0], images)
+        read = load_coco(rich_files[0], images, thorax)
         return sample_films(read, [n for n in read.names if n != "pneumothorax"], thorax)
 
-    out, images = tmp_path / "shards", files[1]
+    out, images = tmp_path / "shards", rich_files[1]
     pack(films(images), out, SIZE)
     before = contents(out)
     pack(films(images), out, SIZE)
@@ -164,34 +117,34 @@ def test_shards_of_images_that_were_changed_since_or_lie_elsewhere_are_not_taken
     assert contents(out) == before
 
 
-def test_a_folder_that_lost_a_shard_is_not_told_to_be_written(files: tuple[Path, Path], out: Path) -> None:
-    (out / "shard-00001.tar").unlink()
+def test_a_folder_that_lost_a_shard_is_not_told_to_be_written(rich_files: tuple[Path, Path], packed: Path) -> None:
+    (packed / "shard-00001.tar").unlink()
     with pytest.raises(DataError, match=r"shard-00001\.tar: the shard is missing; copy it there again, or remove the"):
-        pack(coco_films(*files), out, SIZE)
+        pack(coco_films(*rich_files), packed, SIZE)
 
 
 def test_a_folder_of_other_films_or_of_other_things_is_left_alone(
-    files: tuple[Path, Path], out: Path, tmp_path: Path
+    rich_files: tuple[Path, Path], packed: Path, tmp_path: Path
 ) -> None:
-    before = contents(out)
+    before = contents(packed)
     with pytest.raises(ConfigError, match="shards: the folder holds shards of other films, or of another size; name"):
-        pack(coco_films(*files, limit=2), out, SIZE)
+        pack(coco_films(*rich_files, limit=2), packed, SIZE)
     with pytest.raises(ConfigError, match="or of another size"):
-        pack(coco_films(*files), out, 2 * SIZE)
-    assert contents(out) == before
+        pack(coco_films(*rich_files), packed, 2 * SIZE)
+    assert contents(packed) == before
     with pytest.raises(ConfigError, match="images: the folder holds something else"):
-        pack(coco_films(*files), files[1], SIZE)
+        pack(coco_films(*rich_files), rich_files[1], SIZE)
     started = tmp_path / "started"
-    films = coco_films(*files)
+    films = coco_films(*rich_files)
     with pytest.raises(ZeroDivisionError):
         pack(replace(films, film=lambda n: films.film(n // (3 - n))), started, SIZE)
     with pytest.raises(ConfigError, match="the folder holds a part of other films"):
-        pack(coco_films(*files, limit=2), started, SIZE)
+        pack(coco_films(*rich_files, limit=2), started, SIZE)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_told_in_one_message(
-    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rich_files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Path.open
     full = [True]
@@ -203,9 +156,9 @@ def test_a_full_disk_is_told_in_one_message(
     with pytest.raises(
         DataError, match=r"full: cannot be written \(No space left on device\); the same command goes on"
     ):
-        pack(coco_films(*files), tmp_path / "full", SIZE)
+        pack(coco_films(*rich_files), tmp_path / "full", SIZE)
     full[0] = False
-    assert pack(coco_films(*files), tmp_path / "full", SIZE).films == FILMS
+    assert pack(coco_films(*rich_files), tmp_path / "full", SIZE).films == FILMS
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -213,9 +166,9 @@ def test_a_full_disk_is_told_in_one_message(
 
 @pytest.mark.parametrize("categories", [None, ("heart", "left_lung", "nodule")])
 def test_samples_and_tensors_are_those_of_the_coco_file(
-    categories: tuple[str, ...] | None, files: tuple[Path, Path], out: Path, thorax: Knowledge
+    categories: tuple[str, ...] | None, rich_files: tuple[Path, Path], packed: Path, thorax: Knowledge
 ) -> None:
-    wanted, found = load_coco(*files, thorax, categories), open_shards(out, thorax, categories)
+    wanted, found = load_coco(*rich_files, thorax, categories), open_shards(packed, thorax, categories)
     same(found, wanted)
     same(found[5:2:-2], wanted[5:2:-2])
     same(found.select([3, 0]), wanted.select([3, 0]))
@@ -234,9 +187,9 @@ def test_samples_and_tensors_are_those_of_the_coco_file(
 
 
 def test_what_asks_for_no_pixels_is_told_the_same_and_reads_no_image(
-    files: tuple[Path, Path], out: Path, thorax: Knowledge, monkeypatch: pytest.MonkeyPatch
+    rich_files: tuple[Path, Path], packed: Path, thorax: Knowledge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted, found = load_coco(*files, thorax), open_shards(out, thorax)
+    wanted, found = load_coco(*rich_files, thorax), open_shards(packed, thorax)
     monkeypatch.setattr("neurosym.data.shards.decode_image", None)
     shown = unread(found)
     for i, sample in enumerate(wanted):
@@ -249,22 +202,24 @@ def test_what_asks_for_no_pixels_is_told_the_same_and_reads_no_image(
 
 
 def test_a_film_of_shards_is_known_again_in_other_splits(
-    files: tuple[Path, Path], out: Path, thorax: Knowledge
+    rich_files: tuple[Path, Path], packed: Path, thorax: Knowledge
 ) -> None:
-    films, shards = load_coco(*files, thorax), open_shards(out, thorax)
+    films, shards = load_coco(*rich_files, thorax), open_shards(packed, thorax)
     assert len(shared_films(shards[1:3], films, "test")) == 2
     assert shared_films(shards[1:3], films[3:], "test") == []
 
 
-def test_a_config_does_to_shards_what_it_does_to_files(files: tuple[Path, Path], out: Path, thorax: Knowledge) -> None:
+def test_a_config_does_to_shards_what_it_does_to_files(
+    rich_files: tuple[Path, Path], packed: Path, thorax: Knowledge
+) -> None:
     more = {
         "few": {"count": 3, "seed": 1},
         "categories": ["left_lung", "heart"],
         "degrade": {"how": "uniform", "r": 0.3},
     }
-    split = {"annotations": str(files[0]), "images": str(files[1]), "limit": 6}
+    split = {"annotations": str(rich_files[0]), "images": str(rich_files[1]), "limit": 6}
     coco = CocoData.model_validate({"format": "coco", "train": split, **more})
-    data = ShardData.model_validate({"format": "shards", "train": {"shards": str(out), "limit": 6}, **more})
+    data = ShardData.model_validate({"format": "shards", "train": {"shards": str(packed), "limit": 6}, **more})
     for name in ("train", "unlabelled"):
         wanted, found = (open_split(d, name, Path(), thorax) for d in (coco, data))  # type: ignore[arg-type]
         same(found, wanted)
@@ -327,7 +282,7 @@ def test_shards_without_annotations_are_unlabelled_ones(coco_folder: Folder, tho
 
 
 def test_the_command_packs_a_coco_file_and_the_split_of_a_config(
-    files: tuple[Path, Path], tmp_path: Path, thorax: Knowledge
+    rich_files: tuple[Path, Path], tmp_path: Path, thorax: Knowledge
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -335,7 +290,7 @@ def test_the_command_packs_a_coco_file_and_the_split_of_a_config(
         "data:\n  format: coco\n  train: {annotations: annotations.json, images: images}\n"
         "  val: {annotations: annotations.json, images: images, limit: 2}\n"
     )
-    told = json.loads(invoke(files[0], tmp_path / "a", "--images", files[1], "--size", "0.03MB", "--json"))
+    told = json.loads(invoke(rich_files[0], tmp_path / "a", "--images", rich_files[1], "--size", "0.03MB", "--json"))
     assert (told["films"], told["annotated"]["heart"]) == (FILMS, FILMS)
     assert told["shards"] == len(list((tmp_path / "a").glob("*.tar"))) > 2
     invoke(config, tmp_path / "b", "--size", "30 kB")

@@ -150,7 +150,9 @@ def test_what_the_run_was_taught_is_not_published_on_its_own_word(run: Path, tmp
 
 
 def test_rules_are_induced_from_annotations_too_and_say_so(run: Path) -> None:
-    result = CliRunner().invoke(app, ["induce", str(run), "--truth", "--json"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, ["induce", str(run), "--truth", "--max-atoms", "2", "--json"], catch_exceptions=False
+    )
     value = json.loads(Path(json.loads(result.stdout)["candidates"]).read_text())
     assert (value["origin"]["facts"], len(value["origin"]["images"])) == ("annotations", 12)
     origin = json.loads((run / "candidates.json").read_text())["origin"]
