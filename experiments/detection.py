@@ -36,6 +36,8 @@ def drop_later(settings: dict[str, Any]) -> None:
     for later in ("accumulate", "precision"):
         if settings["train"][later] == OptimConfig.model_fields[later].default:
             del settings["train"][later]
+    if settings["train"]["sampling"] != "quality":
+        del settings["train"]["quality_start"], settings["train"]["quality_repeat"]
     if settings["train"]["sampling"] == "uniform":
         del settings["train"]["sampling"], settings["train"]["repeat_threshold"]
 

@@ -43,17 +43,23 @@ OTHER = "kermany/images"
 
 _SSL = ("model.weights={weights}",)
 _SEMI = ("teacher.weight={teacher}", "teacher.start=100", "teacher.batch=4", "teacher.threshold={threshold}")
-_WEAK = ("model.inexact.posterior=true", "weak.weight={weak}")
-_RULES = ("constraints.weight={violation}", "constraints.warmup_steps=50")
+_WEAK = ("model.inexact.posterior=true", "model.inexact.mixed=true", "train.sampling=quality", "weak.weight={weak}")
+_ALL = (*_SSL, *_SEMI, *_WEAK)
+_COMPOSED = ("compose.rate={composed}", "compose.unlabelled=true")
+_RULES = (*_COMPOSED, "constraints.weight={violation}", "constraints.warmup_steps=50")
+UNNAMED, ANYWHERE = "all but image labels", "all + findings anywhere"
 ARMS: dict[str, tuple[str, ...]] = {
     "supervised": (),
     "+SSL": _SSL,
     "+semi": _SEMI,
     "+weak": _WEAK,
-    "all": (*_SSL, *_SEMI, *_WEAK),
-    "all + constraints": (*_SSL, *_SEMI, *_WEAK, *_RULES),
+    "all": _ALL,
+    "all + constraints": (*_ALL, *_RULES),
+    UNNAMED: _ALL,
+    ANYWHERE: (*_ALL, *_COMPOSED, "compose.rules=false"),
 }
-CHOSEN = {"teacher": "0.5", "threshold": "0.6", "weak": "1.0", "violation": "0.1"}
+"""The last two are controls: of image labels, whose films then have none, and of the rules, for findings laid onto films."""
+CHOSEN = {"teacher": "0.5", "threshold": "0.6", "weak": "1.0", "violation": "0.1", "composed": "2"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Job:
         """The name of its record."""
         other = (f"other{100 * self.other:g}",) if self.other else ()
         words = (self.data, f"{100 * self.share:g}", self.arm, *other, *self.extra, self.split, f"seed{self.seed}")
-        return "-".join(words).replace(" + ", "-").replace("+", "and-").replace("=", "_")
+        return "-".join(words).replace(" + ", "-").replace("+", "and-").replace("=", "_").replace(" ", "-")
 
 
 def uses_weak_labels(arm: str) -> bool:
@@ -95,7 +101,8 @@ def mix(job: Job) -> dict[str, Any]:
         return {"kinds": {"exact": share, "none": rest}}
     if job.data == "covid-cxr":
         return {"kinds": {"exact": share, "image": rest}, "classes": {"lung": {"exact": 1.0}}}
-    return {"kinds": {"exact": share, "inexact": 0.3, "image": 0.3, "none": round(rest - 0.6, 6)}, "r": 0.4}
+    named = 0.0 if job.arm == UNNAMED else 0.3
+    return {"kinds": {"exact": share, "inexact": 0.3, "image": named, "none": round(rest - 0.3 - named, 6)}, "r": 0.4}
 
 
 def other_films(job: Job, own: TrainConfig) -> tuple[str, ...]:
@@ -125,7 +132,8 @@ def config_of(job: Job) -> TrainConfig:
     """The run's config; another seed annotates other films."""
     with_teacher = any(o.startswith("teacher.weight") for o in ARMS[job.arm]) and job.share < 1
     values = CHOSEN | {"weights": str(PRETRAINED)}
-    arm = [o.format(**values) for o in ARMS[job.arm] if with_teacher or not o.startswith("teacher.")]
+    of_teacher = ("teacher.", "compose.unlabelled")
+    arm = [o.format(**values) for o in ARMS[job.arm] if with_teacher or not o.startswith(of_teacher)]
     common = [f"seed={job.seed}", f"train.steps={STEPS['teacher' if with_teacher else 'plain']}"]
     supervision = f"data.supervision={json.dumps(mix(job) | {'seed': job.seed})}"
     overrides, path = (*common, supervision, *arm, *job.extra), HERE / NAME / f"{job.data}.yaml"
@@ -147,7 +155,7 @@ def run(job: Job) -> dict[str, Any]:
     config = config_of(job)
     knowledge = load_knowledge(config.base / p for p in config.knowledge)
     settings = config.model_dump(
-        mode="json", include={"seed", "data", "model", "train", "constraints", "teacher", "weak"}
+        mode="json", include={"seed", "data", "model", "train", "constraints", "teacher", "weak", "compose"}
     )
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("supervision", "categories")}
     del settings["model"]["multi_label"]  # came after the first records, and is off as it was for those

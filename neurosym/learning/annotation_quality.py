@@ -40,7 +40,7 @@ from neurosym.learning.runfolder import OpenRun
 from neurosym.learning.witness import RuleWitness
 from neurosym.models.build import MODELS, build_model
 from neurosym.models.centroids import evidence
-from neurosym.models.inexact import InexactBoxes
+from neurosym.models.inexact import InexactBoxes, Refined
 from neurosym.models.scene import SceneModel
 from neurosym.models.segmenter import FpnSegmenter
 from neurosym.records import Annotation, Box, Sample, Scene
@@ -167,6 +167,29 @@ def judge_images(model: SceneModel, samples: Sequence[Sample], scenes: Sequence[
         scenes: their predictions, whose boxes compete with the annotated ones for the evidence.
     """
     inexact = cast(InexactBoxes, model.inexact)
+    told, factors, scaled = _judged_by(model, samples)
+    refines = inexact.config.posterior and inexact.ready
+    found: list[list[Seen]] = []
+    for n, (sample, scene) in enumerate(zip(samples, scenes, strict=True)):
+        refined, quality = told.targets[n]["boxes"] / factors[n], told.targets[n]["quality"]
+        seen: list[Seen] = []
+        for k, i in enumerate(judged_annotations(sample.annotations, model.names)):
+            suggested = Box(*(round(v, 2) for v in refined[k].tolist())) if refines else None
+            own, share = _evidence(told.maps[n][k], sample.annotations[i], scene, factors[n], scaled[n])
+            seen.append((suggested, QualityParts(0.0, own, share, float(quality[k]) if refines else None)))
+        found.append(seen)
+    return found
+
+
+@torch.no_grad()
+def qualities(model: SceneModel, samples: Sequence[Sample]) -> list[Tensor]:
+    """Of each image, the expected overlap of its judged annotations with the true boxes, by a model in evaluation mode."""
+    return [target["quality"].cpu() for target in _judged_by(model, samples)[0].targets]
+
+
+def _judged_by(model: SceneModel, samples: Sequence[Sample]) -> tuple[Refined, list[Tensor], list[tuple[float, float]]]:
+    """What a model says of annotations, in pixels of its scaled images; the factors of that scale; the scaled sizes."""
+    inexact = cast(InexactBoxes, model.inexact)
     device = next(model.parameters()).device
     # any proposals will do: they are asked for because they leave the pyramid and the scaled sizes behind, for every kind
     shown = model.propose([to_tensor(s.image, device) for s in samples], 1)
@@ -179,18 +202,7 @@ def judge_images(model: SceneModel, samples: Sequence[Sample], scenes: Sequence[
         targets.append(target | {"boxes": target["boxes"] * factor})
         factors.append(factor)
     sizes = [(round(height), round(width)) for width, height in scaled]
-    told = inexact.judge(model.vote_levels(), sizes, targets)
-    refines = inexact.config.posterior and inexact.ready
-    found: list[list[Seen]] = []
-    for n, (sample, scene) in enumerate(zip(samples, scenes, strict=True)):
-        refined, quality = told.targets[n]["boxes"] / factors[n], told.targets[n]["quality"]
-        seen: list[Seen] = []
-        for k, i in enumerate(judged_annotations(sample.annotations, model.names)):
-            suggested = Box(*(round(v, 2) for v in refined[k].tolist())) if refines else None
-            own, share = _evidence(told.maps[n][k], sample.annotations[i], scene, factors[n], scaled[n])
-            seen.append((suggested, QualityParts(0.0, own, share, float(quality[k]) if refines else None)))
-        found.append(seen)
-    return found
+    return inexact.judge(model.vote_levels(), sizes, targets), factors, scaled
 
 
 def _evidence(

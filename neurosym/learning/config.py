@@ -40,10 +40,15 @@ class OptimConfig(_Strict):
     augment: bool = True
     """Exposure, contrast, scale and shift; never a mirror image, which would swap left and right."""
     checkpoint_every: int = Field(100, ge=1)
-    sampling: Literal["uniform", "repeat_factor"] = "uniform"
-    """Show each image as often as any other, or those of rare classes more often (see `neurosym.learning.sampling`)."""
+    sampling: Literal["uniform", "repeat_factor", "quality"] = "uniform"
+    """Show each image as often as any other, those of rare classes more often (see `neurosym.learning.sampling`), or those that
+    seem well annotated (`neurosym.learning.quality_order`)."""
     repeat_threshold: float = Field(0.3, gt=0, le=1)
     """Of `repeat_factor`: classes on a smaller share of the images are repeated."""
+    quality_start: int = Field(100, ge=1)
+    """Of `quality`: steps before the images are judged; `model.inexact` must have votes by then."""
+    quality_repeat: float = Field(6.0, ge=1)
+    """Of `quality`: how often the best images are shown where the worst are shown once."""
 
 
 class ConstraintConfig(_Strict):
@@ -224,6 +229,20 @@ class TrainConfig(_Strict):
             raise ValueError(
                 f"{found[0]}: it takes a box for an object of one class; leave it out, or model.multi_label"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _quality_is_estimated(self) -> TrainConfig:
+        if self.train.sampling == "quality":
+            inexact = self.model.inexact
+            if not inexact.posterior or self.model.kind == "fpn_segmenter":
+                raise ValueError(
+                    "train.sampling: quality is what a detector's model.inexact.posterior estimates; turn that on"
+                )
+            if self.train.quality_start < inexact.start:
+                raise ValueError(
+                    f"train.quality_start: {self.train.quality_start} is before model.inexact.start, {inexact.start}"
+                )
         return self
 
     @model_validator(mode="after")

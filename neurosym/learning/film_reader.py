@@ -16,6 +16,7 @@ from neurosym.data.pool import shard_sets
 from neurosym.knowledge.files import write_text_atomically
 from neurosym.learning.config import TrainConfig
 from neurosym.learning.distribution import ALONE, World
+from neurosym.learning.quality_order import QualityOrder
 from neurosym.learning.sampling import Order, image_order, uniform_order
 from neurosym.records import Sample
 
@@ -62,8 +63,8 @@ class FilmReader:
             for unwanted in self._coming.pop(number)[1]:
                 unwanted.cancel()
         for number in (step, *range(step + 1, min(step + 1 + AHEAD, self.steps))):
-            if number not in self._coming:
-                chosen = self.order(self.batch, number)
+            chosen = self.order(self.batch, number)
+            if number not in self._coming or self._coming[number][0] != chosen:  # an order may change on the way
                 self._coming[number] = chosen, [self._threads.submit(self.samples.__getitem__, i) for i in chosen]
         chosen, found = self._coming[step]
         return self._part(chosen, part), [each.result() for each in self._part(found, part)]
@@ -84,16 +85,20 @@ def film_readers(
     images: Sequence[Sample],
     unlabelled: Sequence[Sample],
     world: World = ALONE,
-) -> tuple[FilmReader, FilmReader]:
-    """What reads this process's share of the labelled and of the unlabelled films of a run."""
+) -> tuple[FilmReader, FilmReader, QualityOrder | None]:
+    """What reads this process's share of the labelled and of the unlabelled films of a run; the labelled ones' order, if it is
+    one that must be told their quality."""
     optim, seed, parts = config.train, config.seed, config.train.accumulate
     readers = config.data.readers if isinstance(config.data, ShardData) else 0
-    order = image_order(optim.sampling, images, names, optim.repeat_threshold, seed)
+    asked = optim.sampling == "quality"
+    quality = QualityOrder.of(uniform_order(images, seed), optim, seed) if asked else None
+    order = quality or image_order(optim.sampling, images, names, optim.repeat_threshold, seed)
     others = config.teacher.batch if config.teacher.weight > 0 else config.constraints.unlabelled_batch
     other = uniform_order(unlabelled, seed + 1)
     return (
         FilmReader(images, dealt(order, world, parts), optim.batch_size, readers, optim.steps, parts),
         FilmReader(unlabelled, dealt(other, world, parts), others, readers, optim.steps, parts),
+        quality,
     )
 
 

@@ -80,7 +80,7 @@ class Learner:
         if model.classification.ontology > 0:
             relate_classes(self.model, class_similarity(self.knowledge.ontology, self.names))
         optim = self.config.train
-        self.films, self.unlabelled_films = film_readers(
+        self.films, self.unlabelled_films, self.quality_order = film_readers(
             self.config, self.names, self.images, self.unlabelled, self.world
         )
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()} if optim.ema else {}

@@ -180,6 +180,8 @@ class Trainer(Learner):
             self.thresholds.load(state.guidance)
         if self.comatch is not None:
             self.comatch.load(state.guidance)
+        if self.quality_order is not None:
+            self.quality_order.load(state.guidance)
         self.step = state.step
         if self.scaler.is_enabled() and state.scaler:
             self.scaler.load_state_dict(state.scaler)
@@ -240,6 +242,8 @@ class Trainer(Learner):
 
     def _train_step(self) -> dict[str, float]:
         optim = self.config.train
+        if self.quality_order is not None and self.quality_order.is_due(self.step):
+            self.quality_order.judge(self.model, self.images, self.world)
         self.optimizer.zero_grad()
         parts = [self._learn(0)] if optim.accumulate == 1 else self._learn_in_parts()
         terms = {k: sum(p.get(k, 0.0) for p in parts) / len(parts) for k in dict.fromkeys(k for p in parts for k in p)}
@@ -325,7 +329,8 @@ class Trainer(Learner):
             random,
             self.guidance.state()
             | (self.comatch.state() if self.comatch is not None else {})
-            | (self.thresholds.tensors() if self.thresholds is not None else {}),
+            | (self.thresholds.tensors() if self.thresholds is not None else {})
+            | (self.quality_order.tensors() if self.quality_order is not None else {}),
             self.scaler.state_dict(),
         )
         self.guidance.save_reports(self.out)

@@ -33,7 +33,7 @@ from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 from neurosym.models.class_losses import Boxes, build_class_loss
 from neurosym.models.config import DetectorConfig
 from neurosym.models.detector import BoxHeads, Detector, RoIPass
-from neurosym.models.inexact import certainty_of
+from neurosym.models.inexact import certainty_of, usual_certainty
 from neurosym.models.positives import weighted_offset_loss
 from neurosym.models.scene import Target
 
@@ -128,7 +128,9 @@ class CascadeHeads(BoxHeads):
                     classifier = self.classification[number](logits, Boxes.of(labels, matched), embedded)
                 certain = certainty_of(targets, matched)
                 if certain is not None:
-                    box = weighted_offset_loss(regression, torch.cat(labels), torch.cat(offsets), certain)
+                    box = weighted_offset_loss(
+                        regression, torch.cat(labels), torch.cat(offsets), certain, usual_certainty(targets)
+                    )
                 losses[f"loss_classifier_{number + 1}"] = stage.share * classifier
                 losses[f"loss_box_reg_{number + 1}"] = stage.share * box
             if stage is not self.stages[-1]:

@@ -23,7 +23,7 @@ from neurosym.models.backbones import build_backbone
 from neurosym.models.class_losses import Boxes, build_class_loss
 from neurosym.models.config import DetectorConfig
 from neurosym.models.embedding import EmbeddingHead
-from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined, certainty_of
+from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined, certainty_of, usual_certainty
 from neurosym.models.oamil import ObjectAwareMil, Samples
 from neurosym.models.open_films import without_background
 from neurosym.models.positives import weighted_offset_loss
@@ -81,7 +81,9 @@ class BoxHeads(RoIHeads):  # type: ignore[misc]
                 classifier = self.classification(logits, Boxes.of(labels, matched), embedded)
             certain = certainty_of(targets, matched)
             if certain is not None:
-                box = weighted_offset_loss(regression, torch.cat(labels), torch.cat(regression_targets), certain)
+                box = weighted_offset_loss(
+                    regression, torch.cat(labels), torch.cat(regression_targets), certain, usual_certainty(targets)
+                )
             losses = {"loss_classifier": classifier, "loss_box_reg": box} | of_bags
             if self.filter is not None and self.filter.adversary:
                 look = self.filter.look(features, image_shapes, self.box_roi_pool)

@@ -56,7 +56,7 @@ class InexactBoxes(nn.Module):
         self.bank = CentroidBank(classes, len(strides), channels)
         self.head = VoteHead(channels, classes, self.sizes) if config.posterior else None
         self.noise = NoiseModel(classes)
-        self.mixed = MixedQuality() if config.mixed else None
+        self.mixed = MixedQuality(classes) if config.mixed else None
         self.witness: Witness | None = None
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -146,15 +146,19 @@ class InexactBoxes(nn.Module):
 
         mixed = self._quality(target, said, sides, learn) if self.mixed is not None else None
         told = posterior(target["boxes"], said, self.noise, sides, size, cost, target["labels"], mixed)
-        certain = {"certainty": told.certainty} if self.config.weigh else {}
+        certain = {}
+        if self.config.weigh:
+            certain["certainty"] = told.certainty
+            if self.mixed is not None:
+                certain |= self.mixed.weighed(told.certainty, learn=learn)
         return target | {"boxes": told.boxes, "quality": told.quality} | certain
 
     def _quality(self, target: Target, said: Votes, sides: Tensor, learn: bool) -> Quality:
         """Which of a film's annotations are exact; with `learn` the film is learned from."""
         assert self.mixed is not None
         residual, variance, _ = residuals(target["boxes"], said, sides)
-        variance = variance * self.noise.excess.to(variance)[target["labels"] - 1]
-        return self.mixed.tell(residual, variance, self.noise.variance.to(variance), learn=learn)
+        noise, excess = (v.to(variance) for v in (self.noise.variance, self.noise.excess))
+        return self.mixed.tell(residual, variance, noise, target["labels"], excess, learn=learn)
 
     @property
     def _used(self) -> list[int]:
@@ -307,6 +311,11 @@ def certainty_of(targets: Sequence[Target], matched: Sequence[Int[Tensor, " _"]]
     # an image without objects has samples all the same; what they are matched to does not count
     padded = [torch.cat([t["certainty"], t["certainty"].new_ones(1)]) for t in targets]
     return torch.cat([c[m.clamp_max(len(c) - 1)] for c, m in zip(padded, matched, strict=True)])
+
+
+def usual_certainty(targets: Sequence[Target]) -> Tensor | None:
+    """What certainty is relative to; None is the mean of the samples at hand."""
+    return targets[0].get("usual_certainty") if targets else None
 
 
 def _of_image(levels: dict[int, list[Tensor]], n: int) -> dict[int, Tensor]:

@@ -11,7 +11,8 @@ nor negative: it may well show half of the object.
 
 Of those that are kept, the offsets of an object count by the certainty q of its refined box (its expected intersection over
 union with a box of the posterior), relative to the mean of the batch's positives: the loss of a sample × q / q̄, in box heads
-(smooth L1) and in RetinaNet (L1). Classes count alike, for which class an object has does not hang on its outline.
+(smooth L1) and in RetinaNet (L1). Classes count alike, for which class an object has does not hang on its outline. Where exact
+and inexact annotations are mixed, q̄ is that of the last annotations instead: a batch without an exact one counts for less.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def weighted_offset_loss(
     labels: Int[Tensor, " sample"],
     offsets: Float[Tensor, "sample 4"],
     certainty: Float[Tensor, " sample"],
+    usual: Tensor | None = None,
 ) -> Float[Tensor, ""]:
     """torchvision's box loss of Faster R-CNN (`fastrcnn_loss`) with a weight for each positive.
 
@@ -58,6 +60,7 @@ def weighted_offset_loss(
         labels: 0 is the background.
         offsets: what the regression should be.
         certainty: of each sample's object; that of the background does not count.
+        usual: the q̄ that it is relative to; None is the mean of these positives.
 
     Invariant: torchvision's if all positives are equally certain.
     """
@@ -65,7 +68,8 @@ def weighted_offset_loss(
     told = regression.reshape(len(regression), regression.shape[1] // 4, 4)
     of_class = labels[positive] if told.shape[1] > 1 else torch.zeros_like(positive)
     each = F.smooth_l1_loss(told[positive, of_class], offsets[positive], beta=1 / 9, reduction="none").sum(1)
-    weight = certainty[positive] / certainty[positive].sum().clamp_min(1e-6) * len(positive)
+    mean = certainty[positive].sum() / max(1, len(positive)) if usual is None else usual
+    weight = certainty[positive] / mean.clamp_min(1e-6)
     return (each * weight).sum() / max(1, labels.numel())
 
 
@@ -74,17 +78,19 @@ def weighted_anchor_loss(
     offsets: Sequence[Float[Tensor, "_ 4"]],
     positives: Sequence[Int[Tensor, " _"]],
     certainty: Sequence[Float[Tensor, " _"]],
+    usual: Tensor | None = None,
 ) -> Float[Tensor, ""]:
     """torchvision's box loss of RetinaNet (L1; the mean over images of a sum over their positives per positive) with weights.
 
     Args:
         regression: the offsets of all anchors, image by image.
         offsets, positives, certainty: of the positive anchors, what they should be, which they are, and of their objects.
+        usual: the q̄ that certainty is relative to; None is the mean of these positives.
 
     Invariant: torchvision's if all positives are equally certain.
     """
     whole = torch.cat(list(certainty))
-    mean = whole.mean().clamp_min(1e-6) if len(whole) else whole.sum()
+    mean = (whole.sum() / max(1, len(whole)) if usual is None else usual).clamp_min(1e-6)
     terms = [
         (F.l1_loss(told[own], should, reduction="none").sum(1) * q / mean).sum() / max(1, len(own))
         for told, should, own, q in zip(regression, offsets, positives, certainty, strict=True)

@@ -73,9 +73,11 @@ def posterior(
     annotated, said, said_variance = _numbers(boxes, votes, sides)
     bias = F.pad(noise.bias.to(boxes).expand(2), (2, 0))
     annotated, said = annotated - bias, said - bias
-    said_variance = (
-        said_variance * noise.excess.to(boxes)[torch.zeros_like(boxes[:, 0]).long() if labels is None else labels - 1]
-    )
+    if mixed is None:
+        of_class = torch.zeros_like(boxes[:, 0]).long() if labels is None else labels - 1
+        said_variance = said_variance * noise.excess.to(boxes)[of_class]
+    else:
+        said_variance = mixed.votes
     of_noise = (noise.variance if mixed is None else mixed.variance).to(boxes).expand_as(annotated)
     mean, variance = _joined(annotated, of_noise, said, said_variance)
     if mixed is not None:

@@ -31,7 +31,7 @@ from neurosym.models import multi_label
 from neurosym.models.backbones import Pyramid, build_backbone, group_norm
 from neurosym.models.config import DetectorConfig
 from neurosym.models.dense_adversary import RejectedAnchors, TowerView, tower_adversary
-from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined
+from neurosym.models.inexact import InexactBoxes, PositiveFilter, Refined, usual_certainty
 from neurosym.models.open_films import is_open
 from neurosym.models.positives import weighted_anchor_loss
 from neurosym.models.scene import KEEP, SceneModel, SceneProposals, Target, distinct, with_extent
@@ -250,7 +250,7 @@ class RetinaDetector(SceneModel):
             for target, which, places, chosen in zip(targets, of_boxes, anchors, positives, strict=True)
         ]
         certainty = [t["certainty"][which] for t, which in zip(targets, of_boxes, strict=True)]
-        return weighted_anchor_loss(list(regression), offsets, positives, certainty)
+        return weighted_anchor_loss(list(regression), offsets, positives, certainty, usual_certainty(targets))
 
     def _matched(self, anchors: Tensor, target: Target) -> Tensor:
         """The box of each anchor of an image, as torchvision matches them; on an open film no anchor is background."""

@@ -33,10 +33,11 @@ def films(share: float, r: float, *, by_film: bool = True, seed: int = 0) -> tup
 
 def told(residual: Tensor, share: float, r: float) -> tuple[MixedQuality, Tensor]:
     """What is said of the second half of the films, after the first."""
-    mixed = MixedQuality()
+    mixed = MixedQuality(2)
     noise = torch.full((4,), max(FLOOR**2, (1 - share) * r**2 / 3))
     votes = SPREAD[:, None].expand(BOXES, 4).square()
-    said = [mixed.tell(film, votes, noise, learn=True).exact for film in residual]
+    labels = torch.tensor([1, 1, 1, 2])
+    said = [mixed.tell(film, votes, noise, labels, learn=True).exact for film in residual]
     return mixed, torch.stack(said[FILMS // 2 :])
 
 
@@ -74,7 +75,7 @@ def test_one_box_has_the_odds_of_bayes_rule_for_two_normal_distributions() -> No
     mixed = MixedQuality()
     said = mixed.tell(residual, votes, noise)
     wide = (0.05 - 0.5 * FLOOR**2) / 0.5
-    densities = [stats.norm(0, v**0.5).pdf(residual[0].numpy()).prod() for v in (SLACK * 0.01, wide + 0.01)]
+    densities = [stats.norm(0, v**0.5).pdf(residual[0].numpy()).prod() for v in (SLACK * 0.01, wide + SLACK * 0.01)]
     assert said.variance.tolist() == pytest.approx([wide] * 4)
     assert float(said.exact[0]) == pytest.approx(densities[0] / sum(densities), rel=1e-4)
 
@@ -83,7 +84,7 @@ def test_the_mixed_posterior_is_nearer_to_the_true_boxes_than_one_that_knows_one
     residual, errors, exact = films(0.25, 0.4)
     true = torch.tensor([[300.0, 300.0, 300.0 + SIDE, 300.0 + SIDE]]).expand(BOXES, 4)
     sides, spread = torch.full((BOXES, 2), SIDE), SPREAD[:, None].expand(BOXES, 2).square()
-    mixed, noise = MixedQuality(), NoiseModel(BOXES)
+    mixed, noise, labels = MixedQuality(BOXES), NoiseModel(BOXES), torch.arange(1, BOXES + 1)
     found: dict[str, list[Tensor]] = {"one": [], "mixed": []}
     for n in range(FILMS):
         wrong = residual[n] - errors[n]
@@ -91,11 +92,10 @@ def test_the_mixed_posterior_is_nearer_to_the_true_boxes_than_one_that_knows_one
         annotated = torch.cat([centre - half, centre + half], 1)
         votes = Votes(330.0 - errors[n, :, :2] * SIDE, np.log(SIDE) - errors[n, :, 2:], spread, spread)
         variance = torch.cat([spread, spread], 1)
-        noise.update(residual[n], variance, annotated[:, 2:], labels=torch.arange(1, BOXES + 1))
-        quality = mixed.tell(residual[n], variance, noise.variance, learn=True)
+        noise.update(residual[n], variance, annotated[:, 2:], labels=labels)
+        quality = mixed.tell(residual[n], variance, noise.variance, labels, noise.excess, learn=True)
         if n >= FILMS // 2:
             for name, given in (("one", None), ("mixed", quality)):
-                labels = torch.arange(1, BOXES + 1)
                 refined = posterior(annotated, votes, noise, sides, (640.0, 640.0), labels=labels, mixed=given)
                 found[name].append(box_iou(refined.boxes, true).diagonal())
     known = exact[FILMS // 2 :]
