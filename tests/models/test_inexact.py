@@ -67,9 +67,10 @@ def total(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("kind", DETECTORS)
-def test_every_loss_is_finite_and_reaches_the_votes(kind: str) -> None:
-    model, generator = model_of(kind), torch.Generator().manual_seed(0)
+def test_every_loss_is_finite_and_reaches_the_votes(kind: str, mixed: bool) -> None:
+    model, generator = model_of(kind, mixed=mixed), torch.Generator().manual_seed(0)
     films = [film(generator, 0.3) for _ in range(2)]
     for _ in range(2):  # in the second pass there are centroids
         losses, scenes = model([f[0] for f in films], [f[1] for f in films])
@@ -98,9 +99,10 @@ def test_a_filter_alone_trains_no_votes_and_leaves_the_boxes_as_they_are(kind: s
     assert torch.equal(told[-2], told[-1])
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("kind", DETECTORS)
-def test_images_without_boxes_and_a_class_that_is_absent_are_learned_from_as_well(kind: str) -> None:
-    model, generator = model_of(kind), torch.Generator().manual_seed(1)
+def test_images_without_boxes_and_a_class_that_is_absent_are_learned_from_as_well(kind: str, mixed: bool) -> None:
+    model, generator = model_of(kind, mixed=mixed), torch.Generator().manual_seed(1)
     image, target, _ = film(generator, 0.3)
     one = {k: v[target["labels"] == target["labels"][0]] for k, v in target.items()}
     empty = {k: v[:0] for k, v in target.items()}

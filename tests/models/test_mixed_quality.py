@@ -11,6 +11,7 @@ from torchvision.ops import box_iou
 
 from neurosym.models.annotation_noise import FLOOR, NoiseModel
 from neurosym.models.mixed_quality import SLACK, MixedQuality
+from neurosym.models.positives import weighted_offset_loss
 from neurosym.models.posterior import posterior
 from neurosym.models.votes import Votes
 
@@ -102,6 +103,19 @@ def test_the_mixed_posterior_is_nearer_to_the_true_boxes_than_one_that_knows_one
     one, both = (torch.stack(found[name]) for name in ("one", "mixed"))
     assert float(both[known].mean()) > float(one[known].mean()) + 0.05
     assert float(both[~known].mean()) > float(one[~known].mean()) - 0.01
+
+
+def test_offsets_of_uncertain_boxes_count_by_one_over_their_variance_whatever_else_is_in_the_batch() -> None:
+    mixed = MixedQuality(memory=1.0)
+    for _ in range(20):
+        mixed.weighed(torch.tensor([1.0, 0.7]), learn=True)
+    told, offsets = mixed.weighed(torch.tensor([0.7])), torch.zeros(1, 4)
+    assert float(told["usual_certainty"]) == pytest.approx((1.0 + 0.1) / 2)  # 1 / (1 + 3²) of a box that overlaps by .7
+    alone = weighted_offset_loss(
+        torch.ones(1, 8), torch.tensor([1]), offsets, told["certainty"], told["usual_certainty"]
+    )
+    plain = weighted_offset_loss(torch.ones(1, 8), torch.tensor([1]), offsets, told["certainty"])
+    assert float(alone / plain) == pytest.approx(0.1 / 0.55)
 
 
 def test_a_film_without_boxes_says_nothing_and_changes_nothing() -> None:
