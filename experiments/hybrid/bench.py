@@ -71,6 +71,9 @@ def figures() -> list[Figure]:
                 figure(f"{title}: AP", runs, lambda r: r["ap"]),
                 figure(f"{title}: annotators' hours", runs, lambda _, hours=hours: hours),
             ]
+    for data, share, arm in (c for c in cells() if c[2] != FIRST):
+        like, own = recorded(data, share, FIRST), recorded(data, share, arm)
+        found += gained(f"{data}, {share:.0%} exact, {arm}: training time / {FIRST}", own, like, _time, ratio=True)
     write_curves()
     best = recorded("jsrt", 0.1, LAST[1])
     name = "jsrt, AP50 gain, all + constraints at 10% over supervised at 25%"
@@ -125,6 +128,10 @@ def mismatch() -> list[Figure]:
         found += gained(f"{title}: AP50 gain over its own films", runs, own, _ap50)
         found += gained(f"{title}: AP50 gain over {FIRST}", runs, without, _ap50)
     return found
+
+
+def _time(run: Record) -> float:
+    return float(run["training_seconds"])
 
 
 def _ap50(run: Record) -> float:
