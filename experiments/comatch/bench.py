@@ -22,7 +22,7 @@ from arms import ARMS, COMATCH, HIERARCHY, NAME, PSEUDO, SUPERVISED, Job
 from harness import Figure, data_folder, figure, gained, side_by_side
 
 SEEDS = (0, 1, 2)
-COMPARED = ((COMATCH, SUPERVISED), (COMATCH, PSEUDO), (HIERARCHY, COMATCH), (HIERARCHY, PSEUDO))
+COMPARED = ((PSEUDO, SUPERVISED), (COMATCH, SUPERVISED), (COMATCH, PSEUDO), (HIERARCHY, COMATCH), (HIERARCHY, PSEUDO))
 Record = dict[str, Any]
 VALUES: dict[str, Callable[[Record], float]] = {
     "balanced accuracy": lambda r: r["balanced_accuracy"],
