@@ -65,6 +65,8 @@ class FilmReader:
         for number in (step, *range(step + 1, min(step + 1 + AHEAD, self.steps))):
             chosen = self.order(self.batch, number)
             if number not in self._coming or self._coming[number][0] != chosen:  # an order may change on the way
+                for unwanted in self._coming.pop(number, ([], []))[1]:
+                    unwanted.cancel()
                 self._coming[number] = chosen, [self._threads.submit(self.samples.__getitem__, i) for i in chosen]
         chosen, found = self._coming[step]
         return self._part(chosen, part), [each.result() for each in self._part(found, part)]

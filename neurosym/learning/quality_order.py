@@ -8,7 +8,8 @@ ones (`neurosym.models.posterior`), and
     wᵢ = 1 / (1 + ((1 − qᵢ) / ε)²),     rᵢ = 1 + (R − 1) min(1, wᵢ / w̄)
 
 with w̄ the 90th percentile of w over the films with boxes, ε `ERROR` and R `train.quality_repeat`: film i is shown about rᵢ
-times in each epoch (`RepeatFactorOrder`). Films without boxes have r = 1. Where all are alike the order is as good as even.
+times in each epoch (`RepeatFactorOrder`). Of a film that is said to show nothing all is known: its q is 1. A film without boxes
+that is not known to be empty has r = 1. Where all films are alike, so is how often they are shown.
 Nothing is left out, and no quality is given. This is ours; that a schedule should follow its data is the idea of curricula
 (Bengio et al., ICML 2009).
 """
@@ -23,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neurosym.data.weak_labels import says_weakly
 from neurosym.learning.annotation_quality import qualities
 from neurosym.learning.config import OptimConfig
 from neurosym.learning.distribution import World
@@ -34,6 +36,7 @@ ERROR: Final = 0.1
 _TOP: Final = 0.9
 _NAME: Final = "film_quality"
 _BATCH: Final = 4
+_UNKNOWN: Final = -1.0
 
 
 class QualityOrder:
@@ -66,16 +69,21 @@ class QualityOrder:
         return step >= self.start and self.quality is None
 
     def judge(self, model: SceneModel, films: Sequence[Sample], world: World) -> None:
-        """Judge every film by a model that refines boxes; processes agree on the mean of their opinions."""
-        training = model.training
+        """Judge every film by a model that refines boxes; each process judges its share, and all hear of all."""
+        training, device = model.training, next(model.parameters()).device
         model.eval()
-        told = [of for n in range(0, len(films), _BATCH) for of in qualities(model, films[n : n + _BATCH])]
+        quality = torch.zeros(len(films))
+        own = list(range(world.rank, len(films), world.size))
+        for n in range(0, len(own), _BATCH):
+            shown = [films[i] for i in own[n : n + _BATCH]]
+            for i, film, told in zip(own[n : n + _BATCH], shown, qualities(model, shown), strict=True):
+                quality[i] = told.mean() if len(told) else _UNKNOWN if says_weakly(film) else 1.0
         model.train(training)
-        mean = torch.tensor([float(q.mean()) if len(q) else float("nan") for q in told])
-        self.tell(world.mean(mean.to(next(model.parameters()).device)).cpu())
+        total = world.total(quality.to(device)).cpu()
+        self.tell(total.masked_fill(total == _UNKNOWN, float("nan")))
 
     def tell(self, quality: Float[Tensor, " film"]) -> None:
-        """Take the films' qualities, NaN for those without boxes."""
+        """Take the films' qualities, NaN for those of which no box tells one."""
         self.quality = quality
         self._after = RepeatFactorOrder(factors(quality, self.repeat).tolist(), self.seed)
 
@@ -90,7 +98,7 @@ class QualityOrder:
 
 
 def factors(quality: Float[Tensor, " film"], repeat: float) -> np.ndarray:
-    """r of each film; NaN is the quality of one without boxes.
+    """r of each film; NaN is the quality of one of which no box tells it.
 
     Invariant: from 1 to `repeat`, and never less for a better film.
     """

@@ -7,8 +7,8 @@ Some films were annotated with care and some in haste, and nobody wrote down whi
 
 τ_k² is how far votes of the class err, which exact annotations show: the mean of r_k² over these, and at first `SLACK` σ_v²,
 for votes err by more than they scatter. σ_n² is the noise of all annotations together, σ_0 the least there is (`FLOOR`) and π
-the share of exact ones. ℓ, the logarithm of the two likelihoods' ratio, has a bounded say for each number
-(`MOST`), and none where the two are too alike to be told apart (`APART`).
+the share of exact ones. ℓ, the logarithm of the two likelihoods' ratio, has a bounded say for each number (`MOST`), and none
+where the two are too alike to be told apart (`APART`).
 
 Whoever draws one box of a film with care mostly draws them all so: a nodule, whose votes scatter too far to say anything, is
 known by the lungs of its film. So with probability α a film's boxes are all alike, and otherwise each is as it is:
@@ -16,8 +16,12 @@ known by the lungs of its film. So with probability α a film's boxes are all al
     p(film) = α [π Π e^ℓ + (1 − π)] + (1 − α) Π [π e^ℓ + (1 − π)]
 
 from which the probability ρ of each box to be exact follows by Bayes' rule; π is the mean of ρ and α that of its own posterior,
-over the last annotations (expectation maximisation, online: Cappé & Moulines, JRSS B 2009). Where nothing can be told apart, as
-where all annotations are exact, ρ is drawn to 0, and boxes are refined as if there were one quality.
+over the last annotations (expectation maximisation, online: Cappé & Moulines, JRSS B 2009).
+
+Two qualities are believed in only as far as they explain the residuals better than one does, r_k ~ N(0, σ_n² + what votes err
+by): the gain is the mean of log p(film) over that of one quality, for each box, and the belief grows from 0 to 1 with it
+(`GAIN`). What ρ, σ_1² and τ² say is blended by it with what one quality says, so that annotations of one quality, exact or not,
+are refined as if this were off.
 
 Offsets should count by one over their variance, a detector's own error included: of a box whose expected overlap is q,
 
@@ -35,7 +39,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neurosym.models.annotation_noise import FLOOR
+from neurosym.models.annotation_noise import FLOOR, OUTLIER
 
 SLACK, MOST_SLACK = 2.0, 3.0
 """Variance of exact annotations about their votes, as a multiple of the votes' own: at first, and at most. Without a bound all
@@ -48,6 +52,9 @@ WIDEST = 1 / 3
 """The most that σ_1² can be: that of a uniform noise of r = 1."""
 SPAN = 0.02, 0.98
 """π and α stay within."""
+GAIN = 0.02, 0.1
+"""Nats a box that two qualities must explain better than one: below the first they count for nothing, from the second on in
+full."""
 PRIOR = 10.0
 """Exact annotations of a class that `SLACK` counts for."""
 ERROR = 0.1
@@ -63,7 +70,7 @@ class Quality(NamedTuple):
 
 
 class MixedQuality(nn.Module):
-    """π, α, and how far the two qualities can be told apart at all, as running means.
+    """π, α, and the gain of two qualities over one, as running means.
 
     Args:
         classes: of the annotations.
@@ -72,7 +79,7 @@ class MixedQuality(nn.Module):
 
     share: Tensor
     alike: Tensor
-    apart: Tensor
+    gain: Tensor
     square: Tensor
     weight: Tensor
     usual: Tensor
@@ -82,7 +89,7 @@ class MixedQuality(nn.Module):
         self.memory = memory
         self.register_buffer("share", torch.tensor(0.5))
         self.register_buffer("alike", torch.tensor(0.5))
-        self.register_buffer("apart", torch.tensor(1.0))
+        self.register_buffer("gain", torch.tensor(0.0))
         # sums over exact annotations of each class: r², and how many
         self.register_buffer("square", torch.zeros(classes, 4))
         self.register_buffer("weight", torch.zeros(classes))
@@ -125,8 +132,18 @@ class MixedQuality(nn.Module):
         first = votes if excess is None else votes * excess[of_class]
         errors = ((PRIOR * first + square) / (PRIOR + weight)).maximum(votes)
         if learn and len(residual):
-            self._learn(rho, same, apart, residual, of_class)
-        return Quality(rho * self.apart.to(residual), errors, wide)
+            # log p(film), of which `together` and `each` are relative to the inexact component
+            two = _log_sum(alpha.log() + together, (1 - alpha).log() + each.sum()) + _log_density(residual, other)
+            gain = (two - _log_density(residual, noise + first)) / len(residual)
+            self._learn(rho, same, gain, residual.square().minimum(OUTLIER * exact), of_class)
+        belief = self.belief.to(residual)
+        return Quality(rho * belief, torch.lerp(first, errors, belief), torch.lerp(noise, wide, belief))
+
+    @property
+    def belief(self) -> Tensor:
+        """How far two qualities are believed in, from 0 to 1."""
+        low, high = GAIN
+        return ((self.gain - low) / (high - low)).clamp(0.0, 1.0)
 
     def weighed(self, certainty: Float[Tensor, " box"], *, learn: bool = False) -> dict[str, Tensor]:
         """w of boxes of these expected overlaps, and what it is relative to; with `learn` the latter is learned from them."""
@@ -134,19 +151,24 @@ class MixedQuality(nn.Module):
         if learn and len(certainty):
             keep = self._keep(len(certainty))
             self.usual.mul_(keep).add_((1 - keep) * weight.mean())
-        return {"certainty": weight, "usual_certainty": self.usual.to(weight)}
+        return {"certainty": weight, "usual_certainty": self.usual.to(weight).clone()}
 
     def _keep(self, count: int) -> float:
         return math.exp(-count / self.memory)
 
-    def _learn(self, rho: Tensor, same: Tensor, apart: Tensor, residual: Tensor, of_class: Tensor) -> None:
+    def _learn(self, rho: Tensor, same: Tensor, gain: Tensor, square: Tensor, of_class: Tensor) -> None:
         keep = self._keep(len(rho))
         self.share.mul_(keep).add_((1 - keep) * rho.mean()).clamp_(*SPAN)
-        self.apart.mul_(keep).add_((1 - keep) * apart.mean(1).max())
+        self.gain.mul_(keep).add_((1 - keep) * gain.clamp(-MOST, MOST))
         if len(rho) > 1:
             self.alike.mul_(keep).add_((1 - keep) * same).clamp_(*SPAN)
-        self.square.mul_(keep).index_add_(0, of_class, rho[:, None] * residual.square())
+        self.square.mul_(keep).index_add_(0, of_class, rho[:, None] * square)
         self.weight.mul_(keep).index_add_(0, of_class, rho)
+
+
+def _log_density(residual: Tensor, variance: Tensor) -> Tensor:
+    """The sum of the logarithms of N(0, variance), but for a constant."""
+    return -0.5 * (residual.square() / variance + variance.log()).sum()
 
 
 def _log_sum(one: Tensor, other: Tensor) -> Tensor:

@@ -80,17 +80,25 @@ def posterior(
         said_variance = mixed.votes
     of_noise = (noise.variance if mixed is None else mixed.variance).to(boxes).expand_as(annotated)
     mean, variance = _joined(annotated, of_noise, said, said_variance)
+    parts = [(mean, variance)]
     if mixed is not None:
-        exact, its = _joined(annotated, torch.full_like(of_noise, FLOOR**2), said, said_variance)
-        rho, other = mixed.exact[:, None], mean
-        mean = rho * exact + (1 - rho) * other
-        variance = rho * (its + (exact - mean).square()) + (1 - rho) * (variance + (other - mean).square())
-    deviation = variance.sqrt()
+        # what is exact has no bias
+        parts.append(_joined(annotated + bias, torch.full_like(of_noise, FLOOR**2), said, said_variance))
+        rho = mixed.exact[:, None]
+        mean = torch.lerp(parts[0][0], parts[1][0], rho)
+        each = [of + (own - mean).square() for own, of in parts]
+        variance = torch.lerp(each[0], each[1], rho)
+    before = mean
     if cost is not None and len(boxes):
-        mean = witnessed(mean, deviation, lambda b: cost(_boxes(b[:, None], boxes, sides, size)[:, 0]))
+        mean = witnessed(mean, variance.sqrt(), lambda b: cost(_boxes(b[:, None], boxes, sides, size)[:, 0]))
     bound = REACH * (3.0 * of_noise).sqrt()
     mean = torch.minimum(torch.maximum(mean, annotated - bound), annotated + bound)
-    sampled = mean[:, None] + deviation[:, None] * _normal(SAMPLES, boxes)
+    points = _normal(SAMPLES, boxes)
+    sampled = (mean - before + parts[0][0])[:, None] + parts[0][1].sqrt()[:, None] * points
+    if mixed is not None:
+        of_exact = torch.arange(SAMPLES, device=boxes.device) < (mixed.exact * SAMPLES)[:, None]
+        exact = (mean - before + parts[1][0])[:, None] + parts[1][1].sqrt()[:, None] * points
+        sampled = torch.where(of_exact[..., None], exact, sampled)
     samples, refined = _boxes(sampled, boxes, sides, size), _boxes(mean[:, None], boxes, sides, size)
     quality, certainty = (_overlap(one, samples).mean(1) for one in (boxes[:, None], refined))
     return Posterior(refined[:, 0], quality, certainty)
