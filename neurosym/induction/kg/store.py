@@ -149,10 +149,23 @@ class TripleStore:
         return 2 * len(self.relations)
 
     def relation(self, name: str) -> int:
-        """The number of a relation.
+        """The number of a relation that has facts here.
 
         Raises:
-            InductionError: it has no facts; with the nearest name that has some.
+            InductionError: it has none, or is unknown; see `named`.
+        """
+        number = self.named(name)
+        if self.csr.first_row[2 * number] == self.csr.first_row[2 * number + 2]:
+            left_out = self.origin is not None and self.origin.relations is not None
+            why = "; it was not asked for with --only" if left_out else ""
+            raise InductionError(Problem(f"relation {name!r} has no facts here{why}"))
+        return number
+
+    def named(self, name: str) -> int:
+        """The number of a relation, whether it has facts here or was left out.
+
+        Raises:
+            InductionError: there is none of that name; with the nearest name.
         """
         number = self.relations.number(name)
         if number < 0:
@@ -252,7 +265,7 @@ class TripleStore:
         origin = Origin(folder.absolute(), hashlib.blake2b(text, digest_size=16).hexdigest(), wanted)
         store = cls(names, known, csr, arrays.get("weight"), origin)
         chosen = (
-            [(store.relation(name), name) for name in (known if wanted is None else wanted)] if verify or wanted else []
+            [(store.named(name), name) for name in (known if wanted is None else wanted)] if verify or wanted else []
         )
         check_parts(folder, arrays, header, chosen)
         return store if wanted is None else store._with([number for number, _ in sorted(chosen)], arrays)

@@ -12,6 +12,7 @@ from plain_rules import Triple, graphs
 from neurosym.errors import InductionError
 from neurosym.induction.kg import store as kg_store
 from neurosym.induction.kg.kernels import find_row
+from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.names import Names
 from neurosym.induction.kg.store import Csr, TripleStore
 
@@ -203,6 +204,18 @@ def test_an_unknown_relation_of_a_folder_is_told_with_the_nearest_one(tmp_path: 
     TripleStore.of([("a", "parent", "b")]).write(tmp_path / "graph")
     with pytest.raises(InductionError, match=r"relation 'parents' has no facts; did you mean 'parent'\?"):
         TripleStore.open(tmp_path / "graph", ["parents"])
+
+
+def test_rules_for_a_relation_that_was_left_out_are_refused_and_its_name_is_known(tmp_path: Path) -> None:
+    TripleStore.of([("a", "p", "b"), ("b", "q", "a")]).write(tmp_path / "graph")
+    some = TripleStore.open(tmp_path / "graph", ["p"])
+    assert (some.relation("p"), some.named("q")) == (0, 1)
+    with pytest.raises(InductionError, match=r"relation 'q' has no facts here; it was not asked for with --only"):
+        RuleLearner(LearnerConfig(targets=("q",), budget=None, generations=1))._fit(some, lambda _: None)
+    ends, lone = Names.of("ab"), np.zeros(1, np.int64)
+    unused = TripleStore.of_numbers(ends, Names.of("pq"), lone, lone, lone + 1)
+    with pytest.raises(InductionError, match=r"relation 'q' has no facts here$"):
+        unused.relation("q")
 
 
 def test_a_graph_without_facts_or_with_a_wrong_weight_is_refused() -> None:
