@@ -291,10 +291,8 @@ def _compile() -> None:
     store = TripleStore.of(steps)
     RuleLearner(config)._fit(store, lambda _: None, held=HeldBack(store.columns(), store))
     evaluator = Evaluator(store)
-    for body in (
-        chain((0, 2), Y),
-        (literal(0, X, Y), literal(2, X, Y)),
-    ):  # a path and none, which are raced in large graphs
+    # a path and none, raced in large graphs
+    for body in (chain((0, 2), Y), (literal(0, X, Y), literal(2, X, Y))):
         counting = evaluator.counting(canonical_pair(body)[0])
         if counting is not None:
             sizes, works = np.zeros((2, 1), dtype=np.int64)

@@ -14,7 +14,8 @@ mean ū of theirs satisfies (W. Hoeffding, JASA 58, 1963, theorem 1 and section 
 kl being that of two coins. An x with many bindings is one draw, however many these are. A head is out when that is below its
 part of δ, of which it has one for each look, T and B; the body is dead when all heads are. It is dead as well when it would
 surely need more work than is allowed, which is told in the same way. So *of each rule that would be kept, the chance of being
-lost is at most δ*, whatever other heads and bodies do.
+lost is at most δ once its body is made*, whatever other heads and bodies do. That is not the chance of missing it in a search:
+a rule whose parent was lost may never be made.
 
 A body that lives goes on with the x that are left: what was drawn is not lost, and its measures are exact. The sample hangs on
 the body and the seed alone, not on the island, the thread, or what was measured before.
@@ -109,7 +110,7 @@ class Race:
 
     Args:
         least: the confidence that every rule must have.
-        delta: the chance that a rule that would be kept is lost.
+        delta: the chance at most that a rule that would be kept is lost, once its body is made.
         wanted: of each direction whether rules for it are wanted.
 
     Attributes:
