@@ -45,7 +45,7 @@ def scored(splits: Splits, rules: RuleColumns, workers: int, method: str = "") -
 
 
 def warm_up() -> None:
-    """Have everything compiled, which is kept on disk from then on."""
+    """Have everything compiled, which is kept on disk from then on; what is raced in large graphs alone `fit` sees to."""
     facts = [(f"x{i}", "p", f"x{(i * 7) % 20}") for i in range(20)] + [
         (f"x{i}", "q", f"x{(i * 3) % 20}") for i in range(20)
     ]

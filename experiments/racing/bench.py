@@ -56,11 +56,20 @@ def figures() -> list[Figure]:
             figure(f"{graph}: candidates a second of the processor, racing", raced, speed),
             *gained(f"{graph}: racing / exact", runs[RACED], runs[EXACT], speed, ratio=True),
             figure(
-                f"{graph}: share of the bodies with two variables that died", audit, lambda r: r["died"] / r["bodies"]
+                f"{graph}: share of the bodies with two variables that died",
+                audit,
+                lambda r: r["died"] / max(1, r["bodies"]),
             ),
-            figure(f"{graph}: facts looked at for these / by measuring them", audit, lambda r: r["looked"] / r["work"]),
             figure(
-                f"{graph}: share of their rules that was lost", audit, lambda r: r["lost"] / r["rules"], f"<= {delta}"
+                f"{graph}: facts looked at for these / by measuring them",
+                audit,
+                lambda r: r["looked"] / max(1, r["work"]),
+            ),
+            figure(
+                f"{graph}: share of their rules that was lost",
+                audit,
+                lambda r: r["lost"] / max(1, r["rules"]),
+                f"<= {delta}",
             ),
         ]
     return found

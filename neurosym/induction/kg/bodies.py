@@ -235,7 +235,7 @@ def numbered(store: TripleStore, rule: Rule) -> tuple[Literal, Body]:
     def numbers(atom: Atom, negated: bool = False) -> Literal:
         if len(atom.args) != 2:
             raise _problem(rule, f"{atom} does not have two arguments")
-        return Literal(store.relation(atom.predicate), term(atom.args[0]), term(atom.args[1]), negated)
+        return Literal(store.named(atom.predicate), term(atom.args[0]), term(atom.args[1]), negated)
 
     body = [numbers(atom) for atom in rule.body]
     operators = {name: number for number, name in _BUILT_IN.items()}

@@ -64,7 +64,7 @@ class EvolutionConfig:
         cap: facts that may be looked at to measure one body.
         without: kinds of bodies (`KINDS`) that are not measured, to see what they are worth.
         racing: leave bodies that are surely worth nothing on a sample (`neurosym.induction.kg.racing`).
-        delta: by racing, the chance that a rule that would be kept is lost.
+        delta: by racing, the chance at most that a rule that would be kept is lost, once its body is made.
     """
 
     most: int = 3

@@ -23,7 +23,7 @@ from neurosym.errors import ConfigError, InductionError
 from neurosym.induction.kg.aggregation import aggregation, nobody
 from neurosym.induction.kg.applied import ROOM, Applied, arrange, workplace_for
 from neurosym.induction.kg.assembly import first_parents, path_bodies
-from neurosym.induction.kg.bodies import X, constant, numbered
+from neurosym.induction.kg.bodies import X, Y, canonical_pair, chain, constant, literal, numbered
 from neurosym.induction.kg.clock import Clock, State
 from neurosym.induction.kg.completion import ask
 from neurosym.induction.kg.constants import joined_constants
@@ -290,6 +290,14 @@ def _compile() -> None:
     config = LearnerConfig(budget=None, generations=20, paths=10, support=1, evolution=evolution, workers=1)
     store = TripleStore.of(steps)
     RuleLearner(config)._fit(store, lambda _: None, held=HeldBack(store.columns(), store))
+    evaluator = Evaluator(store)
+    # a path and none, raced in large graphs
+    for body in (chain((0, 2), Y), (literal(0, X, Y), literal(2, X, Y))):
+        counting = evaluator.counting(canonical_pair(body)[0])
+        if counting is not None:
+            sizes, works = np.zeros((2, 1), dtype=np.int64)
+            counting.each(counting.xs[np.zeros(1, dtype=np.int64)], evaluator.cap, sizes, works)
+            counting.wipe()
 
 
 def answers_to(

@@ -14,7 +14,8 @@ mean ū of theirs satisfies (W. Hoeffding, JASA 58, 1963, theorem 1 and section 
 kl being that of two coins. An x with many bindings is one draw, however many these are. A head is out when that is below its
 part of δ, of which it has one for each look, T and B; the body is dead when all heads are. It is dead as well when it would
 surely need more work than is allowed, which is told in the same way. So *of each rule that would be kept, the chance of being
-lost is at most δ*, whatever other heads and bodies do.
+lost is at most δ once its body is made*, whatever other heads and bodies do. That is not the chance of missing it in a search:
+a rule whose parent was lost may never be made.
 
 A body that lives goes on with the x that are left: what was drawn is not lost, and its measures are exact. The sample hangs on
 the body and the seed alone, not on the island, the thread, or what was measured before.
@@ -109,11 +110,12 @@ class Race:
 
     Args:
         least: the confidence that every rule must have.
-        delta: the chance that a rule that would be kept is lost.
+        delta: the chance at most that a rule that would be kept is lost, once its body is made.
         wanted: of each direction whether rules for it are wanted.
 
     Attributes:
-        looked_at: of the body asked for last, facts looked at until it was dead or measured; 0 if it was not raced.
+        looked_at: of the body asked for last, facts looked at until it was dead, which are the cap if that was reached (where
+            the entity that reaches it is counted whole); of one that lives those of the sample, 0 if none was drawn.
     """
 
     def __init__(self, evaluator: Evaluator, least: float, delta: float, seed: int, wanted: NDArray[np.bool_]) -> None:
@@ -133,7 +135,7 @@ class Race:
         counting = self.evaluator.counting(body, self._times)
         self.looked_at = 0
         if counting is None or len(counting.xs) < SHORT:
-            return self.evaluator.pairs(body)
+            return self._told(self.evaluator.pairs(body))
         xs, cap = counting.xs, self.evaluator.cap
         looks = [n for n in LOOKS if n <= len(xs) // 2]
         drawn = self._drawn(body, len(xs), looks[-1])
@@ -145,7 +147,7 @@ class Race:
             left = cap - self.looked_at
             if counting.each(xs[drawn[some]], left, sizes[some], works[some]) < n - done:
                 counting.wipe()
-                return None
+                return self._told(None)
             self.looked_at, done = int(works[:n].sum()), n
             if is_above(works[:n], len(xs), cap, self._surprise):
                 counting.wipe()
@@ -161,7 +163,13 @@ class Race:
                 return None
         rest = np.ones(len(xs), dtype=np.bool_)
         rest[drawn[:done]] = False
-        return self.evaluator.finished(body, counting, xs[rest], int(sizes[:done].sum()), self.looked_at)
+        return self._told(self.evaluator.finished(body, counting, xs[rest], int(sizes[:done].sum()), self.looked_at))
+
+    def _told(self, found: Pairs | None) -> Pairs | None:
+        """What was found; if nothing the cap was reached."""
+        if found is None:
+            self.looked_at = self.evaluator.cap
+        return found
 
     def _are_out(self, heads: Int64, sums: Sums, sizes: Int64, population: int, needed: Floats) -> NDArray[np.bool_]:
         support = sums.support[heads].astype(np.float64)

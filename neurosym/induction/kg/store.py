@@ -33,13 +33,24 @@ from numpy.typing import NDArray
 
 from neurosym.errors import InductionError, Problem, did_you_mean, short_path
 from neurosym.induction.kg.names import Names
-from neurosym.induction.kg.parts import ANEW, check_files, check_parts, cut, manifest
+from neurosym.induction.kg.parts import (
+    ANEW,
+    FOR_SOME,
+    SMALL,
+    check_files,
+    check_parts,
+    check_start,
+    check_sums,
+    cut,
+    manifest,
+    sum_of,
+)
 from neurosym.induction.kg.row_tables import ordered_by, reverses, rows_of
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
-_VERSION: Final = 2
+_VERSION: Final = 3
 _HEADER: Final = "store.json"
 _FOUND_FAST: Final = 64
 """A direction with a row for at least one in so many entities has a table from entity to row; others are searched."""
@@ -149,10 +160,23 @@ class TripleStore:
         return 2 * len(self.relations)
 
     def relation(self, name: str) -> int:
-        """The number of a relation.
+        """The number of a relation that has facts here.
 
         Raises:
-            InductionError: it has no facts; with the nearest name that has some.
+            InductionError: it has none, or is unknown; see `named`.
+        """
+        number = self.named(name)
+        if self.csr.first_row[2 * number] == self.csr.first_row[2 * number + 2]:
+            left_out = self.origin is not None and self.origin.relations is not None
+            why = "; it was not asked for with --only" if left_out else ""
+            raise InductionError(Problem(f"relation {name!r} has no facts here{why}"))
+        return number
+
+    def named(self, name: str) -> int:
+        """The number of a relation, whether it has facts here or was left out.
+
+        Raises:
+            InductionError: there is none of that name; with the nearest name.
         """
         number = self.relations.number(name)
         if number < 0:
@@ -211,6 +235,7 @@ class TripleStore:
                 np.save(made / f"{name}.npy", array, allow_pickle=False)
             header: dict[str, Any] = {"version": _VERSION, "facts": len(self), "entities": len(self.entities)}
             header |= {"relations": len(self.relations)} | manifest(made, arrays)
+            header["sum"] = sum_of(header)
             (made / _HEADER).write_text(json.dumps(header), encoding="utf-8")
             if folder.exists():
                 old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -227,9 +252,10 @@ class TripleStore:
         """Open a folder that `write` made; arrays are mapped, not read.
 
         Args:
-            relations: those whose facts are wanted, which are read and checked; the others have none then, but all numbers are
-                the same. None: all, mapped.
-            verify: check what is mapped, too, for which it is read once.
+            relations: those whose facts are wanted, which are read and checked, as are the names of entities and where rows
+                begin; the others have none then, but all numbers are the same. None: all, mapped.
+            verify: check all that any file holds, for which it is read once; otherwise, of what is mapped, sizes, types and
+                shapes are, and the small files (`neurosym.induction.kg.parts`).
 
         Raises:
             InductionError: it is no such folder, or one of another version; a file is missing or damaged; an unknown relation.
@@ -237,6 +263,7 @@ class TripleStore:
         folder = Path(folder)
         text, header = _header(folder)
         check_files(folder, header["files"])
+        check_sums(folder, header["sums"], None if verify else SMALL if relations is None else (*SMALL, *FOR_SOME))
         try:
             arrays = {Path(name).stem: _mapped(folder / name) for name in header["files"]}
             names = Names(arrays["entities"], arrays["entity_names"])
@@ -252,8 +279,10 @@ class TripleStore:
         origin = Origin(folder.absolute(), hashlib.blake2b(text, digest_size=16).hexdigest(), wanted)
         store = cls(names, known, csr, arrays.get("weight"), origin)
         chosen = (
-            [(store.relation(name), name) for name in (known if wanted is None else wanted)] if verify or wanted else []
+            [(store.named(name), name) for name in (known if wanted is None else wanted)] if verify or wanted else []
         )
+        if chosen:
+            check_start(folder, csr.start, len(csr.target))
         check_parts(folder, arrays, header, chosen)
         return store if wanted is None else store._with([number for number, _ in sorted(chosen)], arrays)
 
@@ -288,8 +317,7 @@ def _header(folder: Path) -> tuple[bytes, dict[str, Any]]:
     if version != _VERSION:
         message = f"this is a store of version {version}, this program reads {_VERSION}"
         raise InductionError(Problem(message, short_path(folder / _HEADER), cure=ANEW))
-    sound = isinstance(header.get("files"), dict) and isinstance(header.get("parts"), list)
-    if not sound or len(header["parts"]) != header.get("relations"):
+    if header.get("sum") != sum_of(header):
         raise InductionError(Problem("the manifest is damaged", short_path(folder / _HEADER), cure=ANEW))
     return text, header
 

@@ -151,6 +151,21 @@ def test_a_body_that_needs_far_more_work_than_allowed_is_left_when_a_part_of_tha
     assert raced.looked_at < cap / 2
 
 
+def test_of_a_body_that_reaches_the_cap_the_cap_was_looked_at_and_of_one_that_lives_the_sample() -> None:
+    store = dense()
+    body, nothing = path(store, "p", "q"), np.zeros(store.directions)
+    for cap in (10, 5000):  # at the first subject, and at a later one of the first look
+        dear = race(store, 0.0, cap=cap)
+        assert dear.pairs(body, lambda: nothing) is None
+        assert dear.looked_at == cap
+    own = Evaluator(store).counting(body)
+    assert own is not None
+    _, work = own.all(own.xs, 10_000_000)
+    lives = race(store, 0.0)
+    assert lives.pairs(body, lambda: nothing) is not None
+    assert 0 < lives.looked_at < work / 2
+
+
 def test_other_bodies_may_be_measured_while_one_is_raced() -> None:
     store = dense()
     raced, bodies = race(store, 0.0), (path(store, "p", "q"), path(store, "q", "p"))

@@ -12,7 +12,9 @@ from plain_rules import Triple, graphs
 from neurosym.errors import InductionError
 from neurosym.induction.kg import store as kg_store
 from neurosym.induction.kg.kernels import find_row
+from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.names import Names
+from neurosym.induction.kg.parts import check_start
 from neurosym.induction.kg.store import Csr, TripleStore
 
 
@@ -190,11 +192,59 @@ def test_a_damaged_relation_is_named_when_it_is_asked_for_and_others_are_read(tm
             TripleStore.open(folder, **asked)
 
 
+def test_a_changed_byte_of_any_file_is_found_when_all_is_verified(tmp_path: Path) -> None:
+    folder = tmp_path / "graph"
+    facts = [(f"e{i}", r, f"e{i * 3 % 7}") for i in range(7) for r in "pqr"]
+    TripleStore.of(facts, [(i + 1) / 32 for i in range(len(facts))]).write(folder)
+    files = sorted(folder.iterdir())
+    assert {file.stem for file in files} == {*Csr._fields, "weight", "store"} | {
+        f"{kind}{of}"
+        for kind, of in (("entities", ""), ("entity", "_names"), ("relations", ""), ("relation", "_names"))
+    }
+    TripleStore.open(folder, verify=True)
+    for file in files:
+        whole = file.read_bytes()
+        for place in {*range(0, len(whole), 5), len(whole) - 8, len(whole) - 1}:
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            with pytest.raises(InductionError, match=r"damaged|is a store of version"):
+                TripleStore.open(folder, verify=True)
+        file.write_bytes(whole)
+    TripleStore.open(folder, verify=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "always", "for_some"),
+    [("first_row", True, True), ("relations", True, True), ("start", False, True), ("entities", False, True)]
+    + [("row_of", False, False), ("place", False, False)],
+)
+def test_small_files_are_checked_always_and_others_when_they_are_read_or_all_is_verified(
+    tmp_path: Path, name: str, always: bool, for_some: bool
+) -> None:
+    folder = tmp_path / "graph"
+    TripleStore.of([(f"e{i}", r, f"e{i * 3 % 7}") for i in range(7) for r in "pqr"]).write(folder)
+    content = bytearray((folder / f"{name}.npy").read_bytes())
+    content[-1] ^= 1
+    (folder / f"{name}.npy").write_bytes(content)
+    for found, asked in ((always, {}), (for_some, {"relations": ["p"]}), (True, {"verify": True})):
+        if found:
+            with pytest.raises(InductionError, match=rf"{name}\.npy: the file is damaged: found CRC-32"):
+                TripleStore.open(folder, **asked)
+        else:
+            TripleStore.open(folder, **asked)
+
+
+@pytest.mark.parametrize("start", [[1, 1, 2], [0, 2, 1], [0, 3, 2], [0, 1, 3]])
+def test_rows_that_do_not_ascend_from_none_to_all_facts_are_refused(tmp_path: Path, start: list[int]) -> None:
+    check_start(tmp_path, np.array([0, 0, 2]), 2)
+    with pytest.raises(InductionError, match=r"start\.npy: rows should ascend from 0 to 2"):
+        check_start(tmp_path, np.array(start), 2)
+
+
 def test_a_store_of_an_older_version_is_refused_with_the_way_to_write_it_anew(tmp_path: Path) -> None:
     TripleStore.of([("a", "p", "b")]).write(tmp_path / "graph")
     (tmp_path / "graph" / "store.json").write_text('{"version": 1, "facts": 1, "entities": 2, "relations": 1}')
     with pytest.raises(
-        InductionError, match=r"store\.json: this is a store of version 1, this program reads 2; write it anew"
+        InductionError, match=r"store\.json: this is a store of version 1, this program reads 3; write it anew"
     ):
         TripleStore.open(tmp_path / "graph")
 
@@ -203,6 +253,18 @@ def test_an_unknown_relation_of_a_folder_is_told_with_the_nearest_one(tmp_path: 
     TripleStore.of([("a", "parent", "b")]).write(tmp_path / "graph")
     with pytest.raises(InductionError, match=r"relation 'parents' has no facts; did you mean 'parent'\?"):
         TripleStore.open(tmp_path / "graph", ["parents"])
+
+
+def test_rules_for_a_relation_that_was_left_out_are_refused_and_its_name_is_known(tmp_path: Path) -> None:
+    TripleStore.of([("a", "p", "b"), ("b", "q", "a")]).write(tmp_path / "graph")
+    some = TripleStore.open(tmp_path / "graph", ["p"])
+    assert (some.relation("p"), some.named("q")) == (0, 1)
+    with pytest.raises(InductionError, match=r"relation 'q' has no facts here; it was not asked for with --only"):
+        RuleLearner(LearnerConfig(targets=("q",), budget=None, generations=1))._fit(some, lambda _: None)
+    ends, lone = Names.of("ab"), np.zeros(1, np.int64)
+    unused = TripleStore.of_numbers(ends, Names.of("pq"), lone, lone, lone + 1)
+    with pytest.raises(InductionError, match=r"relation 'q' has no facts here$"):
+        unused.relation("q")
 
 
 def test_a_graph_without_facts_or_with_a_wrong_weight_is_refused() -> None:
