@@ -10,15 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 from neurosym.errors import ConfigError
 from neurosym.learning.batches import batch_indices
-from neurosym.learning.checkpoint import latest_checkpoint
 from neurosym.learning.config import TrainConfig, load_config
 from neurosym.learning.film_reader import FilmReader
 from neurosym.learning.quality_order import QualityOrder, factors
-from neurosym.learning.train import open_trainer, train
+from neurosym.learning.train import open_trainer
+from tests.learning.killing import killed_and_whole
 
 ROOT = Path(__file__).parents[2]
 CONFIG = f"""
@@ -106,38 +105,14 @@ def test_a_training_judges_the_films_that_have_boxes_when_they_are_due(tmp_path:
     assert trainer.model.training
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("last", [2, 4])
 def test_a_run_that_is_killed_before_or_after_its_films_are_judged_resumes_to_the_same_weights(
     tmp_path: Path, last: int
 ) -> None:
-    config = config_of(tmp_path)
-
-    def kill(step: int, steps: int, terms: dict[str, float]) -> None:
-        if step == last:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(config, tmp_path / "killed", progress=kill)
-    train(config, tmp_path / "killed", resume=True)
-    train(config, tmp_path / "whole")
-    found = []
-    for name in ("killed", "whole"):
-        checkpoint = latest_checkpoint(tmp_path / name / "checkpoints")
-        assert checkpoint is not None
-        found.append(
-            {
-                k: v
-                for part in ("training", "guidance")
-                for k, v in load_file(checkpoint / f"{part}.safetensors").items()
-            }
-        )
-    assert found[0].keys() == found[1].keys()
-    assert found[0]["film_quality"].shape == (12,)
-    assert all(torch.equal(found[0][k].nan_to_num(-1.0), found[1][k].nan_to_num(-1.0)) for k in found[0])
+    killed, whole = killed_and_whole(config_of(tmp_path), tmp_path, last)
+    assert killed.keys() == whole.keys()
+    assert whole["film_quality"].shape == (12,)
+    assert all(torch.equal(killed[k].nan_to_num(-1.0), whole[k].nan_to_num(-1.0)) for k in whole)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import ConfigError
 from neurosym.learning.batches import batch_indices
-from neurosym.learning.checkpoint import latest_checkpoint
 from neurosym.learning.config import TrainConfig, load_config
 from neurosym.learning.sampling import RepeatFactorOrder, class_repeats, image_order, repeat_factors
 from neurosym.learning.train import train
+from tests.learning.killing import killed_and_whole
 
 ROOT = Path(__file__).parents[2]
 CONFIG = f"""
@@ -119,32 +118,14 @@ def test_an_unknown_order_lists_the_choices() -> None:
         image_order("repeat_factors", [], (), 0.5, 0)
 
 
-class Killed(Exception):
-    pass
-
-
 def test_a_killed_run_that_repeats_images_and_enhances_labels_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    config = config_of(tmp_path)
-
-    def kill(step: int, steps: int, terms: dict[str, float]) -> None:
-        if step == 3:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(config, tmp_path / "killed", progress=kill)
-    train(config, tmp_path / "killed", resume=True)
-    train(config, tmp_path / "whole")
-    found = []
-    for name in ("killed", "whole"):
-        checkpoint = latest_checkpoint(tmp_path / name / "checkpoints")
-        assert checkpoint is not None
-        found.append(load_file(checkpoint / "training.safetensors"))
-    assert found[0].keys() == found[1].keys()
-    assert all(torch.equal(found[0][k], found[1][k]) for k in found[0])
-    assert int(found[0]["model.net.roi_heads.classification.steps"]) == 5
-    assert float(found[0]["model.net.roi_heads.classification.memory.features"].abs().sum()) > 0
+    killed, whole = killed_and_whole(config_of(tmp_path), tmp_path, 3)
+    assert killed.keys() == whole.keys()
+    assert all(torch.equal(killed[k], whole[k]) for k in whole)
+    assert int(killed["model.net.roi_heads.classification.steps"]) == 5
+    assert float(killed["model.net.roi_heads.classification.memory.features"].abs().sum()) > 0
     # the ontology has ground glass and consolidation below one class, apart from anatomy
-    relations = found[0]["model.net.roi_heads.classification.relations"]
+    relations = killed["model.net.roi_heads.classification.relations"]
     assert float(relations[2, 3]) > 0.1
     assert float(relations[2, 1]) < 0.01
     with pytest.raises(ConfigError, match=r"train\.sampling"):
