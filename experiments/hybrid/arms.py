@@ -2,7 +2,7 @@
 
 A run is what a user makes of a config and overrides; all that differs between runs is in `ARMS`, `mix` and `CHOSEN`. Every
 arm has the same films, backbone, augmentation and settings of the optimiser; those whose steps take less time have more of
-them, so that all have about the same time.
+them, so that all should have about the same time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RUNS = HERE.parent / "runs" / NAME
 PRETRAINING = HERE / "pretrain" / "kermany.yaml"
 PRETRAINED = HERE.parent / "runs" / "pretrain-kermany" / WEIGHTS
 STEPS = {"teacher.": 236, "compose.": 350, "weak.": 430, "": 500}
-"""Of arms by the dearest thing in them, so that all take about as long; what they took is in their records."""
+"""Of arms by the dearest thing in them, meant to take about as long as each other; what they took is in their records."""
 
 OTHER = "kermany/images"
 """Films of another population: children's, most of them with pneumonia, none with nodules; no label of them is used."""

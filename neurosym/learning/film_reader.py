@@ -59,14 +59,15 @@ class FilmReader:
         if self._threads is None:
             chosen = self._part(self.order(self.batch, step), part)
             return chosen, [self.samples[i] for i in chosen]
-        for number in [n for n in self._coming if not step <= n <= step + AHEAD]:  # steps that are over, or left
+        left = [n for n in self._coming if not step <= n <= step + AHEAD]  # steps that are over, or left
+        if step in self._coming and self._coming[step][0] != self.order(self.batch, step):
+            left = list(self._coming)  # the order has changed on the way
+        for number in left:
             for unwanted in self._coming.pop(number)[1]:
                 unwanted.cancel()
         for number in (step, *range(step + 1, min(step + 1 + AHEAD, self.steps))):
-            chosen = self.order(self.batch, number)
-            if number not in self._coming or self._coming[number][0] != chosen:  # an order may change on the way
-                for unwanted in self._coming.pop(number, ([], []))[1]:
-                    unwanted.cancel()
+            if number not in self._coming:
+                chosen = self.order(self.batch, number)
                 self._coming[number] = chosen, [self._threads.submit(self.samples.__getitem__, i) for i in chosen]
         chosen, found = self._coming[step]
         return self._part(chosen, part), [each.result() for each in self._part(found, part)]
