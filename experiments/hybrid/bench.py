@@ -41,12 +41,9 @@ def cells() -> list[tuple[str, float, str]]:
 
 
 def grid() -> list[Job]:
-    """Every run."""
-    found = []
-    for seed in SEEDS:
-        found += [Job(*cell, seed) for cell in cells()]
-        found += [Job(*MISMATCHED, seed, other=other) for other in OTHERS]
-    return found
+    """Every run, all seeds of a cell before the next one: what is recorded so far can be compared."""
+    found = [Job(*cell, seed) for cell in cells() for seed in SEEDS]
+    return found + [Job(*MISMATCHED, seed, other=other) for other in OTHERS for seed in SEEDS]
 
 
 def recorded(data: str, share: float, arm: str, other: float = 0.0) -> dict[int, Record]:
