@@ -37,7 +37,8 @@ def drop_later(settings: dict[str, Any]) -> None:
         if settings["train"][later] == OptimConfig.model_fields[later].default:
             del settings["train"][later]
     if settings["train"]["sampling"] != "quality":
-        del settings["train"]["quality_start"], settings["train"]["quality_repeat"]
+        for name in ("quality_start", "quality_every", "quality_repeat"):
+            del settings["train"][name]
     if settings["train"]["sampling"] == "uniform":
         del settings["train"]["sampling"], settings["train"]["repeat_threshold"]
 

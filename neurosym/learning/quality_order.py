@@ -1,9 +1,10 @@
 """Films that seem well annotated are shown more often, once the model has an opinion of them.
 
 Where a few films are exact and many are not, an even order shows the exact ones seldom, and in a short training a detector
-learns less of where objects end from all films than it would from the exact ones alone. So after `train.quality_start` steps
-every labelled film is judged once: the quality q of a film is the mean over its boxes of their expected overlap with the true
-ones (`neurosym.models.posterior`), and
+learns less of where objects end from all films than it would from the exact ones alone. So after `train.quality_start` steps,
+and every `train.quality_every` steps from then on, for the model's opinion grows better by what it is shown, every labelled film
+is judged: the quality q of a film is the mean over its boxes of their expected overlap with the true ones
+(`neurosym.models.posterior`), and
 
     wᵢ = 1 / (1 + ((1 − qᵢ) / ε)²),     rᵢ = 1 + (R − 1) min(1, wᵢ / w̄)
 
@@ -34,30 +35,32 @@ from neurosym.records import Sample
 
 ERROR: Final = 0.1
 _TOP: Final = 0.9
-_NAME: Final = "film_quality"
+_NAME, _WHEN = "film_quality", "film_quality_step"
 _BATCH: Final = 4
 _UNKNOWN: Final = -1.0
 
 
 class QualityOrder:
-    """An order of films that changes once, when their quality is told; `tensors` is all that a resumed run needs.
+    """An order of films that changes when their quality is told; `tensors` is all that a resumed run needs.
 
     Args:
         before: the order until then.
         start: the step from which the films' quality counts.
+        every: steps until it is told again.
         repeat: R, at least 1.
         seed: of the order from then on.
     """
 
-    def __init__(self, before: Order, start: int, repeat: float, seed: int) -> None:
-        self.before, self.start, self.repeat, self.seed = before, start, repeat, seed
+    def __init__(self, before: Order, start: int, every: int, repeat: float, seed: int) -> None:
+        self.before, self.start, self.every, self.repeat, self.seed = before, start, every, repeat, seed
         self.quality: Tensor | None = None
+        self._due = start
         self._after: RepeatFactorOrder | None = None
 
     @classmethod
     def of(cls, before: Order, settings: OptimConfig, seed: int) -> QualityOrder:
         """As a config asks for it."""
-        return cls(before, settings.quality_start, settings.quality_repeat, seed)
+        return cls(before, settings.quality_start, settings.quality_every, settings.quality_repeat, seed)
 
     def __call__(self, batch: int, step: int) -> list[int]:
         """The films of a step."""
@@ -66,9 +69,9 @@ class QualityOrder:
 
     def is_due(self, step: int) -> bool:
         """Whether the films have to be judged before this step."""
-        return step >= self.start and self.quality is None
+        return step >= self._due
 
-    def judge(self, model: SceneModel, films: Sequence[Sample], world: World) -> None:
+    def judge(self, model: SceneModel, films: Sequence[Sample], world: World, step: int) -> None:
         """Judge every film by a model that refines boxes; each process judges its share, and all hear of all."""
         training, device = model.training, next(model.parameters()).device
         model.eval()
@@ -80,21 +83,21 @@ class QualityOrder:
                 quality[i] = told.mean() if len(told) else _UNKNOWN if says_weakly(film) else 1.0
         model.train(training)
         total = world.total(quality.to(device)).cpu()
-        self.tell(total.masked_fill(total == _UNKNOWN, float("nan")))
+        self.tell(total.masked_fill(total == _UNKNOWN, float("nan")), step)
 
-    def tell(self, quality: Float[Tensor, " film"]) -> None:
-        """Take the films' qualities, NaN for those of which no box tells one."""
-        self.quality = quality
+    def tell(self, quality: Float[Tensor, " film"], step: int) -> None:
+        """Take the films' qualities from a step on, NaN for those of which no box tells one."""
+        self.quality, self._due = quality, step + self.every
         self._after = RepeatFactorOrder(factors(quality, self.repeat).tolist(), self.seed)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state, by name."""
-        return {} if self.quality is None else {_NAME: self.quality}
+        return {} if self.quality is None else {_NAME: self.quality, _WHEN: torch.tensor(self._due - self.every)}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take up a state."""
         if _NAME in tensors:
-            self.tell(tensors[_NAME].cpu())
+            self.tell(tensors[_NAME].cpu(), int(tensors[_WHEN]))
 
 
 def factors(quality: Float[Tensor, " film"], repeat: float) -> np.ndarray:

@@ -243,7 +243,7 @@ class Trainer(Learner):
     def _train_step(self) -> dict[str, float]:
         optim = self.config.train
         if self.quality_order is not None and self.quality_order.is_due(self.step):
-            self.quality_order.judge(self.model, self.images, self.world)
+            self.quality_order.judge(self.model, self.images, self.world, self.step)
         self.optimizer.zero_grad()
         parts = [self._learn(0)] if optim.accumulate == 1 else self._learn_in_parts()
         terms = {k: sum(p.get(k, 0.0) for p in parts) / len(parts) for k in dict.fromkeys(k for p in parts for k in p)}

@@ -34,7 +34,8 @@ model:
   {{image_size: 64, max_size: 64, proposals: 40, sampled_boxes: 24, head_features: 16, fpn_channels: 16, pretrained: false,
     inexact: {{posterior: true, mixed: true, start: 1}}}}
 train:
-  {{steps: 5, batch_size: 2, warmup_steps: 1, checkpoint_every: 1, sampling: quality, quality_start: 3, quality_repeat: 4}}
+  {{steps: 6, batch_size: 2, warmup_steps: 1, checkpoint_every: 1, sampling: quality, quality_start: 3,
+   quality_every: 2, quality_repeat: 4}}
 """
 
 
@@ -64,27 +65,40 @@ def test_exact_films_are_shown_about_as_often_as_asked_and_films_without_boxes_o
 
 
 def test_the_order_changes_at_its_step_and_not_before_and_shows_every_film_still() -> None:
-    order = QualityOrder(even, 4, 5.0, 0)
+    order = QualityOrder(even, 4, 10, 5.0, 0)
     assert [order.is_due(step) for step in (0, 3, 4, 9)] == [False, False, True, True]
     before = [order(2, step) for step in range(8)]
     assert before == [even(2, step) for step in range(8)]
-    order.tell(torch.tensor([0.95] * 2 + [0.4] * 6))
-    assert not order.is_due(9)
+    order.tell(torch.tensor([0.95] * 2 + [0.4] * 6), 4)
+    assert [order.is_due(step) for step in (4, 13, 14)] == [False, False, True]
     assert [order(2, step) for step in range(4)] == before[:4]
     shown = Counter(n for step in range(4, 404) for n in order(2, step))
     good, bad = (np.mean([shown[n] for n in which]) for which in (range(2), range(2, 8)))
     assert good / bad == pytest.approx(5.0 / factors(torch.tensor([0.95] * 2 + [0.4] * 6), 5.0)[2], rel=0.05)
-    again = QualityOrder(even, 4, 5.0, 0)
+    again = QualityOrder(even, 4, 10, 5.0, 0)
     again.load(order.tensors())
     assert [again(2, step) for step in range(20)] == [order(2, step) for step in range(20)]
+    assert [again.is_due(step) for step in (13, 14)] == [False, True]
+
+
+def test_films_that_seem_better_at_a_second_look_are_shown_more_often_from_then_on() -> None:
+    order = QualityOrder(even, 0, 10, 9.0, 0)
+    shown = []
+    for step, good in ((0, 0), (10, 7)):
+        quality = torch.full((8,), 0.4)
+        quality[good] = 0.95
+        order.tell(quality, step)
+        seen = Counter(n for later in range(step, step + 200) for n in order(2, later))
+        shown.append([seen[n] for n in range(8)])
+    assert [max(range(8), key=counts.__getitem__) for counts in shown] == [0, 7]
 
 
 @pytest.mark.parametrize("readers", [0, 2])
 def test_what_was_read_ahead_in_the_old_order_is_not_shown(readers: int) -> None:
-    order = QualityOrder(even, 2, 5.0, 0)
+    order = QualityOrder(even, 2, 10, 5.0, 0)
     reader = FilmReader(list(range(8)), order, 2, readers, 8)  # type: ignore[arg-type]
     seen = [reader.films(step)[1] for step in range(2)]
-    order.tell(torch.tensor([0.95] + [0.4] * 7))
+    order.tell(torch.tensor([0.95] + [0.4] * 7), 2)
     seen += [reader.films(step)[1] for step in range(2, 8)]
     assert seen == [order(2, step) for step in range(8)]
     reader.close()
@@ -103,6 +117,11 @@ def test_a_training_judges_the_films_that_have_boxes_when_they_are_due(tmp_path:
     assert (~order.quality.isnan()).nonzero()[:, 0].tolist() == boxed
     assert all(0.0 < q <= 1.0 for q in order.quality[boxed].tolist())
     assert trainer.model.training
+    first = order.quality
+    trainer.time_steps(4, 1)
+    assert order.quality is first
+    trainer.time_steps(5, 1)
+    assert order.quality is not first
 
 
 @pytest.mark.parametrize("last", [2, 4])
