@@ -42,7 +42,13 @@ OTHER = "kermany/images"
 
 _SSL = ("model.weights={weights}",)
 _SEMI = ("teacher.weight={teacher}", "teacher.start=100", "teacher.batch=4", "teacher.threshold={threshold}")
-_WEAK = ("model.inexact.posterior=true", "model.inexact.mixed=true", "train.sampling=quality", "weak.weight={weak}")
+_QUALITY = (
+    "model.inexact.posterior=true",
+    "model.inexact.mixed=true",
+    "train.sampling=quality",
+    "train.quality_repeat={repeat}",
+)
+_WEAK = (*_QUALITY, "weak.weight={weak}")
 _ALL = (*_SSL, *_SEMI, *_WEAK)
 _COMPOSED = ("compose.rate={composed}", "compose.unlabelled=true")
 _RULES = (*_COMPOSED, "constraints.weight={violation}", "constraints.warmup_steps=50")
@@ -58,7 +64,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     ANYWHERE: (*_ALL, *_COMPOSED, "compose.rules=false"),
 }
 """The last two are controls: of image labels, whose films then have none, and of the rules, for findings laid onto films."""
-CHOSEN = {"teacher": "0.5", "threshold": "0.6", "weak": "1.0", "violation": "0.1", "composed": "2"}
+CHOSEN = {"teacher": "0.5", "threshold": "0.6", "weak": "1.0", "violation": "0.1", "composed": "2", "repeat": "12"}
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,8 @@ def run(job: Job) -> dict[str, Any]:
     )
     settings["data"] = {k: v for k, v in settings["data"].items() if k in ("supervision", "categories")}
     del settings["model"]["multi_label"]  # came after the first records, and is off as it was for those
+    if config.train.sampling != "quality":
+        del settings["train"]["quality_every"]  # so did this
     if job.other:
         settings["other"] = [job.other, OTHER]
     if config.model.weights:

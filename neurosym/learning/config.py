@@ -47,7 +47,7 @@ class OptimConfig(_Strict):
     """Of `repeat_factor`: classes on a smaller share of the images are repeated."""
     quality_start: int = Field(100, ge=1)
     """Of `quality`: steps before the images are judged; `model.inexact` must have votes by then."""
-    quality_every: int = Field(50, ge=1)
+    quality_every: int = Field(30, ge=1)
     """Of `quality`: steps until they are judged again, which takes about as long as to predict them."""
     quality_repeat: float = Field(6.0, ge=1)
     """Of `quality`: how often the best images are shown where the worst are shown once."""
