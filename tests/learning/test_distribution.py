@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import socket
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def in_two_processes(tmp_path: Path, out: Path, *overrides: str) -> list[int | N
     """Exit codes of `neurosym train` in two processes like torchrun's, but forked from one that has imported torch."""
     config_of(tmp_path)
     settings = [part for o in overrides for part in ("--set", o)]
-    words = ["train", str(tmp_path / "config.yaml"), "--out", str(out), *settings]
+    words = ["train", str(tmp_path / "config.yaml"), "--out", str(out), "--resume", *settings]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -139,6 +140,20 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(tmp_path: Path)
     )
     assert gone > 0
     assert apart < 0.05 * gone
+
+
+def test_two_processes_judge_the_films_as_one_does(tmp_path: Path) -> None:
+    settings = ("model.inexact={posterior: true, mixed: true, start: 1}", "train.sampling=quality", "train.quality_start=2")
+    train(config_of(tmp_path, *settings, "train.steps=2"), tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    train(config_of(tmp_path, *settings, "train.steps=3"), tmp_path / "one", resume=True)
+    assert in_two_processes(tmp_path, tmp_path / "two", *settings, "train.steps=3") == [0, 0]
+    one, two = (
+        load_checkpoint(latest_checkpoint(tmp_path / run / "checkpoints")).guidance["film_quality"]  # type: ignore[arg-type]
+        for run in ("one", "two")
+    )
+    assert one.unique().numel() == 8
+    assert two.tolist() == pytest.approx(one.tolist(), abs=1e-5)
 
 
 def test_a_batch_seen_in_parts_teaches_what_it_does_in_one(tmp_path: Path) -> None:
