@@ -26,21 +26,21 @@ from PIL import Image
 
 from neurosym.data.images import IMAGE_SUFFIXES, annotated_scene, read_image
 from neurosym.data.unread import unread
-from neurosym.errors import ConfigError, DataError, InductionError, Problem, did_you_mean, short_path
+from neurosym.errors import ConfigError, DataError, Problem, did_you_mean, short_path
 from neurosym.induction import InductionConfig, induce
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.learning.annotation_truth import score_quality, to_judge
 from neurosym.learning.runfolder import OpenRun, open_run
 from neurosym.records import Candidate, FactStore, Sample, Scene
-from neurosym.review import load_candidates, save_candidates, write_report
+from neurosym.review import save_candidates
 from neurosym.review.cohort import Cohort, films_of
 from neurosym.review.film_reports import Wanted, write_film_reports
 from neurosym.review.findings import Findings
-from neurosym.review.origin import made_how, origin_of_annotations, origin_of_predictions, run_name
+from neurosym.review.origin import origin_of_annotations, origin_of_predictions, run_name
 from neurosym.review.quality_page import write_quality_page
 from neurosym.review.run_assessment import RunAssessment, assess_run
-from neurosym.review.run_summary import summary_of
-from neurosym.review.sentences import Templates, load_templates, sentences_of
+from neurosym.review.run_report import reported_candidates, write_run_report
+from neurosym.review.sentences import Templates
 from neurosym.review.suggestions import write_suggestions
 from neurosym.scenes import facts_from, load_scenes, save_facts, save_scenes
 from neurosym.scenes.draw import save_overlays, save_picture
@@ -385,23 +385,10 @@ class Stages:
 
         Films are numbered unless identifiers are kept; what is found on the first `films` is told, of boxes with one label.
         """
-        path = self.run.path / "candidates.json"
-        candidates, origin = load_candidates(path)
-        if origin.get("checkpoint") != self._checkpoint() or not {"split", "threshold"} <= set(origin):
-            made = origin.get("checkpoint") or "facts of another origin"
-            message = f"the rules were induced with {made}, the run is at {self._checkpoint()}"
-            raise InductionError(Problem(message, short_path(path), cure="run `neurosym induce RUN` again"))
+        candidates, origin = reported_candidates(self.run, self._checkpoint())
         learned = replace(self, split=origin["split"], threshold=origin["threshold"])
         scenes, evaluation = learned.scenes(), learned.evaluation()
-        title = f"Rules induced from {self.run.config.name}"
-        source = ", ".join([learned._source, *made_how(origin)])
-        templates = load_templates()
-        made = Findings.of_run(self.run, learned.split, learned.threshold, templates.ratios)
-        films = 0 if self.run.config.model.multi_label else films
-        found = ((scene, sentences_of(made.of(scene), templates)) for scene in scenes[:films])
-        told = [(scene, [s for s in several if s.kind != "supported"]) for scene, several in found]
-        write_report(
-            out, title, candidates, scenes, self.run.knowledge, evaluation, source, learned.threshold,
-            keep_identifiers=keep_identifiers, summary=summary_of(self.run), told=told,
-        )  # fmt: skip
+        write_run_report(
+            out, self.run, candidates, origin, scenes, evaluation, learned._source, keep_identifiers, films
+        )
         return len(candidates)

@@ -6,8 +6,8 @@
 
 Accepted rules go into one rule file, with which, once it is there, every further round is trained. A round ends in the review:
 while a candidate that is offered has no verdict, the loop stops, and the same call goes on when it has. What was done is not
-done twice, and a training that was killed goes on from its last checkpoint. Where nobody reviews, a `Policy` accepts candidates
-by their figures alone, under a name that says so.
+done twice, and a training that was killed goes on from its last checkpoint. All rounds make their facts the same way. Where
+nobody reviews, a `Policy` accepts candidates by their figures alone, under a name that says so.
 
 That a model was taught a rule is no evidence for the rule: publishing refuses it (`neurosym.review.confirmation`).
 """
@@ -15,10 +15,10 @@ That a model was taught a rule is no evidence for the rule: publishing refuses i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from neurosym.errors import ConfigError
 from neurosym.induction import InductionConfig
@@ -29,6 +29,7 @@ from neurosym.learning.runfolder import SPLITS, copy_of, open_run
 from neurosym.loop import Advance, Stages
 from neurosym.records import Candidate, Rule
 from neurosym.review.assessment import Assessment
+from neurosym.review.candidates import load_candidates
 from neurosym.review.ledger import normal_text, rule_key
 from neurosym.review.plausibility import passes
 from neurosym.review.rule_file import parsed
@@ -65,6 +66,24 @@ class Policy:
         return "; ".join(c.message for c in found.confounders)
 
 
+@dataclass(frozen=True, slots=True)
+class FactsUsed:
+    """Which facts candidates are induced from and assessed by: of predictions on a split, made as `Stages.facts` does."""
+
+    split: str
+    masks: bool = False
+    calibrated: bool = False
+
+    @classmethod
+    def told(cls, origin: Mapping[str, Any]) -> FactsUsed:
+        """Those that the origin of candidates tells of."""
+        return cls(str(origin.get("split", "")), bool(origin.get("masks")), bool(origin.get("calibrated")))
+
+    def __str__(self) -> str:
+        """As options of `neurosym loop`."""
+        return " ".join([f"--on {self.split}", *["--masks"] * self.masks, *["--calibrated"] * self.calibrated])
+
+
 @dataclass(frozen=True)
 class Round:
     """One round.
@@ -75,6 +94,7 @@ class Round:
         ap, ap50: on the split that rounds are compared on.
         violated, fired: of its own rules, in sum, on that split; a round that was taught more rules has more of both.
         candidates: rules induced from its predictions; of them `accepted`, `rejected` and `refused` (see `publish`).
+        facts: those that they were induced from; None where nothing was induced.
     """
 
     run: str
@@ -87,6 +107,7 @@ class Round:
     accepted: int = 0
     rejected: int = 0
     refused: tuple[str, ...] = ()
+    facts: FactsUsed | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +128,7 @@ class Loop:
         rules: the file for accepted rules; rejected ones go beside it.
         found_on: the split whose predictions rules are induced from.
         score: the split that rounds are compared on.
+        masks, calibrated: how the facts of all rounds are made (see `Stages.facts`).
         induction: how rules are induced.
         offered: so many of the first candidates are to be judged.
         policy: judges where nobody reviews; None: reviewers do.
@@ -118,6 +140,8 @@ class Loop:
     rules: Path
     found_on: str = "val"
     score: str = "test"
+    masks: bool = False
+    calibrated: bool = False
     induction: InductionConfig = field(default_factory=InductionConfig)
     offered: int = 20
     policy: Policy | None = None
@@ -127,13 +151,15 @@ class Loop:
         """Go on until rules were accepted `rounds` times and learned, none is accepted, or a review is waited for.
 
         Raises:
-            What training, induction and publishing raise; ConfigError: the data has no such split, or a round was trained
-                with other settings.
+            What training, induction and publishing raise; ConfigError: the data has no such split, a round was trained with
+                other settings, or its candidates are of other facts.
         """
-        for split in (self.found_on, self.score):  # before a training, not after it
+        needed = (self.found_on, self.score, *(["val"] if self.calibrated else []))
+        for split in needed:  # before a training, not after it
             if getattr(self.config.data, split, None) is None:
                 there = [known for known in SPLITS if getattr(self.config.data, known, None) is not None]
                 raise ConfigError(f"the data of {self.config.name} has no split {split!r}; it has {', '.join(there)}")
+        self._require_same_facts(rounds)
         done: list[Round] = []
         for number in range(rounds + 1):
             folder = self.out / f"round-{number}"
@@ -142,7 +168,8 @@ class Loop:
             if number == rounds:
                 return self._told([*done, reached])
             review = self._review(folder)
-            reached = replace(reached, candidates=len(review.candidates))
+            facts = FactsUsed.told(review.origin)
+            reached = replace(reached, candidates=len(review.candidates), facts=facts)
             if waiting := self._waiting(review):
                 return self._told([*done, reached], waiting)
             made = review.publish(self.rules, knowledge=open_run(folder).knowledge)
@@ -152,6 +179,15 @@ class Loop:
             if not accepted:
                 break
         return self._told(done)
+
+    def _require_same_facts(self, rounds: int) -> None:
+        asked = FactsUsed(self.found_on, self.masks, self.calibrated)
+        for number in range(rounds):
+            path = self.out / f"round-{number}" / "candidates.json"
+            used = FactsUsed.told(load_candidates(path)[1]) if path.is_file() else asked
+            if used != asked:
+                cure = "give the same again, or use another --out"
+                raise ConfigError(f"{path.parent}: its rules were induced with {used}, not with {asked}; {cure}")
 
     def _told(self, done: Sequence[Round], waiting: Sequence[Candidate] = ()) -> Rounds:
         text = json.dumps([asdict(r) for r in done], indent=1, ensure_ascii=False) + "\n"
@@ -188,7 +224,7 @@ class Loop:
         """The review of a round's candidates, which are induced and assessed if they are not yet."""
         stages = Stages.of(folder, self.found_on, advance=self.stage(f"induce {folder.name}"))
         if not (folder / "candidates.json").is_file():
-            stages.induce(self.induction)
+            stages.induce(self.induction, masks=self.masks, calibrated=self.calibrated)
         review = RunReview.of(folder)
         if not assessments_of(folder, review.origin):
             replace(stages, advance=self.stage(f"assess {folder.name}")).assess(top=self.offered)

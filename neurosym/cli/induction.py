@@ -87,10 +87,11 @@ def facts(
         after = "unknown" if fitted.error_after is None else f"{fitted.error_after:.3f}"
         told = f"expected calibration error on val: {fitted.error_before:.3f}, after by cross-validation {after}"
         console.print(told, soft_wrap=True, highlight=False)
-        _warn_of_fit(split)
+        warn_of_fit(split)
 
 
-def _warn_of_fit(split: str) -> None:
+def warn_of_fit(split: str) -> None:
+    """Say so if the films whose facts are calibrated are those that the probabilities were fitted to."""
     if split == "val":
         console.print("[yellow]the probabilities were fitted to these very films[/]")
 
@@ -271,4 +272,4 @@ def _induce_scenes(
     output.print(table)
     console.print(f"[green]written[/] {out} and {out.with_suffix('.rules')}", soft_wrap=True)
     if calibrated:
-        _warn_of_fit(split)
+        warn_of_fit(split)

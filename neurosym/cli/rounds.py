@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
+from neurosym.cli.induction import Calibrated, Masks, warn_of_fit
 from neurosym.errors import ConfigError
 
 _EXAMPLES = (
@@ -32,6 +33,8 @@ def loop(
     score: Annotated[str, typer.Option(metavar="SPLIT", help="Compare rounds on this split.")] = "test",
     offered: Annotated[int, typer.Option(min=1, help="So many of the first candidates are to be judged.")] = 20,
     min_confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Lowest confidence of a candidate.")] = 0.8,
+    masks: Masks = False,
+    calibrated: Calibrated = False,
     accept_plausible: Annotated[
         bool, typer.Option("--accept-plausible", help="Nobody reviews: accept by figures. For experiments.")
     ] = False,
@@ -56,6 +59,8 @@ def loop(
             to,
             found_on=on,
             score=score,
+            masks=masks,
+            calibrated=calibrated,
             induction=InductionConfig(min_confidence=min_confidence),
             offered=offered,
             policy=Policy() if accept_plausible else None,
@@ -66,6 +71,8 @@ def loop(
         waiting = [str(c.rule) for c in made.waiting]
         print_json({"rounds": [asdict(r) for r in made.done], "waiting": waiting})
         return
+    if calibrated:
+        warn_of_fit(on)
     table = Table("round", "rules", "AP", "AP50", "violated", "candidates", "accepted")
     before = None
     for number, r in enumerate(made.done):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from neurosym.data.dicom import DICOM_SUFFIXES, read_dicom, read_dicom_header
 from neurosym.data.images import IMAGE_SUFFIXES, read_image
@@ -85,10 +84,10 @@ def read_film_file(file: FilmFile) -> Film | None:
     """Read a film; None for a DICOM file that holds no film, if it was not named itself.
 
     Raises:
-        DataError: it cannot be read (`read_dicom`, `read_image`), is a picture of several pages, or has no SOP Instance UID.
+        DataError: it cannot be read (`read_dicom`, `read_image`), or has no SOP Instance UID.
     """
     if not file.is_dicom:
-        image = np.asarray(_only_page(file.path), dtype=np.uint8)
+        image = np.asarray(read_image(file.path), dtype=np.uint8)
         return Film(file, image, hashlib.sha256(file.path.read_bytes()).hexdigest())
     header = read_dicom_header(file.path)
     kind = str(header.get("SOPClassUID") or getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID") or "")
@@ -105,16 +104,6 @@ def read_film_file(file: FilmFile) -> Film | None:
         message = "no (0008,0018) SOPInstanceUID"
         raise DataError(Problem(message, short_path(file.path), cure="it tells a film from others"))
     return Film(file, found.image, identity, found.header)
-
-
-def _only_page(path: Path) -> np.ndarray:
-    """A picture, if it is the only one of its file."""
-    image = read_image(path)
-    with Image.open(path) as file:
-        pages = getattr(file, "n_frames", 1)
-    if pages > 1:
-        raise DataError(Problem(f"has {pages} pages", short_path(path), cure="split it into single films"))
-    return image
 
 
 def _below(folder: Path) -> Iterator[FilmFile]:

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neurosym.data.coco import read_coco
 from neurosym.data.config import DataPath
-from neurosym.data.images import IMAGE_SUFFIXES, read_image, require_file, require_folder
+from neurosym.data.images import IMAGE_SUFFIXES, opened_image, read_image, require_file, require_folder
 from neurosym.data.phantom import PhantomConfig, phantom_film
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 
@@ -116,11 +115,8 @@ class Film:
         if self.path is None:
             assert self.phantom is not None
             return self.phantom.size, self.phantom.size
-        try:
-            with Image.open(self.path) as image:
-                return image.height, image.width
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(Problem(f"image cannot be read ({error})", short_path(self.path))) from error
+        with opened_image(self.path, short_path(self.path)) as image:
+            return image.height, image.width
 
 
 class FilmPool(Sequence[Film]):

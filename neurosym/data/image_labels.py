@@ -14,9 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
-from neurosym.data.images import ImageEntry, ImageSet, image_id_of, require_file, require_folder
+from neurosym.data.images import ImageEntry, ImageSet, image_id_of, opened_image, require_file, require_folder
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 from neurosym.knowledge import Knowledge
 
@@ -68,13 +66,15 @@ def _entry(
     name = row[file_column] or ""
     image_id = image_id_of(name, taken, shown)
     path = images / name
+    if not path.exists():
+        raise DataError(Problem(f"image {name!r} is not in {short_path(images)}"))
     try:
-        with Image.open(path) as image:
+        with opened_image(path, shown) as image:
             width, height = image.size
-    except FileNotFoundError as error:
-        raise DataError(Problem(f"image {name!r} is not in {short_path(images)}")) from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(Problem(f"image {name!r} cannot be read ({error})")) from error
+    except DataError as error:
+        [problem] = error.problems
+        message = f"image {name!r} {problem.message.removeprefix('image ')}"
+        raise DataError(Problem(message, cure=problem.cure)) from error
     # a row longer or shorter than the header has None for a key or a value
     attributes = {k: v for k, v in row.items() if k and v is not None}
     return ImageEntry(image_id, path, width, height, (), knowledge.labels_of(attributes), attributes)

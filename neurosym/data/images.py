@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, overload
@@ -116,29 +118,47 @@ def read_image(path: Path) -> np.ndarray:
     Grey images of more than 8 bits are windowed: their 0.5th to 99.5th percentile becomes 0 to 255.
 
     Raises:
-        DataError: missing, truncated or not an image.
+        DataError: missing, truncated or not an image, or several of them.
     """
-    try:
-        return decode_image(path, short_path(path))
-    except FileNotFoundError as error:
-        raise DataError(Problem("image not found", short_path(path), cure="check the image folder")) from error
+    return decode_image(path, short_path(path))
 
 
 def decode_image(file: Path | BinaryIO, shown: str) -> np.ndarray:
     """As `read_image`, from a file or the bytes of one; `shown` is what messages call it.
 
     Raises:
-        FileNotFoundError. DataError: truncated or not an image.
+        DataError: as `read_image`.
+    """
+    with opened_image(file, shown) as image:
+        if image.mode in _DEEP:
+            return _windowed(np.asarray(image, dtype=np.float64), shown)
+        return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
+
+
+@contextmanager
+def opened_image(file: Path | BinaryIO, shown: str) -> Iterator[Image.Image]:
+    """An image whose header was read; its pixels are read by who takes them.
+
+    Raises:
+        DataError: missing, truncated, not an image, or several pages, of which nobody knows which one is meant.
     """
     try:
         with Image.open(file) as image:
-            if image.mode in _DEEP:
-                return _windowed(np.asarray(image, dtype=np.float64), shown)
-            return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
-    except FileNotFoundError:
-        raise
+            pages = _pages(image)
+            if pages > 1 and image.format != "MPO":  # a photograph, with previews of itself behind it
+                raise DataError(Problem(f"image has {pages} pages", shown, cure="split it into single images"))
+            yield image
+    except FileNotFoundError as error:
+        raise DataError(Problem("image not found", shown, cure="check the image folder")) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(Problem(f"image cannot be read ({error})", shown)) from error
+
+
+def _pages(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except (LookupError, TypeError, EOFError, struct.error) as error:  # what damage behind the first page comes to
+        raise ValueError(f"its pages cannot be told: {error}") from error
 
 
 def _windowed(pixels: np.ndarray, shown: str) -> np.ndarray:

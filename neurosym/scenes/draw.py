@@ -46,14 +46,31 @@ def draw_scene(
         for mask, colour in sorted(masks, key=lambda m: m[1] != _GREY):  # what is lit on top
             pen.bitmap((0, 0), mask_outline(mask, picture.size), fill=colour)
         pen.rectangle((x1, y1, x2, y2), outline=outline, width=1 if outline == _GREY or masks else 2)
-        top = max(0.0, y1 + 2)
-        for d, colour in labels if outline != _GREY else ():
-            text = d.name.replace("_", " ") + (f" {d.score:.2f}" if d.score < 1 else "")
-            box = pen.textbbox((x1 + 3, top), text, font=font)
-            pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill="#000000")
-            pen.text((x1 + 3, top), text, fill=colour, font=font)
-            top = box[3] + 2
+        if outline != _GREY:
+            names = [(d.name.replace("_", " ") + (f" {d.score:.2f}" if d.score < 1 else ""), c) for d, c in labels]
+            _write(pen, font, (x1 + 3, max(0.0, y1 + 2)), names, picture.size)
     return picture
+
+
+def _write(
+    pen: ImageDraw.ImageDraw,
+    font: Any,
+    at: tuple[float, float],
+    names: Sequence[tuple[str, str]],
+    size: tuple[int, int],
+) -> None:
+    """Texts in their colours below each other, on black; moved up and to the left where they would leave the picture."""
+    left, top = at
+    placed = []
+    for text, colour in names:
+        box = pen.textbbox((left, top), text, font=font)
+        placed.append((text, colour, top, box))
+        top = box[3] + 2
+    up = min(at[1], max(0.0, top - size[1]))
+    for text, colour, y, box in placed:
+        back = min(left, max(0.0, box[2] + 3 - size[0]))
+        pen.rectangle((box[0] - 2 - back, box[1] - 1 - up, box[2] + 2 - back, box[3] + 1 - up), fill="#000000")
+        pen.text((left - back, y - up), text, fill=colour, font=font)
 
 
 def mask_outline(mask: Mapping[str, Any], size: tuple[int, int]) -> Image.Image:

@@ -104,5 +104,5 @@ def test_a_picture_of_several_pages_is_refused_and_not_read_as_its_first(tmp_pat
     pages[0].save(tmp_path / "one.tif")
     one, stack = film_files([tmp_path])[0]
     assert len(read([one])) == 1
-    with pytest.raises(DataError, match=r"stack\.tif: has 3 pages; split it into single films"):
+    with pytest.raises(DataError, match=r"stack\.tif: image has 3 pages; split it into single images"):
         read_film_file(stack)

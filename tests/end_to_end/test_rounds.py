@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from neurosym.errors import ConfigError
 from neurosym.induction import InductionConfig
 from neurosym.knowledge.rules import parse_rules
 from neurosym.learning.config import TrainConfig, load_config
+from neurosym.learning.runfolder import open_run
 from neurosym.learning.train import train
 from neurosym.loop import Stages
+from neurosym.records import Box, Detection
 from neurosym.review.assessment import Assessment, Confounder, Counted
+from neurosym.review.evidence import Evidence
 from neurosym.review.run import RunReview
 from neurosym.rounds import AUTOMATIC, Loop, Policy
 from neurosym.scenes import save_scenes
@@ -40,12 +44,15 @@ constraints: {{weight: 0.3}}
 
 
 def trained(folder: Path, settings: TrainConfig) -> None:
-    """A run whose predictions on validation and test films are what is annotated there."""
+    """A run whose predictions on validation and test films are what is annotated there, and a faint one that is wrong."""
     run = train(settings, folder)
     checkpoint = max(p.name for p in (run.path / "checkpoints").glob("step-*"))
     for split in ("val", "test"):
         stages = Stages.of(folder, split)
-        scenes = [replace(s, image_path=f"{s.image_id}.png") for s in stages.true_scenes()]
+        wrong = Detection("heart", Box(0, 0, 8, 8), 0.1)
+        scenes = [
+            replace(s, image_path=f"{s.image_id}.png", detections=(*s.detections, wrong)) for s in stages.true_scenes()
+        ]
         save_scenes(stages.file("scenes", ".json"), scenes, checkpoint)
         scores = {"ap": 0.5, "ap50": 0.75, "rules": []} | stages._origin()
         stages.file("evaluation", ".json").write_text(json.dumps(scores))
@@ -105,6 +112,62 @@ def test_a_loop_does_not_go_on_with_other_settings(loop: Loop, config: Path) -> 
         other.run()
 
 
+@pytest.mark.parametrize("how", [{"masks": True}, {"calibrated": True}, {"masks": True, "calibrated": True}])
+def test_all_steps_of_a_round_make_its_facts_as_asked(loop: Loop, how: dict[str, bool]) -> None:
+    folder, alone = loop.out / "round-0", loop.out.parent / "alone"
+    shutil.copytree(folder, alone)
+    made = replace(loop, **how).run(1)  # type: ignore[arg-type]
+    facts = {"split": "val", "masks": False, "calibrated": False} | how
+    assert [w["facts"] for w in json.loads((loop.out / "rounds.json").read_text())] == [facts]
+    options = "".join(f"-{name}" for name in ("masks", "calibrated") if how.get(name))
+    written = {p.name for p in folder.glob("facts-*.tsv")}
+    assert written == {f"facts-val{options}.tsv", f"facts-test{options}.tsv"}, "of induction, of its confirmation"
+    Stages.of(alone, "val").induce(loop.induction, **how)
+    review, expected = RunReview.of(folder), RunReview.of(alone)
+    assert review.candidates == expected.candidates
+    evidence = Evidence.of(open_run(folder), review.origin)
+    assert not evidence.missing
+    assert (evidence.masks, evidence.calibration is not None) == (facts["masks"], facts["calibrated"])
+    assert made.waiting, "they are offered with these facts"
+
+
+def test_a_loop_does_not_go_on_with_other_facts(loop: Loop) -> None:
+    waiting = replace(loop, masks=True).run(1)
+    assert replace(loop, masks=True).run(1) == waiting
+    logs = (loop.out / "rounds.json").read_bytes()
+    asked = {"--on val": {}, "--on val --masks --calibrated": {"masks": True, "calibrated": True}}
+    asked["--on train --masks"] = {"masks": True, "found_on": "train"}  # type: ignore[dict-item]
+    for options, how in asked.items():
+        cure = "give the same again, or use another --out"
+        expected = f"{loop.out / 'round-0'}: its rules were induced with --on val --masks, not with {options}; {cure}"
+        with pytest.raises(ConfigError) as refused:
+            replace(loop, **how).run(1)  # type: ignore[arg-type]
+        assert str(refused.value) == expected
+    assert (loop.out / "rounds.json").read_bytes() == logs
+
+
+def test_the_command_makes_facts_as_its_options_say_and_tells_of_films_that_are_fitted_to(
+    loop: Loop, config: Path
+) -> None:
+    words = [
+        "loop",
+        str(config),
+        "--to",
+        str(loop.rules),
+        "--out",
+        str(loop.out),
+        "--masks",
+        "--calibrated",
+        "--offered",
+        "1",
+    ]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert shown.exit_code == 0, shown.output
+    assert "the probabilities were fitted to these very films" in shown.stderr
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False).stdout)
+    assert [r["facts"] for r in told["rounds"]] == [{"split": "val", "masks": True, "calibrated": True}]
+
+
 def test_a_policy_says_that_nobody_reviewed(loop: Loop) -> None:
     replace(loop, policy=Policy(held=0.0, low=0.0)).run(1)
     rules = parse_rules(loop.rules.read_text())
@@ -144,5 +207,13 @@ def test_rules_are_not_found_on_the_films_that_rounds_are_compared_on(config: Pa
 def test_a_split_that_is_not_there_is_told_before_anything_is_trained(config: Path, tmp_path: Path) -> None:
     loop = Loop(load_config(config), tmp_path / "loop", tmp_path / "a.rules", found_on="unlabelled")
     with pytest.raises(ConfigError, match="the data of tiny has no split 'unlabelled'; it has train, val, test"):
+        loop.run()
+    assert not loop.out.exists()
+
+
+def test_probabilities_need_a_validation_split_before_anything_is_trained(config: Path, tmp_path: Path) -> None:
+    settings = load_config(config, ["data.val=null"])
+    loop = Loop(settings, tmp_path / "loop", tmp_path / "a.rules", found_on="train", calibrated=True)
+    with pytest.raises(ConfigError, match="the data of tiny has no split 'val'; it has train, test"):
         loop.run()
     assert not loop.out.exists()

@@ -125,6 +125,40 @@ def test_a_number_that_comments_call_two_things_is_told_with_both_lines() -> Non
     assert (str(rule), problems) == (":- x(X), y(X).", [])
 
 
+@pytest.mark.parametrize(
+    "stray",
+    [
+        "c a comment\n{}",
+        "c---- 1 more\n{}",
+        "c\n{}",
+        "c 3 labels, 2 of them used\n{}",  # no variable 3
+        "c 2024 by the traffic group\n{}",
+        "c 0 is the end of a clause\n{}",
+        "c -1 says that it is no car\n{}",
+        "{}c 1 clause\n",  # behind the header
+        "{}c 2 more follow\n",
+    ],
+)
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_comments_that_name_no_variable_are_passed_over(stray: str, is_closed: bool) -> None:
+    text = stray.format("c 1 car\nc 2 bus\np cnf 2 1\n") + "-1 -2 0\n"
+    road = load_ontology([ROOT / "ontologies/road.ttl"]) if is_closed else None
+    [rule], problems = import_rules(text, "dimacs", "f", road)
+    assert (str(rule), problems) == (":- car(X), bus(X).", [])
+
+
+def test_a_comment_behind_the_header_does_not_stand_for_a_label_that_is_missing() -> None:
+    rules, problems = import_rules("c 1 car\np cnf 2 1\nc 2 labels exclude each other\n-1 -2 0\n", "dimacs", "f")
+    cure = "name it before the header (c 2 LABEL), or give the list of labels with --labels"
+    assert (rules, [str(p) for p in problems]) == ((), [f"f:4: variable 2 has no label; {cure}"])
+
+
+def test_a_label_that_the_ontology_does_not_know_is_told_where_it_stands() -> None:
+    road = load_ontology([ROOT / "ontologies/road.ttl"])
+    _, [problem] = import_rules("c 1 car\nc 2 of these exclude\np cnf 2 1\n-1 -2 0\n", "dimacs", "f", road)
+    assert str(problem).startswith("f:2: unknown label 'of these exclude' of variable 2")
+
+
 @pytest.mark.parametrize("given_first", [True, False])
 def test_generated_ids_are_numbered_around_given_ones(given_first: bool) -> None:
     clauses = ["c %! id=not_a_and_b\n-3 4 0", "-1 -2 0"]
@@ -158,7 +192,8 @@ def test_labels_are_classes_or_categories_of_the_ontology() -> None:
 def test_a_file_without_labels_needs_a_list_of_them() -> None:
     _, problems = import_rules("p cnf 2 1\n-1 2 0\n", "dimacs", "f")
     assert [str(p) for p in problems] == [
-        f"f:2: variable {n} has no label; give the list of labels with --labels" for n in (1, 2)
+        f"f:2: variable {n} has no label; name it before the header (c {n} LABEL), or give the list of labels with --labels"
+        for n in (1, 2)
     ]
     with pytest.raises(RuleError, match="a file of clingo names its classes itself"):
         import_rules("", "clingo", labels=["a"])

@@ -81,3 +81,17 @@ def test_labels_of_one_box_are_written_below_each_other_and_a_lit_one_lights_the
         assert np.array_equal(lit[frame], alone[frame]), "the unlit label does not paint over the frame"
     assert not np.array_equal(drawn(heart, lung, highlight=set())[frame], alone[frame])
     assert (drawn(heart, lung, highlight=set())[inside] == 100).all(), "what is not lit has no name"
+
+
+@pytest.mark.parametrize("box", [Box(20, 150, 90, 198), Box(240, 20, 299, 90), Box(250, 170, 299, 199)])
+def test_names_at_the_lower_and_the_right_edge_are_written_whole(box: Box) -> None:
+    white = np.full((200, 300), 255, dtype=np.uint8)
+    names = ("pedestrian", "pushes_object", "waits_to_cross", "moves_away")
+
+    def ink(box: Box) -> int:
+        """How many pixels are black, which only the ground of names is."""
+        scene = Scene("film", 300, 200, tuple(Detection(name, box, 0.75) for name in names))
+        picture = np.asarray(draw_scene(white, scene, width=300)).astype(int)
+        return int((picture.sum(2) == 0).sum())
+
+    assert ink(box) == ink(Box(20, 20, 120, 90)) > 0, "as many as in the middle of the picture"

@@ -9,8 +9,10 @@ A variable is a label, and a clause what the labels of every one object must sat
 | `-n p₁ p₂ 0` | `:- n(X), \+ p₁(X), \+ p₂(X).` |
 | `p₁ p₂ 0` | `:- c(X), \+ p₁(X), \+ p₂(X).`, c the class of all objects |
 
-The labels of the variables come in a list, or from comments `c NUMBER LABEL` as `export` writes them, one label a number; a
-comment `c %! key=value` is what is known about the clause that follows.
+The labels of the variables come in a list, or from comments `c NUMBER LABEL` before the header, as `export` writes them, one
+label a number; a comment `c %! key=value` is what is known about the clause that follows. All other lines that begin with `c`
+are for people, as the format says (DIMACS, "Satisfiability: Suggested Format", 1993), also those with a number that is no
+variable's.
 """
 
 from __future__ import annotations
@@ -97,6 +99,8 @@ class _Reader:
         self.labels: dict[int, str] = dict(enumerate(context.labels, 1))
         self.named: dict[int, int] = {}
         """The line of the comment that names a variable."""
+        self.comments: list[tuple[int, str, int]] = []
+        """What may be a variable's number, its label, and the line, of comments before the header."""
         self.header: tuple[int, int, int] | None = None
         """Variables, clauses, and the line that says so."""
 
@@ -125,11 +129,11 @@ class _Reader:
             words = line.split()
             if not words:
                 continue
-            if words[0] == "c":
+            if words[0].startswith("c"):
                 found = _NAMED.match(line.strip())
-                if found and not self.context.labels:
-                    self._name(int(found[1]), found[2], number)
-                known = line.partition("c")[2].strip() if words[1:2] == ["%!"] else known
+                if found and self.header is None:
+                    self.comments.append((int(found[1]), found[2], number))
+                known = line.partition("c")[2].strip() if words[:2] == ["c", "%!"] else known
             elif words[0] == "p":
                 if not self._header(words, number):
                     return
@@ -169,6 +173,9 @@ class _Reader:
             self._problem(f"found {' '.join(words)!r}; expected p cnf VARIABLES CLAUSES", line)
         else:
             self.header = int(words[2]), int(words[3]), line
+            for comment in self.comments if not self.context.labels else ():
+                if comment[0] <= self.header[0]:
+                    self._name(*comment)
         return self.header is not None
 
     def _literal(self, word: str, line: int, column: int) -> int | None:
@@ -188,17 +195,17 @@ class _Reader:
     def _classes(self, clauses: Iterable[_Clause]) -> dict[int, str]:
         """The class that each variable stands for."""
         assert self.header is not None
-        line = self.header[2]
         used: dict[int, int] = {}
         for clause in clauses:
             for literal in clause.literals:
                 used.setdefault(abs(literal), clause.line)
         if not self.context.labels:
             for number in sorted(used.keys() - self.labels.keys()):
-                cure = "give the list of labels with --labels"
+                cure = f"name it before the header (c {number} LABEL), or give the list of labels with --labels"
                 self._problem(f"variable {number} has no label", used[number], cure=cure)
         found: dict[int, str] = {}
         for number, label in sorted(self.labels.items()):
+            line = self.named.get(number, self.header[2])
             name = self.context.classes.get(label) if self.context.is_closed else label
             if name is None:
                 cure = did_you_mean(label, self.context.classes, "the ontology's classes and categories")
