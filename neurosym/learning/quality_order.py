@@ -1,10 +1,9 @@
 """Films that seem well annotated are shown more often, once the model has an opinion of them.
 
 Where a few films are exact and many are not, an even order shows the exact ones seldom, and in a short training a detector
-learns less of where objects end from all films than it would from the exact ones alone. So after `train.quality_start` steps,
-and every `train.quality_every` steps from then on, for the model's opinion grows better by what it is shown, every labelled film
-is judged: the quality q of a film is the mean over its boxes of their expected overlap with the true ones
-(`neurosym.models.posterior`), and
+learns less of where objects end from all films than it would from the exact ones alone. So from step `train.quality_start` on,
+every `train.quality_every` steps, every labelled film is judged (the model judges better for what it was shown by then): the
+quality q of a film is the mean over its boxes of their expected overlap with the true ones (`neurosym.models.posterior`), and
 
     wᵢ = 1 / (1 + ((1 − qᵢ) / ε)²),     rᵢ = 1 + (R − 1) min(1, wᵢ / w̄)
 
