@@ -126,7 +126,7 @@ def test_rules_are_learned_from_plain_triples(tmp_path: Path) -> None:
     path = tmp_path / "family.txt"
     lines = [f"p{i}\tparent\tp{i + 1}\np{i + 1}\tchild\tp{i}\n" for i in range(20)]
     path.write_text("".join(lines))
-    result = run("induce", "--facts", path, "--budget", "1", "--json")
+    result = run("induce", "--facts", path, "--budget", "3", "--json")
     assert result.returncode == 0, result.stderr
     assert "1 :: child(X, Y) :- parent(Y, X)." in json.loads(result.stdout)["rules"]
     rules = tmp_path / "family-candidates.rules"

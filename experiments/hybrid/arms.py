@@ -95,11 +95,17 @@ def uses_weak_labels(arm: str) -> bool:
     return "weak" in arm or arm.startswith("all")
 
 
+def teaches(job: Job) -> bool:
+    """Whether the run has a teacher: its arm has one, and there are films of which it could say more."""
+    return any(o.startswith("teacher.weight") for o in ARMS[job.arm]) and job.share < 1
+
+
 def mix(job: Job) -> dict[str, Any]:
     """Kinds of supervision of the training films; the exact ones of a seed are the same films in every arm.
 
-    `jsrt`: three films in ten have inexact boxes, three image labels, what is left none. `covid-cxr`: the lungs are boxed on
-    all films, of their lesions only the labels are known; an arm without weak labels sees the exact films alone.
+    `jsrt`: three films in ten have inexact boxes, three image labels, what is left none; a teacher, where there is one, has
+    the films with labels to itself. `covid-cxr`: the lungs are boxed on all films, of their lesions only the labels are known;
+    an arm without weak labels sees the exact films alone.
     """
     share, rest = job.share, round(1.0 - job.share, 6)
     if not uses_weak_labels(job.arm) or rest == 0:
@@ -107,7 +113,8 @@ def mix(job: Job) -> dict[str, Any]:
     if job.data == "covid-cxr":
         return {"kinds": {"exact": share, "image": rest}, "classes": {"lung": {"exact": 1.0}}}
     named = 0.0 if job.arm == UNNAMED else 0.3
-    return {"kinds": {"exact": share, "inexact": 0.3, "image": named, "none": round(rest - 0.3 - named, 6)}, "r": 0.4}
+    kinds = {"exact": share, "inexact": 0.3, "image": named, "none": round(rest - 0.3 - named, 6)}
+    return {"kinds": kinds, "r": 0.4} | ({"labels_in": "pool"} if teaches(job) else {})
 
 
 def other_films(job: Job, own: TrainConfig) -> tuple[str, ...]:
@@ -135,10 +142,9 @@ def other_films(job: Job, own: TrainConfig) -> tuple[str, ...]:
 
 def config_of(job: Job) -> TrainConfig:
     """The run's config; another seed annotates other films."""
-    with_teacher = any(o.startswith("teacher.weight") for o in ARMS[job.arm]) and job.share < 1
     values = CHOSEN | {"weights": str(PRETRAINED)}
     of_teacher = ("teacher.", "compose.unlabelled")
-    arm = [o.format(**values) for o in ARMS[job.arm] if with_teacher or not o.startswith(of_teacher)]
+    arm = [o.format(**values) for o in ARMS[job.arm] if teaches(job) or not o.startswith(of_teacher)]
     steps = next(n for section, n in STEPS.items() if not section or any(o.startswith(section) for o in arm))
     common = [f"seed={job.seed}", f"train.steps={steps}"]
     supervision = f"data.supervision={json.dumps(mix(job) | {'seed': job.seed})}"
@@ -167,6 +173,8 @@ def run(job: Job) -> dict[str, Any]:
     del settings["model"]["multi_label"]  # came after the first records, and is off as it was for those
     if config.train.sampling != "quality":
         del settings["train"]["quality_every"]  # so did this
+    if settings["data"]["supervision"]["labels_in"] == "batch":
+        del settings["data"]["supervision"]["labels_in"]  # and this
     if job.other:
         settings["other"] = [job.other, OTHER]
     if config.model.weights:

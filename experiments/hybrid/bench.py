@@ -72,6 +72,7 @@ def figures() -> list[Figure]:
         like, own = recorded(data, share, FIRST), recorded(data, share, arm)
         found += gained(f"{data}, {share:.0%} exact, {arm}: training time / {FIRST}", own, like, _time, ratio=True)
     write_curves()
+    write_text_atomically(HERE / NAME / "table.md", table())
     best = recorded("jsrt", 0.1, LAST[1])
     name = "jsrt, AP50 gain, all + constraints at 10% over supervised at 25%"
     found += gained(name, best, recorded("jsrt", 0.25, FIRST), _ap50, ">= 0.0")
@@ -110,6 +111,26 @@ def write_curves() -> None:
         if drawn:
             picture = curve_svg(f"{data}: what annotators' time buys", "annotators' hours", "AP50", drawn)
             write_text_atomically(HERE / NAME / f"curve-{data}.svg", picture)
+
+
+def table() -> str:
+    """Every arm that something is recorded of, as a table in Markdown."""
+    head = "| data | exact | arm | seeds | AP | AP50 | AP50 of each class | annotators' hours | minutes of training |"
+    lines = [head, "|---" * head.count(" | ") + "|---|"]
+    for data, share, arm in cells():
+        runs = list(recorded(data, share, arm).values())
+        if runs:
+            classes = {c: _spread([r["per_class"][c]["ap50"] for r in runs]) for c in runs[0]["per_class"]}
+            of_classes = ", ".join(f"{c.replace('_', ' ')} {told}" for c, told in classes.items())
+            cell = [data, f"{share:.0%}", arm, str(len(runs)), *(_spread([r[v] for r in runs]) for v in ("ap", "ap50"))]
+            hours, minutes = hours_of(data, share, arm), statistics.fmean(map(_time, runs)) / 60
+            lines.append(f"| {' | '.join([*cell, of_classes, f'{hours:.1f}', f'{minutes:.1f}'])} |")
+    return "Mean ± standard deviation over the seeds.\n\n" + "\n".join(lines) + "\n"
+
+
+def _spread(values: list[float]) -> str:
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
 
 def mismatch() -> list[Figure]:

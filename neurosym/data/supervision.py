@@ -83,6 +83,9 @@ class Supervision(BaseModel):
     """Of `image` and `location`: a class that is not named is absent; else nothing is known of it."""
     pool: float = Field(1.0, ge=0, le=1)
     """Share of the films of which a teacher could say more that join the unlabelled split; less leaves the others out."""
+    labels_in: Literal["batch", "pool"] = "batch"
+    """Films of which labels and tags alone are known: in the labelled batch and in the unlabelled split, or in the latter only,
+    where they take no place of films with boxes; what they say then enters a teacher's targets, and no loss of its own."""
     location_attributes: dict[str, str] = Field(default_factory=dict)
     """Of `location`: the image attribute whose text says where a class is."""
 
@@ -206,8 +209,9 @@ class SupervisedSamples(Sequence[Sample]):
 
     @property
     def labelled(self) -> SupervisedSamples:
-        """The films of which something is said."""
-        return self.select([i for i in range(len(self)) if {*self.kinds(i).values()} != {"none"}])
+        """The films of the labelled batch: those of which something is said, by `labels_in: pool` with boxes or marks."""
+        shown = {*KINDS} - {"none"} if self.settings.labels_in == "batch" else ANNOTATED
+        return self.select([i for i in range(len(self)) if shown & {*self.kinds(i).values()}])
 
     @property
     def pool(self) -> SupervisedSamples:

@@ -253,6 +253,10 @@ class TrainConfig(_Strict):
             raise ValueError("refiner.enabled: the refiner refines a teacher's scenes; set teacher.weight above 0")
         if self.compose.unlabelled and self.teacher.weight == 0:
             raise ValueError("compose.unlabelled: a teacher sees where things are there; set teacher.weight above 0")
+        if self.data.supervision is not None and self.data.supervision.labels_in == "pool" and self.teacher.weight == 0:
+            raise ValueError(
+                "data.supervision.labels_in: pool leaves films with labels alone to a teacher; set teacher.weight above 0"
+            )
         if self.comatch.weight > 0 and self.teacher.weight == 0:
             raise ValueError("comatch.weight: its pseudo-labels are a teacher's; set teacher.weight above 0")
         if self.comatch.weight > 0 and self.model.embedding == 0:

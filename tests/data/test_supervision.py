@@ -27,6 +27,7 @@ from neurosym.data.supervision import KINDS, SupervisedSamples, Supervision, dea
 from neurosym.data.weak_labels import contradictions
 from neurosym.errors import ConfigError, DataError
 from neurosym.knowledge import Knowledge
+from neurosym.learning.config import load_config
 from neurosym.records import Sample
 
 NAMES = (*ANATOMY, *IN_LUNG)
@@ -151,6 +152,35 @@ def test_films_that_say_something_and_films_of_which_a_teacher_could_say_more(th
     assert all(set(pool.kinds(i).values()) <= {"image", "none"} for i in range(len(pool)))
     assert {s.image_id for s in labelled} | {s.image_id for s in pool} == {s.image_id for s in FILMS}
     assert [s.image_id for s in films[3:9:2]] == [FILMS[i].image_id for i in (3, 5, 7)]
+
+
+def test_films_with_labels_alone_can_be_left_to_a_teacher_and_films_with_a_box_or_mark_stay(thorax: Knowledge) -> None:
+    kinds = {"exact": 0.25, "point": 0.25, "image": 0.25, "none": 0.25}
+    both, apart = (supervised(thorax, kinds=kinds, labels_in=where) for where in ("batch", "pool"))
+    assert (len(both.labelled), len(apart.labelled)) == (18, 12)
+    kept = [i for i in range(len(apart.labelled)) if {*apart.labelled.kinds(i).values()} <= {"exact", "point"}]
+    assert len(kept) == 12
+    assert [s.image_id for s in both.pool] == [s.image_id for s in apart.pool]
+    assert any(s.labels for s in apart.pool)
+    boxed_lungs = supervised(thorax, kinds={"image": 1}, classes={"lung": {"exact": 1}}, labels_in="pool")
+    assert len(boxed_lungs.labelled) == len(FILMS)
+
+
+def test_films_with_labels_alone_are_not_left_to_a_teacher_that_is_not_there(thorax: Knowledge, tmp_path: Path) -> None:
+    data = PhantomData(
+        format="phantom",
+        size=64,
+        train=PhantomSplit(start=0, count=4),
+        supervision={"kinds": {"image": 1}, "labels_in": "pool"},  # type: ignore[arg-type]
+    )
+    with pytest.raises(ConfigError, match="no film has boxes or marks; set labels_in: batch"):
+        open_split(data, "train", Path(), thorax)
+    path = tmp_path / "config.yaml"
+    written = "name: x\nknowledge: [x.ttl]\ndata: {format: phantom, train: {start: 0, count: 4},\n"
+    path.write_text(written + "  supervision: {kinds: {exact: 0.5, image: 0.5}, labels_in: pool}}\n")
+    with pytest.raises(ConfigError, match=r"data\.supervision\.labels_in: .* set teacher\.weight above 0"):
+        load_config(path)
+    assert load_config(path, ["teacher.weight=0.5"]).data.supervision is not None
 
 
 def test_a_smaller_pool_is_of_the_greater_ones_films_and_leaves_what_is_labelled_as_it_is(thorax: Knowledge) -> None:
