@@ -1,11 +1,11 @@
-"""What experiments share: records that survive a kill, figures with intervals, `results.json`, the table in README.
+"""What experiments share: records that survive a kill, figures with intervals, `results.json`, the tables in README and docs.
 
 ``python experiments/harness.py NAME`` runs ``experiments/NAME/bench.py``, whose `figures()` returns `Figure`s. A run that is
 recorded in ``experiments/NAME/records/`` for the same config and rules is not computed again, so a grid that was interrupted
 goes on where it stopped; delete its records to measure changed code. Exit code 1: a goal is not met. The table shows what is
 kept in `results.json` as expected. With ``AGAIN=1`` in the environment everything is computed anew, into ``runs/again/NAME``
 (where an interrupted grid goes on; delete the folder to begin again), and held against that; what is kept stays.
-``python experiments/harness.py --readme`` rewrites the README's table.
+``python experiments/harness.py --readme`` rewrites the tables: of all figures in ``docs/results.md``, of goals in the README.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from neurosym.knowledge.rules import write_text_atomically
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+RESULTS = HERE.parent / "docs" / "results.md"
 AGAIN = bool(os.environ.get("AGAIN"))
 START, END = "<!-- results: begin -->", "<!-- results: end -->"
 
@@ -234,20 +235,30 @@ def show(name: str, found: Sequence[Figure], expected: Mapping[str, Figure]) -> 
 
 
 def update_readme() -> None:
-    """Rewrite the table of results between the README's two markers."""
+    """Rewrite the table of goals between the README's two markers, and the page of all figures."""
     text = README.read_text(encoding="utf-8")
     if START not in text or END not in text:
         return
-    rows = ["| experiment | figure | mean | 95% interval | goal | seeds |", "|---|---|---|---|---|---|"]
+    head = "figure | mean | 95% interval | goal | seeds |"
+    goals = [f"| experiment | {head}", "|---|---|---|---|---|---|"]
+    every = [
+        "# Results",
+        "",
+        "All figures that `make bench` keeps in `results.json`: mean and 95% interval over the seeds.",
+    ]
     for path in sorted(HERE.glob("*/results.json")):
+        name = path.parent.name
+        every += ["", f"## {name}", "", f"`make bench NAME={name}`, see `experiments/{name}`.", ""]
+        every += [f"| {head}", "|---|---|---|---|---|"]
         for f in (Figure(**v) for v in json.loads(path.read_text(encoding="utf-8"))):
             goal = f"{f.goal} {'✓' if f.met else '✗'}" if f.goal else ""
-            name = path.parent.name
-            rows.append(
-                f"| [{name}](experiments/{name}) | {f.figure} | {f.value:g} | {f.low:g} – {f.high:g} | {goal} | {f.seeds} |"
-            )
+            row = f"{f.figure} | {f.value:g} | {f.low:g} – {f.high:g} | {goal} | {f.seeds} |"
+            every.append(f"| {row}")
+            if f.goal:
+                goals.append(f"| [{name}](experiments/{name}) | {row}")
     before, rest = text.split(START)
-    write_text_atomically(README, before + START + "\n" + "\n".join(rows) + "\n" + END + rest.split(END)[1])
+    write_text_atomically(README, before + START + "\n" + "\n".join(goals) + "\n" + END + rest.split(END)[1])
+    write_text_atomically(RESULTS, "\n".join(every) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleT
     (tmp_path / "README.md").write_text("before\n<!-- results: begin -->\nold\n<!-- results: end -->\nafter\n")
     monkeypatch.setattr(harness, "HERE", tmp_path)
     monkeypatch.setattr(harness, "README", tmp_path / "README.md")
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results.md")
     yield harness
     sys.modules.pop("harness")
 
@@ -70,16 +71,21 @@ def test_an_experiment_writes_its_results_and_exits_with_1_if_a_goal_is_not_met(
     (tmp_path / "toy/bench.py").write_text(
         "from harness import figure\n"
         "def figures():\n"
-        f"    return [figure('score', [{{'v': 0.5, 'seconds': 1, 'commit': 'abc'}}], lambda r: r['v'], {goal!r})]\n"
+        "    runs = [{'v': 0.5, 'seconds': 1, 'commit': 'abc'}]\n"
+        f"    return [figure('score', runs, lambda r: r['v'], {goal!r}), figure('told', runs, lambda r: 0.25)]\n"
     )
     assert harness.run("toy") == code
-    [kept] = json.loads((tmp_path / "toy/results.json").read_text())
+    [kept, _] = json.loads((tmp_path / "toy/results.json").read_text())
     assert set(kept) == {"figure", "value", "low", "high", "goal", "met", "seeds", "seconds", "commit"}
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n")
     assert readme.endswith("after\n")
     assert "| [toy](experiments/toy) | score | 0.5 |" in readme
     assert "old" not in readme
+    assert "told" not in readme  # it has no goal
+    every = (tmp_path / "results.md").read_text()
+    assert "| score | 0.5 | " in every
+    assert "| told | 0.25 | " in every
 
 
 def test_an_unknown_experiment_lists_the_known_ones(harness: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

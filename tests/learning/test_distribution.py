@@ -143,7 +143,11 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(tmp_path: Path)
 
 
 def test_two_processes_judge_the_films_as_one_does(tmp_path: Path) -> None:
-    settings = ("model.inexact={posterior: true, mixed: true, start: 1}", "train.sampling=quality", "train.quality_start=2")
+    settings = (
+        "model.inexact={posterior: true, mixed: true, start: 1}",
+        "train.sampling=quality",
+        "train.quality_start=2",
+    )
     train(config_of(tmp_path, *settings, "train.steps=2"), tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     train(config_of(tmp_path, *settings, "train.steps=3"), tmp_path / "one", resume=True)
