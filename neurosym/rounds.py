@@ -46,7 +46,8 @@ class Policy:
     """Accepts candidates by their figures; for experiments: it does not see what a clinician sees.
 
     A candidate is accepted if it says something new, keeps the learner's bounds on a share `held` of bootstrap samples, has the
-    lower bound of its confidence on other images at `low` or above, and nothing else may explain it. The others are put off.
+    lower bound of its confidence on other images at `low` or above, nothing else may explain it, and no part of its body is
+    seen to add nothing. The others are put off.
     """
 
     held: float = 0.9
@@ -63,7 +64,7 @@ class Policy:
         confirmed = found.confirmation
         if confirmed is None or confirmed.low is None or confirmed.low < self.low:
             return f"its confidence on other images may be below {self.low:g}"
-        return "; ".join(c.message for c in found.confounders)
+        return "; ".join([*(c.message for c in found.confounders), *(i.message for i in found.idle)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,8 @@ def _interval(found: Counted | None) -> str:
 def _remarks(found: Assessment) -> str:
     """Why it stands as it does, and whatever else there is to consider, a line each."""
     because = [found.because] if found.because else []
-    return "\n".join([*because, *(c.message for c in found.confounders), *found.warnings])
+    told = [*(c.message for c in found.confounders), *(i.message for i in found.idle)]
+    return "\n".join([*because, *told, *found.warnings])
 
 
 def verdict(

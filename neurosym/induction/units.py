@@ -1,7 +1,7 @@
 """A rule scene by scene, and body against no body: what intervals, bootstraps and stratified comparisons count.
 
 `counts_by_scene` splits the body size and the support of `evaluate_rule` by scene. `units_of` also counts where the body does
-not hold. A *unit* is a way to fill the variables of the head that the body binds:
+not hold, `units_within` where part of it does not. A *unit* is a way to fill the variables of the head that the body binds:
 
 - with what the classes say that the body names for these variables, if the body says something more: for lower_zone(X) :-
   opacity(X), inside(X, L), left_lung(L) the units are the opacities, and those inside the left lung are held against the
@@ -48,17 +48,26 @@ def counts_by_scene(rule: Rule, index: FactIndex, work_cap: int = WORK_CAP) -> t
 def units_of(rule: Rule, index: FactIndex, work_cap: int = WORK_CAP) -> Units | None:
     """Every unit of a rule; None if there are more than `work_cap`. For what is raised see `evaluate_rule`."""
     groundings, _, _ = ground(rule, index, work_cap=work_cap)
-    variables = tuple(groundings.columns)
     table = _universe(rule, index, groundings, work_cap)
     if table is None:
         return None
     head = encode(rule.head, {})
     held = head_weights(index, head, table, True, work_cap) > 0
-    if variables:
-        body = _among(_keys(table, variables, index), _keys(groundings, variables, index))
-    else:
-        body = np.isin(index.scene_of[table.anchor], index.scene_of[groundings.anchor])
-    return Units(index.scene_of[table.anchor], body, held)
+    return Units(index.scene_of[table.anchor], _among(table, groundings, index), held)
+
+
+def units_within(rule: Rule, less: Rule, index: FactIndex, work_cap: int = WORK_CAP) -> Units:
+    """The units of `less` in which its body holds, told apart by whether the whole body of `rule` does.
+
+    Args:
+        rule: the rule.
+        less: the same with fewer atoms in its body, which bind the same variables of the head.
+        index: the facts.
+        work_cap: see `evaluate_rule`, for what is raised too.
+    """
+    there, held, _ = ground(less, index, work_cap=work_cap)
+    groundings, _, _ = ground(rule, index, work_cap=work_cap)
+    return Units(index.scene_of[there.anchor], _among(there, groundings, index), held > 0)
 
 
 def _universe(rule: Rule, index: FactIndex, groundings: Table, cap: int) -> Table | None:
@@ -113,13 +122,17 @@ def _product(pools: Sequence[IntArray], index: FactIndex, cap: int) -> list[IntA
     return columns
 
 
+def _among(table: Table, groundings: Table, index: FactIndex) -> BoolArray:
+    """Which rows are among the groundings; by their scene, where there are no variables."""
+    variables = tuple(groundings.columns)
+    if not variables:
+        return np.asarray(np.isin(index.scene_of[table.anchor], index.scene_of[groundings.anchor]))
+    return np.asarray(np.isin(_keys(table, variables, index), _keys(groundings, variables, index)))
+
+
 def _keys(table: Table, variables: Sequence[int], index: FactIndex) -> IntArray:
     """A number for each binding; two bindings of at most two variables have the same iff they are the same."""
     key = table.columns[variables[0]]
     for variable in variables[1:]:
         key = key * len(index.entities) + table.columns[variable]
     return key
-
-
-def _among(keys: IntArray, chosen: IntArray) -> BoolArray:
-    return np.asarray(np.isin(keys, chosen))

@@ -59,6 +59,23 @@ class Confounder:
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """A part of the body that adds nothing to the rest.
+
+    `crude` is the difference between the head's share where the whole body holds and where all but the part does, over all
+    images, `low` and `high` its 95% interval; `attribute` is what may explain it, "" where there is nothing to explain;
+    `message` says it in words.
+    """
+
+    part: str
+    crude: float
+    low: float
+    high: float
+    attribute: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
     """What is known of one candidate.
 
@@ -71,6 +88,7 @@ class Assessment:
         resamples, held: bootstrap samples of the patients, and the share of them on which the rule keeps the learner's bounds.
         sites, subgroups: within sites; within views, sexes, ages.
         confounders: what may explain it away.
+        idle: parts of its body that add nothing to the rest; none in a file of before they were looked for.
         warnings: whatever else a reviewer should know, a sentence each.
     """
 
@@ -84,6 +102,7 @@ class Assessment:
     sites: tuple[Stratum, ...] = ()
     subgroups: tuple[Stratum, ...] = ()
     confounders: tuple[Confounder, ...] = ()
+    idle: tuple[Idle, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -122,6 +141,7 @@ def _assessment(v: Mapping[str, Any]) -> Assessment:
     nested = {
         "confirmation": None if confirmed is None else Counted(**confirmed),
         "confounders": tuple(Confounder(**c) for c in v["confounders"]),
+        "idle": tuple(Idle(**i) for i in v.get("idle", ())),
         "warnings": tuple(v["warnings"]),
     }
     strata = {k: tuple(_stratum(s) for s in v[k]) for k in ("sites", "subgroups")}

@@ -14,11 +14,13 @@ COVID-19: among the severe, and among the others, a tube says nothing. A variabl
 speaks of, classes above and below or disjoint with these, attributes that are another word for them (``ns:studyLabel``), and
 variables in whose strata the head is always or never there, because those say what the head says. A mediator (what the body
 causes, and what causes the head) looks the same as a confounder; which it is only a person can know.
+
+`neurosym.review.idle` asks the same of the parts of a body.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,12 +28,11 @@ import numpy as np
 from scipy import stats
 
 from neurosym.induction.index import FactIndex, FloatArray, IntArray
-from neurosym.induction.units import units_of
+from neurosym.induction.units import Units, units_of
 from neurosym.knowledge.ontology import Ontology
 from neurosym.records import Rule
 from neurosym.review.assessment import Confounder
 from neurosym.review.cohort import Cohort, attributes_of
-from neurosym.review.intervals import NORMAL_975
 from neurosym.review.stratified import Difference, Tables, risk_difference, tables_of
 
 MOST_VALUES: Final = 10
@@ -52,6 +53,15 @@ class Variable:
     of_class: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """May something explain what `what` says of the head? Its units on each film, and their difference over all."""
+
+    what: str
+    tables: Tables
+    crude: Difference
+
+
 class Confounding:
     """Looks for confounders of rules over cohorts whose films are not the same; the variables are made once."""
 
@@ -68,44 +78,83 @@ class Confounding:
         Raises:
             InductionError: the rule cannot be measured.
         """
-        tables = self._tables(rule)
-        crude = risk_difference(tables, np.zeros(len(tables), dtype=np.int64), self._patients)
-        if crude is None or crude.value - NORMAL_975 * crude.error <= 0:
+        question = self.question("the body", lambda index: units_of(rule, index))
+        if question is None or question.crude.low <= 0:
             return (), ()
-        looked_at: list[tuple[Variable, Difference, float]] = []
-        inseparable = []
-        for variable in self.variables:
-            known = variable.stratum >= 0
-            stratum, its = variable.stratum[known], tables[known]
-            with_head, without = its[:, 0] + its[:, 2], (its[:, 1] + its[:, 3]) - (its[:, 0] + its[:, 2])
-            if self._is_of(variable, rule) or _settles(stratum, with_head, without):
-                continue
-            if not variable.of_class and _settles(stratum, its[:, 1], its[:, 3]):
-                same = f"where {variable.name} is the same, the body holds always or never"
-                inseparable.append(f"{variable.name} and the body cannot be told apart: {same}")
-            adjusted = risk_difference(its, stratum, self._patients[known])
-            if adjusted is not None and min(adjusted.exposed, adjusted.unexposed) >= FEWEST_UNITS:
-                test = (crude.value - adjusted.value) / max(adjusted.error, 1e-12)
-                looked_at.append((variable, adjusted, float(stats.norm.sf(test))))
-        rejected = holm([p for _, _, p in looked_at])
+        [found], inseparable = self.explained(rule, [question])
         told = [
-            self._confounder(variable, crude, adjusted)
-            for (variable, adjusted, _), certain in zip(looked_at, rejected, strict=True)
-            if certain and _vanishes(crude, adjusted)
-        ]
-        return tuple(sorted(told, key=lambda c: (c.adjusted, c.attribute))), tuple(inseparable)
+            Confounder(
+                variable.name, question.crude.value, adjusted.value, adjusted.low, adjusted.high,
+                self.sentence(variable, "the body says little of the head", question.crude, adjusted),
+            )
+            for variable, adjusted in found
+        ]  # fmt: skip
+        return tuple(told), inseparable
 
-    def _tables(self, rule: Rule) -> Tables:
-        """The units of each film; none where a cohort has more than can be counted."""
+    def question(self, what: str, units_on: Callable[[FactIndex], Units | None]) -> Question | None:
+        """What there is to ask of `what`: None if there are no units with, or none without it.
+
+        Args:
+            what: of what it is asked, in words.
+            units_on: the units on the facts of a cohort; None: they are more than can be counted, and count for nothing.
+        """
         parts = []
         for cohort in self.cohorts:
-            units = None if cohort.index is None else units_of(rule, cohort.index)
+            units = None if cohort.index is None else units_on(cohort.index)
             if units is None:
                 parts.append(np.zeros((len(cohort.films), 4)))
             else:
                 film = cohort.film_of_scene[units.scene]
                 parts.append(tables_of(units.body, units.head, film, len(cohort.films)))
-        return np.concatenate(parts) if parts else np.zeros((0, 4))
+        tables = np.concatenate(parts) if parts else np.zeros((0, 4))
+        crude = risk_difference(tables, np.zeros(len(tables), dtype=np.int64), self._patients)
+        return None if crude is None else Question(what, tables, crude)
+
+    def explained(
+        self, rule: Rule, questions: Sequence[Question]
+    ) -> tuple[list[list[tuple[Variable, Difference]]], tuple[str, ...]]:
+        """For each question the variables that explain it, with the difference left within their strata, least first.
+
+        The questions are of one rule, and what is looked at for all of them is one family of tests. Also the attributes that
+        cannot be told from what is asked of, in words.
+        """
+        looked_at: list[tuple[int, Variable, Difference, float]] = []
+        inseparable = []
+        variables = [v for v in self.variables if not self._is_of(v, rule)]
+        for number, question in enumerate(questions):
+            what, crude = question.what, question.crude
+            for variable in variables:
+                known = variable.stratum >= 0
+                stratum, its = variable.stratum[known], question.tables[known]
+                with_head, without = its[:, 0] + its[:, 2], (its[:, 1] + its[:, 3]) - (its[:, 0] + its[:, 2])
+                if _settles(stratum, with_head, without):
+                    continue
+                if not variable.of_class and _settles(stratum, its[:, 1], its[:, 3]):
+                    same = f"where {variable.name} is the same, {what} holds always or never"
+                    inseparable.append(f"{variable.name} and {what} cannot be told apart: {same}")
+                adjusted = risk_difference(its, stratum, self._patients[known])
+                if adjusted is not None and min(adjusted.exposed, adjusted.unexposed) >= FEWEST_UNITS:
+                    test = (crude.value - adjusted.value) / max(adjusted.error, 1e-12)
+                    looked_at.append((number, variable, adjusted, float(stats.norm.sf(test))))
+        rejected = holm([p for *_, p in looked_at])
+        found: list[list[tuple[Variable, Difference]]] = [[] for _ in questions]
+        for (number, variable, adjusted, _), certain in zip(looked_at, rejected, strict=True):
+            if certain and _vanishes(questions[number].crude, adjusted):
+                found[number].append((variable, adjusted))
+        return [sorted(of, key=lambda f: (f[1].value, f[0].name)) for of in found], tuple(inseparable)
+
+    def sentence(self, variable: Variable, claim: str, crude: Difference, adjusted: Difference) -> str:
+        """That something is so within the strata of a variable, which may be the reason for what is seen over all."""
+        if variable.of_class:
+            known = self.ontology.classes.get(variable.name)
+            label = known.label if known is not None and known.label.strip() else variable.name.replace("_", " ")
+            where = f"among images with {label}, and among those without,"
+        else:
+            where = f"among images of the same {variable.name}"
+        return (
+            f"{where} {claim}: a difference of {adjusted.value:.2f} ({adjusted.low:.2f} to {adjusted.high:.2f}), "
+            f"{crude.value:.2f} over all; it may be what both hang on"
+        )
 
     def _attributes(self) -> Iterator[Variable]:
         for name in attributes_of(self.cohorts):
@@ -142,20 +191,6 @@ class Confounding:
             return False
         return self.ontology.is_a(a, b) or self.ontology.is_a(b, a) or self.ontology.are_disjoint(a, b)
 
-    def _confounder(self, variable: Variable, crude: Difference, adjusted: Difference) -> Confounder:
-        low, high = (adjusted.value + sign * NORMAL_975 * adjusted.error for sign in (-1, 1))
-        if variable.of_class:
-            known = self.ontology.classes.get(variable.name)
-            label = known.label if known is not None and known.label.strip() else variable.name.replace("_", " ")
-            where = f"among images with {label}, and among those without,"
-        else:
-            where = f"among images of the same {variable.name}"
-        message = (
-            f"{where} the body says little of the head: a difference of {adjusted.value:.2f} ({low:.2f} to {high:.2f}), "
-            f"{crude.value:.2f} over all; it may be what both hang on"
-        )
-        return Confounder(variable.name, crude.value, adjusted.value, low, high, message)
-
 
 def holm(p_values: Sequence[float], level: float = _LEVEL) -> list[bool]:
     """Which hypotheses are rejected, by Holm's step-down procedure: wrongly any of them with probability `level` at most.
@@ -172,9 +207,8 @@ def holm(p_values: Sequence[float], level: float = _LEVEL) -> list[bool]:
 
 
 def _vanishes(crude: Difference, adjusted: Difference) -> bool:
-    low = adjusted.value - NORMAL_975 * adjusted.error
     shrinks = adjusted.value <= _HALF * crude.value
-    return shrinks and (low <= 0 or adjusted.value <= _QUARTER * crude.value)
+    return shrinks and (adjusted.low <= 0 or adjusted.value <= _QUARTER * crude.value)
 
 
 def _settles(stratum: IntArray, having: FloatArray, lacking: FloatArray) -> bool:

@@ -7,6 +7,7 @@
   its confidence within sites, views, sexes and ages of the confirmation images (of the discovery images where there are none).
 - *Confounders*: what may explain it away, over all images, as it is the association that is asked for and not the confidence
   (`neurosym.review.confounding`).
+- *Idle parts* of its body, which add nothing to the rest (`neurosym.review.idle`), over all images likewise.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from neurosym.records import Candidate, Rule
 from neurosym.review.assessment import Assessment, Counted, Stratum
 from neurosym.review.cohort import Cohort, attributes_of, in_order, site_attribute, subgroup_attributes
 from neurosym.review.confounding import MOST_VALUES, Confounding
+from neurosym.review.idle import idle_parts
 from neurosym.review.intervals import by_patient, counted
 from neurosym.review.ledger import normal_text
 from neurosym.review.standing import Standings
@@ -160,15 +162,17 @@ class _Assessor:
             warnings += _doubts(candidate, confirmed)
         try:
             confounders, inseparable = self.confounding.of(rule)
+            idle, parts_inseparable = idle_parts(rule, self.confounding)
         except InductionError as error:  # too much work, or a relation of another arity than its facts
             return replace(
                 one, confirmation=confirmed, warnings=(*warnings, f"not measured: {error.problems[0].message}")
             )
         sites = tuple(self._strata(rule, self.site)) if self.site else ()
         subgroups = tuple(s for name in self.groups for s in self._strata(rule, name))
-        warnings += [*inseparable, *_worse([*sites, *subgroups])]
+        warnings += [*inseparable, *parts_inseparable, *_worse([*sites, *subgroups])]
         return replace(
-            one, confirmation=confirmed, sites=sites, subgroups=subgroups, confounders=confounders, warnings=tuple(warnings)
+            one, confirmation=confirmed, sites=sites, subgroups=subgroups, confounders=confounders, idle=idle,
+            warnings=tuple(warnings),
         )  # fmt: skip
 
     def _strata(self, rule: Rule, attribute: str) -> Iterator[Stratum]:

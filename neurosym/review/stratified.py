@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurosym.induction.index import BoolArray, FloatArray, IntArray
+from neurosym.review.intervals import NORMAL_975
 
 Tables = NDArray[np.float64]
 """A row (a, n_1, c, n_0) for each stratum, film or unit."""
@@ -38,6 +39,15 @@ class Difference:
     error: float
     exposed: int
     unexposed: int
+
+    @property
+    def low(self) -> float:
+        """The lower end of the 95% interval."""
+        return self.value - NORMAL_975 * self.error
+
+    @property
+    def high(self) -> float:
+        return self.value + NORMAL_975 * self.error
 
 
 def tables_of(body: BoolArray, head: BoolArray, group: IntArray, groups: int) -> Tables:

@@ -19,7 +19,7 @@ from neurosym.learning.runfolder import open_run
 from neurosym.learning.train import train
 from neurosym.loop import Stages
 from neurosym.records import Box, Detection
-from neurosym.review.assessment import Assessment, Confounder, Counted
+from neurosym.review.assessment import Assessment, Confounder, Counted, Idle
 from neurosym.review.evidence import Evidence
 from neurosym.review.run import RunReview
 from neurosym.rounds import AUTOMATIC, Loop, Policy
@@ -182,7 +182,7 @@ def test_the_loop_ends_where_nothing_is_accepted(loop: Loop) -> None:
     assert not (loop.out / "round-1").exists()
 
 
-def test_a_policy_accepts_what_is_new_stable_confirmed_and_not_explained_away() -> None:
+def test_a_policy_accepts_what_is_new_stable_confirmed_not_explained_away_and_without_idle_parts() -> None:
     sure = Counted(20, 95, 100, 0.95, 0.88, 0.98)
     fine = Assessment("a(X) :- b(X).", "", "novel", confirmation=sure, resamples=100, held=0.99)
     sex = Confounder("sex", 0.4, 0.01, -0.1, 0.1, "sex may explain it")
@@ -195,6 +195,12 @@ def test_a_policy_accepts_what_is_new_stable_confirmed_and_not_explained_away() 
     assert policy.objection(unsure) == "its confidence on other images may be below 0.8"
     assert policy.objection(replace(fine, confirmation=None)) == "its confidence on other images may be below 0.8"
     assert policy.objection(replace(fine, confounders=(sex,))) == "sex may explain it"
+    idle = (
+        Idle("c(Y)", 0.0, -0.1, 0.1, "", "c(Y) adds nothing"),
+        Idle("d(Z)", 0.4, 0.2, 0.6, "sex", "d(Z) adds little"),
+    )
+    assert policy.objection(replace(fine, idle=idle)) == "c(Y) adds nothing; d(Z) adds little"
+    assert policy.objection(replace(fine, confounders=(sex,), idle=idle[:1])) == "sex may explain it; c(Y) adds nothing"
 
 
 def test_rules_are_not_found_on_the_films_that_rounds_are_compared_on(config: Path, tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from neurosym.induction.engine import evaluate_rule
 from neurosym.induction.index import FactIndex
-from neurosym.induction.units import counts_by_scene, units_of
+from neurosym.induction.units import counts_by_scene, units_of, units_within
 from neurosym.knowledge import parse_rules
-from neurosym.records import FactStore, Rule
+from neurosym.records import Atom, FactStore, Rule, Term
 from tests.induction.made_up_films import films
+from tests.induction.rule_brute_force import World, variables_of
+from tests.induction.rule_strategies import rules, stores
 
 FILMS = films(12, seed=3)
 RULES = (
@@ -107,3 +111,56 @@ def test_the_units_where_the_body_holds_are_its_groundings(seed: int) -> None:
         assert units is not None
         assert int(units.body.sum()) == measured.body_size
         assert int(np.sum(units.body & units.head)) == measured.support
+
+
+def within_one_by_one(rule: Rule, less: Rule, store: FactStore) -> list[tuple[str, bool, bool]]:
+    """The units where the body of `less` holds, by trying every binding: scene, the whole body, head."""
+    world = World(store)
+    found = []
+    for scene in world.entities:
+
+        def where(atoms: tuple[Atom, ...], scene: str = scene) -> Iterator[dict[Term, str]]:
+            for theta in world.assignments(variables_of(atoms), True, scene):
+                if world.truth(atoms, theta, scene):
+                    yield theta
+
+        frontier = [v for v in variables_of(rule.head) if v in variables_of(less.body)]
+        units = {tuple(theta[v] for v in frontier) for theta in where(less.body)}
+        whole = {tuple(theta[v] for v in frontier) for theta in where(rule.body)}
+        held = {tuple(theta[v] for v in frontier) for theta in where(rule.head)}
+        found += [(scene, unit in whole, unit in held) for unit in units]
+    return sorted(found)
+
+
+@given(stores(), rules(), st.data())
+@settings(max_examples=200)
+def test_units_within_are_the_bindings_of_less_told_apart_by_the_whole_body(
+    store: FactStore, rule: Rule, data: st.DataObject
+) -> None:
+    kept = data.draw(st.lists(st.booleans(), min_size=len(rule.body), max_size=len(rule.body)))
+    less = replace(rule, body=tuple(a for a, keep in zip(rule.body, kept, strict=True) if keep))
+    assume(less.body and less.existential == rule.existential)
+    index = FactIndex.of(store)
+    units = units_within(rule, less, index)
+    got = zip([index.scenes[i] for i in units.scene], units.body.tolist(), units.head.tolist(), strict=True)
+    assert sorted(got) == within_one_by_one(rule, less, store)
+
+
+@pytest.mark.parametrize(
+    ("whole", "less"),
+    [
+        ("typical(S) :- film(S), nodule(N), opacity(O).", "typical(S) :- film(S), opacity(O)."),
+        ("left_of(X, Y) :- right_lung(X), heart(Y), opacity(O).", "left_of(X, Y) :- right_lung(X), heart(Y)."),
+        ("lower_zone(X) :- opacity(X), inside(X, L), nodule(N).", "lower_zone(X) :- opacity(X), inside(X, L)."),
+        ("lower_zone(X), opacity(X) :- film(S), nodule(N).", "lower_zone(X), opacity(X) :- film(S)."),
+    ],
+)
+def test_units_within_are_those_of_less_in_which_its_body_holds(whole: str, less: str) -> None:
+    index = FactIndex.of(FILMS)
+    units, all_of_less = units_within(the(whole), the(less), index), units_of(the(less), index)
+    assert all_of_less is not None
+    where = all_of_less.body
+    assert units.scene.tolist() == all_of_less.scene[where].tolist()
+    assert units.head.tolist() == all_of_less.head[where].tolist()
+    assert int(units.body.sum()) == evaluate_rule(the(whole), index).body_size
+    assert {True, False} == set(units.body.tolist())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,19 @@ def test_the_table_tells_standing_interval_and_notes(run: Path) -> None:
     assert "of 2 say something new" in result.stderr
     listed = CliRunner().invoke(app, ["review", "list", str(run)], catch_exceptions=False)
     assert "standing" in listed.stdout
+
+
+def test_a_part_that_adds_nothing_is_told_of(run: Path, tmp_path: Path) -> None:
+    """The right lung is left of the heart on each film, whatever else is on it."""
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    origin = load_candidates(folder / "candidates.json")[1]
+    mixture = "left_of(X, Y) :- right_lung(X), heart(Y), left_lung(Z), ground_glass_opacity(W)."
+    save_candidates(folder / "candidates.json", [found(mixture)], origin)
+    [one] = told(folder, "--resamples", 0)["assessments"]
+    assert [part["part"] for part in one["idle"]] == ["ground_glass_opacity(W)"]
+    words = ["review", "assess", str(folder), "--resamples", "0"]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False).stdout
+    assert "adds" in shown
 
 
 def test_what_the_learner_asked_for_is_kept_with_the_candidates(run: Path) -> None:

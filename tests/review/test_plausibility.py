@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -12,7 +13,7 @@ from neurosym.induction import InductionConfig, induce
 from neurosym.induction.engine import evaluate_rule
 from neurosym.knowledge import Knowledge
 from neurosym.records import Fact, FactStore, Rule, Term
-from neurosym.review.assessment import load_assessments, save_assessments
+from neurosym.review.assessment import Idle, load_assessments, save_assessments
 from neurosym.review.cohort import Cohort, Film
 from neurosym.review.ledger import normal_text
 from neurosym.review.plausibility import Bounds, assess, bootstrap, passes
@@ -160,10 +161,20 @@ def test_the_same_seed_gives_the_same_and_the_file_gives_it_back(thorax: Knowled
     first, second = (assess(candidates, thorax, discovery, other, BOUNDS, resamples=50, seed=2) for _ in range(2))
     assert first == second
     assert [passes(a) for a in first] == [True, False]
+    first[0] = replace(first[0], idle=(Idle("tube(T)", 0.1, -0.1, 0.3, "", "it adds nothing"),))
     save_assessments(tmp_path / "a.json", first, ANNOTATIONS, {"seed": 2})
     loaded, origin = load_assessments(tmp_path / "a.json")
     assert list(loaded.values()) == first
     assert origin == ANNOTATIONS
+
+
+def test_a_file_of_before_parts_were_looked_at_tells_of_none(thorax: Knowledge, tmp_path: Path) -> None:
+    made = assess([found(TUBE)], thorax, cohort(20, the_tube_itself_matters))
+    save_assessments(tmp_path / "a.json", made, ANNOTATIONS)
+    value = json.loads((tmp_path / "a.json").read_text())
+    del value["assessments"][0]["idle"]
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    assert list(load_assessments(tmp_path / "a.json")[0].values()) == made
 
 
 def test_a_rule_that_cannot_be_measured_says_why(thorax: Knowledge) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurosym.knowledge import Knowledge
-from neurosym.review.assessment import Assessment, save_assessments
+from neurosym.review.assessment import Assessment, Idle, save_assessments
 from neurosym.review.ledger import Verdict
 from neurosym.review.web.listing import PAGE, SORTS, STATUSES, Listing, Query, Row, rows_of, status_of
 from neurosym.review.web.state import ReviewState
@@ -110,14 +110,18 @@ def test_a_long_list_comes_in_pages_that_hold_each_rule_once(anna: Browser, stat
 def test_what_is_known_of_a_rule_is_shown_and_can_be_filtered_by(run: Path, state: ReviewState) -> None:
     rows = state.rows
     said = [Assessment(rows[1].text, rows[1].reading, "entailed", because="follows from lung_heart_size"),
-            Assessment(rows[2].text, "", "novel", warnings=("seen at one site only",))]  # fmt: skip
+            Assessment(rows[2].text, "", "novel", warnings=("seen at one site only",),
+                       idle=(Idle("heart(Y)", 0.02, -0.08, 0.12, "", "heart(Y) adds nothing that can be seen"),))]  # fmt: skip
     save_assessments(run / "assessments.json", said, state.review.origin)
     with_them = ReviewState.of(run)
     with served(with_them) as address:
         anna = Browser(address, with_them)
         assert re.findall(r'href="/rule/(\d+)', anna.part("/", standing="entailed")) == ["2"]
         assert "follows from lung_heart_size" in anna.get("/rule/2").text
-        assert "seen at one site only" in anna.get("/rule/3").text
+        third = anna.get("/rule/3").text
+        assert "seen at one site only" in third
+        assert "heart(Y) adds nothing that can be seen" in third
+        assert "difference 0.020 (-0.080 – 0.120)" in third
         assert "Plausibility" not in anna.get("/rule/1").text
 
 
