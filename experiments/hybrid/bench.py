@@ -88,8 +88,8 @@ def figures() -> list[Figure]:
 
 
 def hours_of(data: str, share: float, arm: str) -> float:
-    """Annotators' hours of the training films of an arm, the same for all that use weak labels; a mean over the seeds."""
-    like = "all" if arms.uses_weak_labels(arm) else FIRST
+    """Annotators' hours of the training films of an arm, the same for all that use the same labels; a mean over the seeds."""
+    like = arm if arm == UNNAMED else "all" if arms.uses_weak_labels(arm) else FIRST
     return statistics.fmean(seconds_of(Job(data, share, like, seed)) for seed in SEEDS) / 3600
 
 
