@@ -42,13 +42,13 @@ OTHER = "kermany/images"
 
 _SSL = ("model.weights={weights}",)
 _SEMI = ("teacher.weight={teacher}", "teacher.start=100", "teacher.batch=4", "teacher.threshold={threshold}")
-_QUALITY = (
+_WEAK = (
     "model.inexact.posterior=true",
     "model.inexact.mixed=true",
     "train.sampling=quality",
     "train.quality_repeat={repeat}",
+    "weak.weight={weak}",
 )
-_WEAK = (*_QUALITY, "weak.weight={weak}")
 _ALL = (*_SSL, *_SEMI, *_WEAK)
 _COMPOSED = ("compose.rate={composed}", "compose.unlabelled=true")
 _RULES = (*_COMPOSED, "constraints.weight={violation}", "constraints.warmup_steps=50")

@@ -33,7 +33,11 @@ def seconds_of(job: Job) -> float:
     """Seconds that the annotations of the training films took, whatever arm learns from them."""
     config = config_of(job)
     knowledge = load_knowledge(config.base / p for p in config.knowledge)
-    films = open_split(config.data, "train", config.base, knowledge)
+    assert config.data.supervision is not None
+    shown = config.data.supervision.model_copy(
+        update={"labels_in": "batch"}
+    )  # labels cost the same, whoever is shown them
+    films = open_split(config.data.model_copy(update={"supervision": shown}), "train", config.base, knowledge)
     assert isinstance(films, SupervisedSamples)
     total = 0.0
     for n in range(len(films)):

@@ -196,13 +196,10 @@ def _supervised(
     if name == "train":
         log.info("films of the train split by class and kind: %s", films.counts())
         if not len(films.labelled):
-            apart = settings.labels_in == "pool"
-            what, cure = (
-                ("no film has boxes or marks", "set labels_in: batch, or give some films such a kind")
-                if apart
-                else ("nothing is said of any film", "give some films another kind than none")
-            )
-            raise ConfigError(f"data.supervision: {what}; {cure}")
+            if settings.labels_in == "pool":
+                cure = "set labels_in: batch, or give some films such a kind"
+                raise ConfigError(f"data.supervision: no film has boxes or marks; {cure}")
+            raise ConfigError("data.supervision: nothing is said of any film; give some films another kind than none")
         return films.labelled
     more = not isinstance(data, PhantomData) and data.few is not None
     others = [_open_split(data, name, base, knowledge)] if data.unlabelled is not None or more else []
