@@ -20,7 +20,7 @@ import numpy as np
 
 from neurosym.induction.engine import WORK_CAP, ground, head_weights
 from neurosym.induction.index import BoolArray, FactIndex, IntArray
-from neurosym.induction.joins import Table
+from neurosym.induction.joins import Table, TooExpensiveError
 from neurosym.knowledge.subsumption import Coded, encode
 from neurosym.records import Rule
 
@@ -46,13 +46,19 @@ def counts_by_scene(rule: Rule, index: FactIndex, work_cap: int = WORK_CAP) -> t
 
 
 def units_of(rule: Rule, index: FactIndex, work_cap: int = WORK_CAP) -> Units | None:
-    """Every unit of a rule; None if there are more than `work_cap`. For what is raised see `evaluate_rule`."""
+    """Every unit of a rule; None if they, or their heads' bindings, are more than `work_cap`.
+
+    For what is raised see `evaluate_rule`.
+    """
     groundings, _, _ = ground(rule, index, work_cap=work_cap)
     table = _universe(rule, index, groundings, work_cap)
     if table is None:
         return None
     head = encode(rule.head, {})
-    held = head_weights(index, head, table, True, work_cap) > 0
+    try:
+        held = head_weights(index, head, table, True, work_cap) > 0
+    except TooExpensiveError:
+        return None
     return Units(index.scene_of[table.anchor], _among(table, groundings, index), held)
 
 

@@ -13,7 +13,7 @@ from neurosym.induction.engine import evaluate_rule
 from neurosym.induction.index import FactIndex
 from neurosym.induction.units import counts_by_scene, units_of, units_within
 from neurosym.knowledge import parse_rules
-from neurosym.records import Atom, FactStore, Rule, Term
+from neurosym.records import Atom, Fact, FactStore, Rule, Term
 from tests.induction.made_up_films import films
 from tests.induction.rule_brute_force import World, variables_of
 from tests.induction.rule_strategies import rules, stores
@@ -100,6 +100,18 @@ def test_a_head_apart_from_the_body_has_a_unit_a_scene() -> None:
 
 def test_units_beyond_the_limit_are_not_counted() -> None:
     assert units_of(the("above(X, Y) :- below(Y, X)."), FactIndex.of(FILMS), work_cap=400) is None
+
+
+def test_units_whose_heads_have_bindings_beyond_the_limit_are_not_counted() -> None:
+    seen = [Fact("near", (f"o{i}", f"z{j}"), scene="film") for i in range(30) for j in range(30)]
+    seen += [Fact("marked", (f"z{j}",), scene="film") for j in range(16)]
+    index = FactIndex.of(FactStore((*seen, Fact("opacity", ("o0",), scene="film"))))
+    rule = the("near(X, Z), marked(Z) :- opacity(X).")  # measured from the 16 marked things: 480 pairs on the way
+    assert evaluate_rule(rule, index, work_cap=480).support == 1
+    assert units_of(rule, index, work_cap=899) is None  # from the units' side there are all 900
+    units = units_of(rule, index, work_cap=900)
+    assert units is not None
+    assert int(units.head.sum()) == 30
 
 
 @given(st.integers(0, 30))
