@@ -130,6 +130,7 @@ def decode_image(file: Path | BinaryIO, shown: str) -> np.ndarray:
         DataError: as `read_image`.
     """
     with opened_image(file, shown) as image:
+        _load(image)
         if image.mode in _DEEP:
             return _windowed(np.asarray(image, dtype=np.float64), shown)
         return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
@@ -159,6 +160,13 @@ def _pages(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
     except (LookupError, TypeError, EOFError, struct.error) as error:  # what damage behind the first page comes to
         raise ValueError(f"its pages cannot be told: {error}") from error
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except TypeError as error:  # from a TIFF whose damaged header has fractions where whole numbers belong
+        raise ValueError(str(error)) from error
 
 
 def _windowed(pixels: np.ndarray, shown: str) -> np.ndarray:

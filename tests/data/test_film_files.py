@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,14 @@ def test_a_picture_of_several_pages_is_refused_and_not_read_as_its_first(tmp_pat
     assert len(read([one])) == 1
     with pytest.raises(DataError, match=r"stack\.tif: image has 3 pages; split it into single images"):
         read_film_file(stack)
+
+
+def test_a_tiff_whose_header_places_its_pixels_at_a_fraction_is_a_damaged_image(tmp_path: Path) -> None:
+    file = tmp_path / "film.tif"
+    Image.fromarray(np.full((8, 6), 7, np.uint8)).save(file)
+    whole = file.read_bytes()
+    where = struct.pack("<HH", 273, 4)  # StripOffsets, a whole number of 32 bits
+    assert whole.count(where) == 1
+    file.write_bytes(whole.replace(where, struct.pack("<HH", 273, 11)))  # a floating-point number
+    with pytest.raises(DataError, match=r"film\.tif: image cannot be read \('float' object"):
+        read_film_file(film_files([tmp_path])[0][0])
