@@ -103,18 +103,19 @@ def teaches(job: Job) -> bool:
 def mix(job: Job) -> dict[str, Any]:
     """Kinds of supervision of the training films; the exact ones of a seed are the same films in every arm.
 
-    `jsrt`: three films in ten have inexact boxes, three image labels, what is left none; a teacher, where there is one, has
-    the films with labels to itself. `covid-cxr`: the lungs are boxed on all films, of their lesions only the labels are known;
-    an arm without weak labels sees the exact films alone.
+    `jsrt`: three films in ten have inexact boxes, three image labels, what is left none. `covid-cxr`: the lungs are boxed on
+    all films, of their lesions only the labels are known; an arm without weak labels sees the exact films alone. A teacher,
+    where there is one, has the films with labels in the place of boxes to itself.
     """
     share, rest = job.share, round(1.0 - job.share, 6)
     if not uses_weak_labels(job.arm) or rest == 0:
         return {"kinds": {"exact": share, "none": rest}}
+    labels = {"labels_in": "pool"} if teaches(job) else {}
     if job.data == "covid-cxr":
-        return {"kinds": {"exact": share, "image": rest}, "classes": {"lung": {"exact": 1.0}}}
+        return {"kinds": {"exact": share, "image": rest}, "classes": {"lung": {"exact": 1.0}}} | labels
     named = 0.0 if job.arm == UNNAMED else 0.3
     kinds = {"exact": share, "inexact": 0.3, "image": named, "none": round(rest - 0.3 - named, 6)}
-    return {"kinds": kinds, "r": 0.4} | ({"labels_in": "pool"} if teaches(job) else {})
+    return {"kinds": kinds, "r": 0.4} | labels
 
 
 def other_films(job: Job, own: TrainConfig) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ def _supervised(
         if not len(films.labelled):
             if settings.labels_in == "pool":
                 cure = "set labels_in: batch, or give some films such a kind"
-                raise ConfigError(f"data.supervision: no film has boxes or marks; {cure}")
+                raise ConfigError(f"data.supervision: no film shows every object by a box or mark; {cure}")
             raise ConfigError("data.supervision: nothing is said of any film; give some films another kind than none")
         return films.labelled
     more = not isinstance(data, PhantomData) and data.few is not None

@@ -154,7 +154,7 @@ def test_films_that_say_something_and_films_of_which_a_teacher_could_say_more(th
     assert [s.image_id for s in films[3:9:2]] == [FILMS[i].image_id for i in (3, 5, 7)]
 
 
-def test_films_with_labels_alone_can_be_left_to_a_teacher_and_films_with_a_box_or_mark_stay(thorax: Knowledge) -> None:
+def test_films_with_labels_in_the_place_of_boxes_can_be_left_to_a_teacher(thorax: Knowledge) -> None:
     kinds = {"exact": 0.25, "point": 0.25, "image": 0.25, "none": 0.25}
     both, apart = (supervised(thorax, kinds=kinds, labels_in=where) for where in ("batch", "pool"))
     assert (len(both.labelled), len(apart.labelled)) == (18, 12)
@@ -162,8 +162,11 @@ def test_films_with_labels_alone_can_be_left_to_a_teacher_and_films_with_a_box_o
     assert len(kept) == 12
     assert [s.image_id for s in both.pool] == [s.image_id for s in apart.pool]
     assert any(s.labels for s in apart.pool)
-    boxed_lungs = supervised(thorax, kinds={"image": 1}, classes={"lung": {"exact": 1}}, labels_in="pool")
-    assert len(boxed_lungs.labelled) == len(FILMS)
+    lungs = supervised(thorax, kinds={"exact": 0.25, "image": 0.75}, classes={"lung": {"exact": 1}}, labels_in="pool")
+    assert len(lungs.labelled) == 6
+    assert {n for s in lungs.pool for n in (a.name for a in s.annotations)} == {"left_lung", "right_lung"}
+    silent = supervised(thorax, kinds={"none": 1}, classes={"lung": {"exact": 1}}, labels_in="pool")
+    assert len(silent.labelled) == len(FILMS)
 
 
 def test_films_with_labels_alone_are_not_left_to_a_teacher_that_is_not_there(thorax: Knowledge, tmp_path: Path) -> None:
@@ -173,7 +176,7 @@ def test_films_with_labels_alone_are_not_left_to_a_teacher_that_is_not_there(tho
         train=PhantomSplit(start=0, count=4),
         supervision={"kinds": {"image": 1}, "labels_in": "pool"},  # type: ignore[arg-type]
     )
-    with pytest.raises(ConfigError, match="no film has boxes or marks; set labels_in: batch"):
+    with pytest.raises(ConfigError, match="no film shows every object by a box or mark; set labels_in: batch"):
         open_split(data, "train", Path(), thorax)
     path = tmp_path / "config.yaml"
     written = "name: x\nknowledge: [x.ttl]\ndata: {format: phantom, train: {start: 0, count: 4},\n"
