@@ -34,9 +34,8 @@ def seconds_of(job: Job) -> float:
     config = config_of(job)
     knowledge = load_knowledge(config.base / p for p in config.knowledge)
     assert config.data.supervision is not None
-    shown = config.data.supervision.model_copy(
-        update={"labels_in": "batch"}
-    )  # labels cost the same, whoever is shown them
+    # labels cost the same, whoever is shown them
+    shown = config.data.supervision.model_copy(update={"labels_in": "batch"})
     films = open_split(config.data.model_copy(update={"supervision": shown}), "train", config.base, knowledge)
     assert isinstance(films, SupervisedSamples)
     total = 0.0
