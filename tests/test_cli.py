@@ -216,7 +216,23 @@ def test_a_proof_names_the_rule_and_its_line(tmp_path: Path) -> None:
     assert f"left_of(r, l)  [lungs_in_order, rules/thorax.rules:{line}]" in result.stdout
     wrong = run("infer", facts, *known, "--why", "left_of(l, r)")
     assert wrong.returncode == 1
-    assert "left_of(l, r) does not follow" in wrong.stderr
+    assert "left_of(l, r) does not follow; did you mean 'left_of(r, l)'?" in wrong.stderr
+    unknown = run("infer", facts, *known, "--why", "lungs(r)").stderr
+    assert "lungs(r) does not follow; 'lungs' is no class or relation: did you mean 'lung'?" in " ".join(
+        unknown.split()
+    )
+
+
+def test_facts_in_words_that_the_ontology_does_not_have_are_told(tmp_path: Path) -> None:
+    facts = tmp_path / "facts.tsv"
+    facts.write_text("relation\targuments\tweight\tscene\nrigth_lung\tr\t1\tf\nheart\th,r\t1\tf\nlung\tl\t1\tf\n")
+    result = run("infer", facts, "ontologies/thorax.ttl")
+    assert result.returncode == 0, result.stderr
+    told = " ".join(result.stderr.split())
+    assert "'rigth_lung', of 1 fact(s), is no class or relation of the ontology, so nothing follows from them" in told
+    assert "did you mean 'right_lung'?" in told
+    assert "'heart' takes 1 argument(s), but has 2 in 1 fact(s)" in told
+    assert "'lung'" not in told
 
 
 def test_explaining_lists_every_axiom_with_its_constraint_or_the_reason_why_it_has_none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from neurosym.errors import ConfigError, NeurosymError, Problem, RuleError, did_
 
 if TYPE_CHECKING:
     from neurosym.knowledge import Knowledge
+    from neurosym.records import FactStore
 
 Files = Annotated[
     list[Path],
@@ -145,11 +147,13 @@ def infer(
 
     knowledge = load_knowledge(files)
     asked = None if why is None else ground_atom(why)
+    store = load_facts(facts)
+    show_problems(_strange_facts(store, knowledge, short_path(facts)))
     derived: list[Fact] = []
     clashes, proofs = [], []
     with bars() as stage:
         advance = stage("infer")
-        for done, (scene, found) in enumerate(infer_scenes(load_facts(facts), knowledge, min_weight), 1):
+        for done, (scene, found) in enumerate(infer_scenes(store, knowledge, min_weight), 1):
             advance(done, 0, scene)
             clashes += [(scene, str(found.proof_of(clash))) for clash in found.clashes]
             derived += [Fact(p, tuple(map(str, args)), 1.0, scene) for p, args in found.facts()]
@@ -158,10 +162,13 @@ def infer(
     if out is not None:
         save_facts(out, FactStore(tuple(sorted(derived))))
     if asked is not None and not proofs:
-        known = did_you_mean(
-            why or "", {f"{f.relation}({', '.join(f.args)})" for f in derived if f.relation == asked[0]}
-        )
-        raise RuleError(Problem(f"{why} does not follow", short_path(facts), cure=known))
+        of_it = {f"{f.relation}({', '.join(f.args)})" for f in derived if f.relation == asked[0]}
+        words = _words(knowledge)
+        if of_it or asked[0] in words:
+            cure = did_you_mean(why or "", of_it) if of_it else f"nothing is known to be {asked[0]}"
+        else:
+            cure = f"{asked[0]!r} is no class or relation: {did_you_mean(asked[0], words, knowledge.ontology.where)}"
+        raise RuleError(Problem(f"{why} does not follow", short_path(facts), cure=cure))
     if as_json:
         print_json({"facts": len(derived), "clashes": clashes, "proofs": proofs, "out": str(out) if out else None})
         return
@@ -173,6 +180,29 @@ def infer(
         if len(trees) > _MOST_TREES:
             output.print(f"… and {len(trees) - _MOST_TREES} more; --json prints all")
     output.print(f"{len(derived)} facts hold, {len(clashes)} contradictions")
+
+
+def _words(knowledge: Knowledge) -> dict[str, int]:
+    """The classes and relations of the ontology, each with its number of arguments."""
+    ontology = knowledge.ontology
+    return dict.fromkeys(ontology.classes, 1) | dict.fromkeys(ontology.relations, 2)
+
+
+def _strange_facts(store: FactStore, knowledge: Knowledge, file: str) -> list[Problem]:
+    """A warning for each word of the facts that no axiom and no rule can speak of: nothing follows from such facts."""
+    words = _words(knowledge)
+    pairs = ((f.relation, len(f.args)) for f in store.facts)
+    strange = Counter(pair for pair in pairs if words and words.get(pair[0]) != pair[1])
+    problems = []
+    for (word, arguments), count in sorted(strange.items()):
+        if word in words:
+            message = f"{word!r} takes {words[word]} argument(s), but has {arguments} in {count} fact(s)"
+            cure = "a class is of one object, a relation of two"
+        else:
+            message = f"{word!r}, of {count} fact(s), is no class or relation of the ontology"
+            cure = did_you_mean(word, words, knowledge.ontology.where)
+        problems.append(Problem(f"{message}, so nothing follows from them", file, cure=cure, severity="warning"))
+    return problems
 
 
 def lsp() -> None:

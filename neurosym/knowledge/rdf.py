@@ -181,7 +181,8 @@ class _Loader:
                         return candidate
             except OntologyError as error:
                 broken += error.problems
-        cure = f"map it to a local file in {short_path(folder / CATALOG)} (nothing is fetched from the network)"
+        catalog = short_path(folder / CATALOG)
+        cure = f"put its file beside this one, or map it in {catalog} (nothing is fetched from the network)"
         line = importer.places.of_mention(iri)
         message = f"owl:imports <{iri}> is not on this disk"
         raise OntologyError([Problem(message, short_path(importer.path), line, cure=cure), *broken])

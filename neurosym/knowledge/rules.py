@@ -247,6 +247,8 @@ def _syntax_problem(error: UnexpectedInput, statement: Statement, file: str) -> 
         cure = "write plain ASCII quotes" if _QUOTES.match(found) else "write a plain hyphen" if found in "–—−" else ""
         if not cure and ord(found) > 127:
             cure = "write it in plain ASCII; a name with other letters stands in single quotes"
+        if found == "#":
+            cure = "a comment begins with %"
         if found in "'\"":
             return Problem("a quote is not closed on its line", file, line, column)
         return Problem(f"unexpected character {found!r}", file, line, column, cure)
@@ -256,12 +258,17 @@ def _syntax_problem(error: UnexpectedInput, statement: Statement, file: str) -> 
         return Problem("the rule does not end; expected '.'", file, statement.line + len(lines) - 1, end)
     assert isinstance(error, UnexpectedToken)
     word = re.search(r"\w+\s*$", statement.text[: error.pos_in_stream or 0])
-    if str(error.token) == "(" and word is not None:
+    if str(error.token) == "(" and word is not None and not word[0][0].islower():
         name = word[0].strip()
         cure = f"write {name[0].lower()}{name[1:]}, or '{name}' in quotes"
         return Problem(f"{name!r} starts like a variable, and a variable has no arguments", file, line, column, cure)
     expected = sorted({_SYMBOLS[name] for name in error.accepts or error.expected if name in _SYMBOLS})
-    return Problem(f"unexpected {str(error.token)!r}; expected {' or '.join(expected)}", file, line, column)
+    cure = f"expected {' or '.join(expected)}" if expected else ""
+    if not expected and error.token.type == "NUMBER":
+        cure = "a number has a digit before its point, as in 0.9"
+    if str(error.token) == ":" and word is not None:
+        cure += "; a name stands without a prefix"
+    return Problem(f"unexpected {str(error.token)!r}", file, line, column, cure)
 
 
 def read_rules(path: Path) -> tuple[Rule, ...]:

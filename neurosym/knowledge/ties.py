@@ -1,11 +1,54 @@
-"""``ns:predicate`` held against `neurosym.knowledge.geometry`: a class means a place, a relation a word, a number a measure."""
+"""``ns:predicate`` held against `neurosym.knowledge.geometry`: a class means a place, a relation a word, a number a measure;
+and the annotations of the core vocabulary held against its words, since what is misspelt would else do nothing in silence.
+"""
 
 from __future__ import annotations
 
 from neurosym.errors import did_you_mean
 from neurosym.knowledge.geometry import MEASURES, PREDICATES, SIDES, SIZES, ZONES
 from neurosym.knowledge.triples import NS, Literal
-from neurosym.knowledge.vocabulary import Vocabulary
+from neurosym.knowledge.vocabulary import Vocabulary, local_name
+
+ANNOTATIONS = frozenset(
+    (
+        "category",
+        "studyLabel",
+        "predicate",
+        "mayOverlap",
+        "zoned",
+        "confidence",
+        "distinct",
+        "equal",
+        "frame",
+        "zone",
+        "region",
+        "seen",
+        "inEach",
+        "atLeast",
+        "atMost",
+        "lessThan",
+        "moreThan",
+        "widthOf",
+        "acrossWidthOf",
+        "attribute",
+        "mirrored",
+        "weight",
+    )
+)
+"""What `ontologies/` declares as annotations of the core vocabulary."""
+
+
+def check_annotations(v: Vocabulary) -> None:
+    """Note each annotation in the core's namespace that the core lacks, and each ``ns:zoned`` that is no truth value."""
+    declared = {*v.names, *v.annotations}
+    for iri in v.triples.predicates():
+        word = local_name(iri)
+        if iri == NS + word and iri not in declared and word not in ANNOTATIONS:
+            v.problem(f"ns:{word} is no word of the core vocabulary", did_you_mean(word, ANNOTATIONS), iri, word)
+    for iri, value in v.triples.pairs(NS + "zoned"):
+        said = value.value if isinstance(value, Literal) else value
+        if said not in ("true", "false", "1", "0"):
+            v.problem(f"ns:zoned {said!r} is no truth value", "write true or false", iri, "zoned")
 
 
 def check_predicates(v: Vocabulary) -> None:

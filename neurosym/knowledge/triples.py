@@ -80,6 +80,10 @@ class Triples:
             for each in objects:
                 yield subject, each
 
+    def predicates(self) -> Iterator[str]:
+        """Every p of some (s, p, o)."""
+        return iter(self._forward)
+
     def instances(self, kind: str) -> list[str]:
         """Every subject of rdf:type `kind`."""
         return self.subjects(TYPE, kind)

@@ -97,7 +97,7 @@ def load_facts(path: Path) -> FactStore:
     """
     shown = short_path(path)
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(Problem(f"cannot be read: {error}", shown)) from error
     own = bool(lines) and lines[0].startswith(_HEADING)

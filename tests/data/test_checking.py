@@ -22,7 +22,7 @@ from neurosym.data.checking.report import Report, check
 from neurosym.data.checking.sheet import EACH, TILE, sheet
 from neurosym.data.images import BoxChecker
 from neurosym.data.phantom import Phantom, PhantomConfig
-from neurosym.errors import ConfigError
+from neurosym.errors import ConfigError, DataError
 from neurosym.records import Box
 
 SIZE = 96
@@ -157,6 +157,9 @@ def test_a_config_is_checked_with_its_categories_and_limits(tmp_path: Path, film
     report = check(read_splits([config]))
     assert report.faults == ()
     assert {s: list(c["classes"]) for s, c in report.balance.items()} == {"train": ["a"], "val": ["a"]}
+    config.write_text(yaml.safe_dump({"data": data | {"categories": ["a", "Zebra"]}}))
+    with pytest.raises(DataError, match=r"train.json: the file has no category 'Zebra'"):
+        read_splits([config])
     config.write_text(yaml.safe_dump({"data": {"format": "coco", "train": {"annotations": "a.json"}}}))
     with pytest.raises(ConfigError, match=r"run.yaml: data.train.images: Field required"):
         read_splits([config])

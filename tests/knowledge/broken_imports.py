@@ -18,16 +18,16 @@ CASES = (
         "an import that is not there",
         {"x.ttl": IMPORTS},
         "{dir}/x.ttl:4: owl:imports <http://x.org/base> is not on this disk; "
-        "map it to a local file in {dir}/catalog-v001.xml (nothing is fetched from the network)",
+        "put its file beside this one, or map it in {dir}/catalog-v001.xml (nothing is fetched from the network)",
     ),
     Broken(
         "two imports that are not there",
         {"x.ttl": IMPORTS[:-1] + ",\n <http://x.org/more> ."},
         (
             "{dir}/x.ttl:4: owl:imports <http://x.org/base> is not on this disk; "
-            "map it to a local file in {dir}/catalog-v001.xml (nothing is fetched from the network)\n"
+            "put its file beside this one, or map it in {dir}/catalog-v001.xml (nothing is fetched from the network)\n"
             "{dir}/x.ttl:5: owl:imports <http://x.org/more> is not on this disk; "
-            "map it to a local file in {dir}/catalog-v001.xml (nothing is fetched from the network)"
+            "put its file beside this one, or map it in {dir}/catalog-v001.xml (nothing is fetched from the network)"
         ),
     ),
     Broken(
@@ -35,7 +35,7 @@ CASES = (
         {"x.ttl": IMPORTS, "base.ttl": "<http://x.org/base> a ex:Ontology ."},
         (
             "{dir}/x.ttl:4: owl:imports <http://x.org/base> is not on this disk; "
-            "map it to a local file in {dir}/catalog-v001.xml (nothing is fetched from the network)\n"
+            "put its file beside this one, or map it in {dir}/catalog-v001.xml (nothing is fetched from the network)\n"
             "{dir}/base.ttl:1:23: Turtle syntax: The prefix ex: has not been declared, found 'ex:Ontology "
             ".'; declare the prefix at the top of the file"
         ),

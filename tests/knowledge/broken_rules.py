@@ -8,6 +8,19 @@ BROKEN: dict[str, tuple[str | bytes, list[str]]] = {
         "left_of(X, Y) :- heart(X), lung(Y)\nabove(X, Y) :- heart(X), lung(Y).\n",
         ["x.rules:1:35: the rule does not end; expected '.'"],
     ),
+    "weight without a digit before its point": (
+        ".9 :: left_of(X, Y) :- heart(X), lung(Y).",
+        ["x.rules:1:2: unexpected '9'; a number has a digit before its point, as in 0.9"],
+    ),
+    "comment of another language": ("# hearts\n", ["x.rules:1:1: unexpected character '#'; a comment begins with %"]),
+    "name with a hyphen": (
+        "left_of(X, Y) :- left-lung(X), heart(Y).",
+        ["x.rules:1:27: unexpected '('; expected a comparison"],
+    ),
+    "name with a prefix": (
+        "left_of(X, Y) :- thorax:heart(X), lung(Y).",
+        ["x.rules:1:24: unexpected ':'; expected '(' or a comparison; a name stands without a prefix"],
+    ),
     "lost dot at the end": (
         "left_of(X, Y) :- heart(X), lung(Y)",
         ["x.rules:1:35: the rule does not end; expected '.'"],

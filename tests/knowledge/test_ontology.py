@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from neurosym.errors import DataError, OntologyError
 from neurosym.knowledge import Knowledge, load_ontology
 from neurosym.knowledge.reasoner import classify
+from neurosym.knowledge.ties import ANNOTATIONS
+from neurosym.knowledge.triples import NS, OWL
 from neurosym.records import Atom, Box, Term
 from tests.oracles.spatial import holds
 
@@ -109,6 +111,32 @@ def test_an_unknown_geometric_word_is_reported_with_the_nearest_one(tmp_path: Pa
         OntologyError, match="ns:predicate 'insid' of 'r' is not a geometric word; did you mean 'inside'"
     ):
         load_ontology([write(tmp_path / "x.ttl", body)])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            ':a a owl:Class ; ns:categorie "RBC" .',
+            "6: ns:categorie is no word of the core vocabulary; did you mean 'category'",
+        ),
+        (
+            ":a a owl:Class . :b a owl:Class ; rdfs:subClassOf :a .\n[] a owl:Axiom ; owl:annotatedSource :b ;\n"
+            "owl:annotatedProperty rdfs:subClassOf ; owl:annotatedTarget :a ; ns:confidense 0.9 .",
+            "8: ns:confidense is no word of the core vocabulary; did you mean 'confidence'",
+        ),
+        (':a a owl:Class ; ns:zoned "yes" .', "6: ns:zoned 'yes' is no truth value; write true or false"),
+    ],
+)
+def test_an_annotation_that_would_do_nothing_is_refused(body: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(OntologyError, match=message):
+        load_ontology([write(tmp_path / "x.ttl", body)])
+
+
+def test_the_annotations_that_are_known_are_those_that_the_ontologies_declare() -> None:
+    ontology = load_ontology(sorted((Path(__file__).parents[2] / "ontologies").glob("*.ttl")))
+    declared = ontology.source.triples.instances(OWL + "AnnotationProperty")
+    assert {iri.removeprefix(NS) for iri in declared if iri.startswith(NS)} == ANNOTATIONS
 
 
 def test_a_category_tied_to_two_classes_is_refused(tmp_path: Path) -> None:

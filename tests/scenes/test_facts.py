@@ -129,6 +129,14 @@ def test_plain_triples_are_facts_of_a_general_graph(tmp_path: Path) -> None:
     assert load_facts(path) == FactStore((Fact("knows", ("a", "b")), Fact("knows", ("b", "c"))))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_fact(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("a\tknows\tb\n", encoding="utf-8-sig")
+    assert load_facts(path) == FactStore((Fact("knows", ("a", "b")),))
+    path.write_text("relation\targuments\tweight\tscene\nheart\th\t0.5\tf\n", encoding="utf-8-sig")
+    assert load_facts(path) == FactStore((Fact("heart", ("h",), 0.5, "f"),))
+
+
 def test_malformed_lines_are_counted_and_the_first_five_shown(tmp_path: Path) -> None:
     path = tmp_path / "train.txt"
     path.write_text("a\tknows\tb\n" + "broken\n" * 7)

@@ -18,7 +18,7 @@ from neurosym.data.importing.coco import split_of
 from neurosym.data.importing.split import patient_of
 from neurosym.data.importing.voc import read_annotation
 from neurosym.data.yaml_text import parse_yaml
-from neurosym.errors import ConfigError, DataError, Problem, short_path
+from neurosym.errors import ConfigError, DataError, Problem, did_you_mean, short_path
 from neurosym.records import Box
 
 _SPLITS: Final = ("train", "val", "test", "unlabelled")
@@ -62,7 +62,8 @@ def read_splits(paths: Sequence[Path], images: Path | None = None) -> Splits:
         images: the films' folder; None: `images/` beside a COCO file, or its own folder.
 
     Raises:
-        ConfigError: not one of these. DataError: a file is missing or damaged, so that there is nothing to check.
+        ConfigError: not one of these. DataError: a file is missing or damaged, or lacks a category of the config,
+            so that there is nothing to check.
     """
     configs = [p for p in paths if p.suffix.lower() in (".yaml", ".yml")]
     if configs:
@@ -114,6 +115,12 @@ def _of_coco(places: Sequence[tuple[str, Path, Path, Sequence[str] | None, int |
     for split, path, images, wanted, limit in places:
         shown = short_path(require_file(path, "annotation file"))
         data = read_coco(path, shown)[1]
+        there = {c.name for c in data.categories}
+        absent = [c for c in wanted or () if c not in there]
+        if absent:
+            raise DataError(
+                [Problem(f"the file has no category {c!r}", shown, cure=did_you_mean(c, there, shown)) for c in absent]
+            )
         names = {c.id: c.name for c in data.categories if wanted is None or c.name in wanted}
         boxes: dict[int, list[Boxed]] = defaultdict(list)
         for a in data.annotations:

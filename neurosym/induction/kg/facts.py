@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import logging
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,8 +85,15 @@ def readable(source: str) -> Iterator[None]:
 
 
 def opened(file: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked if it is packed."""
-    return cast("IO[bytes]", gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
+    """The bytes of a file, unpacked if it is packed, without a byte order mark, which is no part of the first name."""
+    stream = gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # noqa: SIM115  (the caller closes it)
+    try:
+        if stream.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+            stream.read(len(BOM_UTF8))
+    except BaseException:
+        stream.close()
+        raise
+    return cast("IO[bytes]", stream)
 
 
 def judge(

@@ -21,6 +21,14 @@ def test_a_graph_is_read_from_text_and_from_packed_text(tmp_path: Path) -> None:
     assert len(found.store()) == 2
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    marked = GOOD.encode("utf-8-sig")
+    (tmp_path / "a.txt").write_bytes(marked)
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(marked))
+    for name in ("a.txt", "a.txt.gz"):
+        assert read_triples(tmp_path / name).facts[0] == ("the heart", "part of", "the chest")
+
+
 def test_lines_that_are_no_facts_are_told_with_their_numbers(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("a\tp\n" + GOOD + "a\t\tb\na\tp\tb\tmaybe\na\tp\tb\t2\n" + "x\n" * 3)
