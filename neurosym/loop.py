@@ -203,14 +203,14 @@ class Stages:
         Raises:
             ConfigError: scenes are to be repaired whose boxes have several labels.
         """
-        from neurosym.learning.evaluate import evaluate_scenes
+        from neurosym.learning.evaluate import evaluate_scenes, scenes_to_score
         from neurosym.learning.run_constraints import constraints_of
 
         if repair:
             self.run.require_one_class("repair")
         images = self.run.images(self.split) if images is None else images
         scenes = self.predict(images)
-        true = [annotated_scene(images[i]) for i in range(len(images))]
+        true = scenes_to_score((images[i] for i in range(len(images))), self.run.names)
         constraints = constraints_of(self.run)
         suffix, summary = "", {}
         if repair:

@@ -84,9 +84,9 @@ class Supervision(BaseModel):
     pool: float = Field(1.0, ge=0, le=1)
     """Share of the films of which a teacher could say more that join the unlabelled split; less leaves the others out."""
     labels_in: Literal["batch", "pool"] = "batch"
-    """Films that have labels or tags in the place of boxes, of some class: in the labelled batch and in the unlabelled split, or in
-    the latter only, where they take no place of films that show every object; what they say, boxes of other classes too, then
-    enters a teacher's targets, and no loss of its own."""
+    """Films that have labels or tags in the place of some class's boxes: in the labelled batch and in the unlabelled split, or
+    in the latter only, where they take no place of films that show every object; what they say, boxes of other classes too,
+    then enters a teacher's targets, and no loss of its own."""
     location_attributes: dict[str, str] = Field(default_factory=dict)
     """Of `location`: the image attribute whose text says where a class is."""
 
@@ -210,7 +210,7 @@ class SupervisedSamples(Sequence[Sample]):
 
     @property
     def labelled(self) -> SupervisedSamples:
-        """The films of the labelled batch: those of which something is said, by `labels_in: pool` of no class by labels alone."""
+        """The films of the labelled batch: something is said of them, with `labels_in: pool` of no class by labels alone."""
         batch = self.settings.labels_in == "batch"
         kinds = [{*self.kinds(i).values()} for i in range(len(self))]
         return self.select([i for i, k in enumerate(kinds) if k != {"none"} and (batch or not k & LABELLED)])

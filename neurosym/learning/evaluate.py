@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,10 +22,13 @@ import numpy as np
 from neurosym.constraints import ConstraintSet, RuleScore
 from neurosym.constraints.crisp import score_scenes
 from neurosym.data.coco import as_coco
+from neurosym.data.images import annotated_scene
 from neurosym.data.masks import decode_mask
 from neurosym.errors import TrainingError
 from neurosym.learning.calibration import calibration_error
-from neurosym.records import Scene
+from neurosym.records import Sample, Scene
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,27 @@ class Evaluation:
         masks |= {} if self.broken is None else {"broken_objects": self.broken}
         overall = {"images": self.images, "ap": self.ap, "ap50": self.ap50} | masks
         return overall | {"per_class": self.per_class, "rules": rules}
+
+
+def scenes_to_score(samples: Iterable[Sample], names: Sequence[str]) -> list[Scene]:
+    """What is annotated by a box or a mask, to score against; it is told where that is not every object of these classes.
+
+    Points and scribbles are left out: they have no extent. What is found of an object that is not annotated counts as false.
+    """
+    found, partial = [], 0
+    for sample in samples:
+        open_classes = {a.name for a in sample.annotations if a.drawn}
+        if sample.complete is not None:
+            open_classes |= {*names} - sample.complete - sample.absent
+        partial += not open_classes.isdisjoint(names)
+        found.append(annotated_scene(replace(sample, annotations=tuple(a for a in sample.annotations if not a.drawn))))
+    if partial:
+        log.warning(
+            "on %d of %d images not every object has a box: what is found of the others counts as false",
+            partial,
+            len(found),
+        )
+    return found
 
 
 def evaluate_scenes(

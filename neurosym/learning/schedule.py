@@ -192,15 +192,14 @@ class Schedule:
 
 def _scores(folder: Path, split: str) -> tuple[float, float]:
     """AP and AP50 of a run on a split."""
-    from neurosym.data.images import annotated_scene
-    from neurosym.learning.evaluate import evaluate_scenes
+    from neurosym.learning.evaluate import evaluate_scenes, scenes_to_score
     from neurosym.learning.predict import predict
     from neurosym.learning.run_constraints import constraints_of
     from neurosym.learning.runfolder import open_run
 
     run = open_run(folder)
     images = run.images(split)
-    true = [annotated_scene(s) for s in images]
+    true = scenes_to_score(images, run.names)
     result = evaluate_scenes(predict(run, images), true, run.names, constraints_of(run))
     return result.ap, result.ap50
 

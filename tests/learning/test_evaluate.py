@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from pycocotools.cocoeval import COCOeval
 
 from neurosym.data.coco import as_coco
 from neurosym.errors import TrainingError
-from neurosym.learning.evaluate import above, evaluate_scenes
-from neurosym.records import Box, Detection, Scene
+from neurosym.learning.evaluate import above, evaluate_scenes, scenes_to_score
+from neurosym.records import Annotation, Box, Detection, Sample, Scene
 
 NAMES = ("heart", "nodule", "left_lung")
 
@@ -68,3 +69,22 @@ def test_scenes_of_other_images_or_without_annotations_are_refused() -> None:
         evaluate_scenes(predicted[::-1], true, NAMES)
     with pytest.raises(TrainingError, match="nothing is annotated"):
         evaluate_scenes(predicted, [above(s, 2.0) for s in true], NAMES)
+
+
+def test_points_are_not_scored_as_boxes_and_images_without_a_box_for_every_object_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    image = np.zeros((64, 64), dtype=np.uint8)
+    heart, nodule = Annotation("heart", Box(1, 2, 30, 40)), Annotation("nodule", Box(5, 5, 7, 7), drawn="point")
+    full = Sample("a", image, (heart,))
+    assert scenes_to_score([full], NAMES)[0].detections == (Detection("heart", heart.box),)
+    assert not caplog.records
+    pointed = Sample("b", image, (heart, nodule))
+    open_class = Sample("c", image, (heart,), complete=frozenset({"heart"}))
+    found = scenes_to_score([full, pointed, open_class], ["heart", "nodule"])
+    assert [[d.name for d in s.detections] for s in found] == [["heart"]] * 3
+    assert "on 2 of 3 images not every object has a box" in caplog.text
+    caplog.clear()
+    scenes_to_score([pointed, open_class], ["heart"])
+    scenes_to_score([replace(open_class, absent=frozenset({"nodule"}))], ["heart", "nodule"])
+    assert not caplog.records
