@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from neurosym.learning.annotation_quality import annotation_quality
 from neurosym.learning.checkpoint import latest_checkpoint
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.predict import predict
 from neurosym.learning.pretrain import pretrain
+from neurosym.learning.runfolder import open_run
 from neurosym.learning.strong_view import strong_view
 from neurosym.learning.train import train
 from tests.devices.simulated_gpu import simulated_gpu
@@ -104,6 +108,55 @@ def test_it_learns_the_same_from_every_kind_of_supervision(tmp_path: Path) -> No
     runs = trained(tmp_path, marks, test_mixed_supervision.mixed)
     told = {k for line in log_of(runs[1]) for k in line}
     assert {"loss_weak_label", "loss_weak_tag", "loss_weak_mark", "loss_weak_negative"} <= told
+
+
+def test_a_teacher_and_all_knowledge_teach_the_same_after_a_resumption_on_another_device(tmp_path: Path) -> None:
+    comatch = ["comatch.weight=1", "comatch.foreground=0.05", "model.embedding=16", "teacher.jitters=2"]
+    settings = [*TINY, *TEACHER, *GUIDED, *comatch, "train.checkpoint_every=1"]
+
+    class Killed(Exception):
+        pass
+
+    def kill(step: int, steps: int, terms: dict[str, float]) -> None:
+        if step == 2:
+            raise Killed
+
+    def run(device: str, folder: Path) -> tuple[Path, Any]:
+        config = test_train.config_of(folder, *settings, "train.steps=3", f"device={device}")
+        with pytest.raises(Killed):
+            train(config, folder / "run", progress=kill)
+        path = train(config, folder / "run", resume=True).path
+        opened = open_run(path)
+        return path, predict(opened, opened.images("test"))
+
+    (one, seen), (other, told) = on_both(tmp_path, run)
+    assert_alike([one, other])
+    assert seen == told
+    losses = log_of(other)[-1]
+    assert {"loss_energy", "loss_consistency", "pseudo_loss_classifier"} <= losses.keys()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["model.kind=faster_rcnn", "data.degrade={how: uniform, r: 0.3}"],
+        ["model.kind=fpn_segmenter", "data.degrade={how: coarse_mask, shape: dilate, r: 0.2}"],
+    ],
+    ids=lambda settings: settings[0],
+)
+def test_annotations_are_judged_alike(tmp_path: Path, settings: list[str]) -> None:
+    """By a model that was trained on the CPU, for its run may go on anywhere."""
+    posterior = ["model.inexact.posterior=true", "model.inexact.start=1"]
+    folder = train(test_train.config_of(tmp_path, *TINY, *settings, *posterior, "device=cpu"), tmp_path / "run").path
+
+    def judge(device: str, _: Path) -> Any:
+        run = open_run(folder)
+        opened = replace(run, config=run.config.model_copy(update={"device": device}))
+        return annotation_quality(opened, samples=run.images("train"))
+
+    one, other = on_both(tmp_path, judge)
+    assert len(one) > 0
+    assert one == other
 
 
 @pytest.mark.parametrize("method", ["swav", "densecl", "byol"])
