@@ -147,7 +147,7 @@ class EnergyModel:
         self.constraints, self.ontology = constraints.to(device), ontology.to(device)
         self.image_features, self.device = image_features, torch.device(device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # a GPU's would not be restored
             self.network = EnergyNetwork(self.ontology, image_features, self.settings).to(device)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.settings.lr, weight_decay=1e-3)
 

@@ -211,7 +211,7 @@ def train_scorer(
         raise ConstraintError("no labelled film shows an object; a scorer of masks has nothing to learn from")
     rng = np.random.default_rng([seed, 13])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # a GPU's would not be restored
         scorer = InstanceScorer(constraints.to("cpu"), ontology.to("cpu"), settings)
         groups = []
         for k, (scene, truth) in enumerate(zip(scenes, truths, strict=True)):

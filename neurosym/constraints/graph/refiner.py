@@ -140,7 +140,7 @@ def train_refiner(
     rng = np.random.default_rng([seed, 7])
     sampler = SceneSampler(scenes, constraints.to("cpu"))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # a GPU's would not be restored
         refiner = SceneRefiner(constraints, ontology, settings, device)
         examples = [
             e for e in (_example(refiner, sampler, errors, rng) for _ in range(settings.scenes)) if e is not None
