@@ -139,7 +139,7 @@ def infer(
     out: Annotated[Path | None, typer.Option(help="Write given and derived facts to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What follows from facts by the ontology and the rules, what they contradict, and why."""
+    """What follows from facts by the ontology and the rules, what they contradict, and why; every fact counts as certain."""
     from neurosym.knowledge import load_knowledge
     from neurosym.records import Fact, FactStore
     from neurosym.scenes import load_facts, save_facts

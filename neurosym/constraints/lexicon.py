@@ -66,6 +66,8 @@ class Lexicon:
             return ClassIs(leaves)
         if name in self.ontology.scene_words.names:
             raise Unusable(f"class {name!r} is {_OF_SCENES}")
+        if name in self.ontology.study_labels.values():
+            raise Unusable(f"class {name!r} is said of whole images; it constrains no detector")
         tied = self.ontology.categories.values()
         if not any(self.ontology.is_a(c, name) for c in tied):
             raise Unusable(

@@ -69,6 +69,10 @@ UNTIED = "has no category, so no data can show it; add ns:category to it in the 
         ("left_of(X, Z) :- heart(X), heart(Y), heart(Z).", "it relates 3 objects; constraints relate at most 2"),
         ("left_of(X, Z), inside(Z, Y) :- heart(X), heart(Y).", "it relates 3 objects; constraints relate at most 2"),
         ("larger_than(H, M) :- heart(H), mass(M).", f"class 'mass' {UNTIED}"),
+        (
+            "larger_than(H, T) :- heart(H), typical_appearance(T).",
+            "class 'typical_appearance' is said of whole images; it constrains no detector",
+        ),
         ("left_of(A, H) :- airways(A), heart(H).", "no category of this data set is tied to 'airways'"),
         (":- heart(X), lung(X).", EXCLUDED),
         ("lung(X) :- left_lung(X).", FOLLOWS),
