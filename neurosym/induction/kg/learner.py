@@ -33,6 +33,7 @@ from neurosym.induction.kg.evolution import Archipelago, Search, Setting, Thread
 from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.longer_paths import graph_of, mined, promising
 from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
+from neurosym.induction.kg.refinement import Refiner
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
 from neurosym.induction.kg.search_files import read_base, read_search, write_base, write_search
 from neurosym.induction.kg.selection import of_heads
@@ -192,6 +193,8 @@ class RuleLearner:
         if folder is not None:
             write_search(folder, search)
         self.rules, self.beginnings = ending.chosen(base, search.rules, clock.end)
+        if not len(self.rules) and clock.end is not None:
+            log.warning("no rule with the support and the confidence that are wanted was found in %.0f s", clock.seconds)
         self._applied = None
         clock.told(State(clock.seconds, search.generation, len(self.rules)))
         return self
@@ -298,6 +301,9 @@ def _compile() -> None:
             sizes, works = np.zeros((2, 1), dtype=np.int64)
             counting.each(counting.xs[np.zeros(1, dtype=np.int64)], evaluator.cap, sizes, works)
             counting.wipe()
+    # refined parents of each kind, which few generations may not come upon
+    for body in (chain((0, 2), Y), (literal(0, X, 2),)):
+        Refiner(evaluator).all(body, 0, 0, 1)
 
 
 def answers_to(
