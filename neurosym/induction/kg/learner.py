@@ -194,7 +194,9 @@ class RuleLearner:
             write_search(folder, search)
         self.rules, self.beginnings = ending.chosen(base, search.rules, clock.end)
         if not len(self.rules) and clock.end is not None:
-            log.warning("no rule with the support and the confidence that are wanted was found in %.0f s", clock.seconds)
+            log.warning(
+                "no rule with the support and the confidence that are wanted was found in %.0f s", clock.seconds
+            )
         self._applied = None
         clock.told(State(clock.seconds, search.generation, len(self.rules)))
         return self
