@@ -89,6 +89,13 @@ def override_setting(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: {value!r} is not a YAML value") from error
 
 
+_EXPECTED = {
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a section of settings",
+}
+"""In the words of YAML, by pydantic's names of what is wrong."""
 _DATA: dict[Any, type[BaseModel]] = {"coco": CocoData, "voc": VocData, "phantom": PhantomData, "shards": ShardData}
 
 
@@ -104,7 +111,7 @@ def _problem(model: type[BaseModel], error: Any, text: str, shown: str) -> Probl
         message = "is missing"
     else:
         found = repr(error.get("input"))
-        message = f"{message}, found {found if len(found) <= _SHOWN else found[:_SHOWN] + '…'}"
+        message = f"{_EXPECTED.get(error['type'], message)}, found {found if len(found) <= _SHOWN else found[:_SHOWN] + '…'}"
     return Problem(f"{key}: {message}", shown, _line(text, where), cure=cure)
 
 

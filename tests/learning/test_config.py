@@ -40,6 +40,8 @@ def test_overrides_are_typed_and_exponents_are_numbers(tmp_path: Path) -> None:
         (GOOD.replace("steps", "stesp"), r"config.yaml:7: train.stesp: unknown setting; did you mean 'steps'\?"),
         (GOOD.replace("steps: 10", "steps: -1"), r"config.yaml:7: train.steps: .*greater than or equal to 1, found -1"),
         (GOOD.replace("name: x", ""), "name: is missing"),
+        (GOOD.replace("[a.ttl]", "x.ttl"), "config.yaml:2: knowledge: expected a list, found 'x.ttl'"),
+        (GOOD + "teacher: 1\n", "config.yaml:8: teacher: expected a section of settings, found 1"),
         (GOOD.replace("count", "cuont"), "data.train.count: is missing"),
         (GOOD.replace("count", "cuont"), r"data.train.cuont: unknown setting; did you mean 'count'\?"),
         (GOOD.replace("  train: {s", "  sise: 128\n  train: {s"), r"data.sise: unknown setting; did you mean 'size'\?"),
