@@ -111,7 +111,8 @@ def _problem(model: type[BaseModel], error: Any, text: str, shown: str) -> Probl
         message = "is missing"
     else:
         found = repr(error.get("input"))
-        message = f"{_EXPECTED.get(error['type'], message)}, found {found if len(found) <= _SHOWN else found[:_SHOWN] + '…'}"
+        expected = _EXPECTED.get(error["type"], message)
+        message = f"{expected}, found {found if len(found) <= _SHOWN else found[:_SHOWN] + '…'}"
     return Problem(f"{key}: {message}", shown, _line(text, where), cure=cure)
 
 
