@@ -7,10 +7,11 @@ scorer of instances) is left out and said to be: it takes longer than a forecast
 
 from __future__ import annotations
 
+import logging
 import statistics
 import tempfile
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class Forecast:
         return sum(steps * each for steps, each in self.phases)
 
     def __str__(self) -> str:
+        if not self.phases:
+            return "no step is left"
         parts = " + ".join(f"{steps} steps of {each:.2f} s" for steps, each in self.phases)
         left_out = f", without {' and '.join(self.without)}" if self.without else ""
         return f"about {spoken(self.seconds)}{left_out} ({parts})"
@@ -77,7 +80,7 @@ def forecast(config: TrainConfig, steps: int = 3, done: int = 0) -> Forecast:
     tried = config.model_copy(update={"refiner": RefinerConfig(), "instances": InstancesConfig()})
     starts = [0, *([min(config.teacher.start, total)] if config.teacher.weight > 0 else [])]
     ends = [*starts[1:], total]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quietly():
         trainer = open_trainer(tried, Path(folder) / "run", IMAGES)
         phases = []
         with closing(trainer):
@@ -87,6 +90,18 @@ def forecast(config: TrainConfig, steps: int = 3, done: int = 0) -> Forecast:
                 if left:
                     phases.append((left, _seconds(trainer.time_steps(start, steps + 1))))
     return Forecast(tuple(phases), learned)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without warnings: the run itself says them, with paths that stay."""
+    log = logging.getLogger("neurosym")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _seconds(each: Sequence[float]) -> float:

@@ -43,7 +43,8 @@ def test_steps_with_a_teacher_are_forecast_apart_and_what_is_behind_does_not_cou
     assert told.seconds == pytest.approx(sum(n * s for n, s in told.phases))
     assert all(s > 0 for _, s in told.phases)
     assert [steps for steps, _ in forecast(config, steps=1, done=5).phases] == [1]
-    assert forecast(config, steps=1, done=6).seconds == 0
+    ended = forecast(config, steps=1, done=6)
+    assert (ended.seconds, str(ended)) == (0, "no step is left")
 
 
 def test_what_is_not_timed_is_said(tmp_path: Path) -> None:
@@ -51,10 +52,13 @@ def test_what_is_not_timed_is_said(tmp_path: Path) -> None:
     assert "without the refiner" in str(forecast(config, steps=1))
 
 
-def test_a_forecast_leaves_the_run_as_it_would_have_been(tmp_path: Path) -> None:
-    config = load_config(written(tmp_path))
+def test_a_forecast_leaves_the_run_as_it_would_have_been(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = load_config(written(tmp_path), ("model.inexact.strictness=0.5",))
     train(config, tmp_path / "plain")
+    assert "has no effect here" in caplog.text
+    caplog.clear()
     forecast(config, steps=1)
+    assert not caplog.records
     train(config, tmp_path / "forecast")
     lines = [
         [
