@@ -101,6 +101,13 @@ def test_a_rule_that_is_no_candidate_is_answered_with_the_nearest(run: Path, rul
         judge(run, rule, "--accept")
 
 
+def test_an_edited_rule_is_in_words_of_the_ontology(run: Path) -> None:
+    with pytest.raises(ReviewError, match=r"--edited: unknown .*'hart'; did you mean 'heart'\?"):
+        judge(run, "1", "--accept", "--edited", "near(X, Y) :- hart(X), lung(Y).")
+    assert told("list", run)["value"][0]["verdicts"] == {}
+    assert judge(run, "1", "--accept", "--edited", "near(X, Y) :- heart(X), left_lung(Y).")["edited"]
+
+
 @pytest.mark.parametrize("words", [(), ("--accept", "--later")])
 def test_exactly_one_verdict_is_given(run: Path, words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="exactly one of --accept"):
