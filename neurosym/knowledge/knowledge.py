@@ -84,6 +84,7 @@ def check_files(paths: Iterable[str | Path], reason: bool = False) -> tuple[Know
     ontologies, rule_files, problems = _sorted(paths)
     rules: list[Rule] = []
     named: list[Path] = []
+    absent: list[Problem] = []
     for path in rule_files:
         try:
             text = read_text(path)
@@ -93,9 +94,16 @@ def check_files(paths: Iterable[str | Path], reason: bool = False) -> tuple[Know
         parsed, mistakes = parse_leniently(text, short_path(path))
         rules += parsed
         problems += mistakes
-        named += [(path.parent / name).resolve() for name in named_ontologies(text)]
+        for name in named_ontologies(text):
+            file = (path.parent / name).resolve()
+            if file.is_file():
+                named.append(file)
+            elif not ontologies:
+                line = next(n for n, each in enumerate(text.splitlines(), 1) if "ontology=" in each and name in each)
+                absent.append(Problem(f"the ontology {name!r} is not there", short_path(path), line))
+    problems += absent
     if not (ontologies or named):
-        if rule_files:
+        if rule_files and not absent:
             message = "no ontology is given: classes and relations are taken as they are written"
             cure = "name one, or add a line `%! ontology=PATH` to the rule file"
             problems.append(Problem(message, short_path(rule_files[0]), cure=cure, severity="warning"))

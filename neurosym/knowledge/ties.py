@@ -1,12 +1,12 @@
 """``ns:predicate`` held against `neurosym.knowledge.geometry`: a class means a place, a relation a word, a number a measure;
-and the annotations of the core vocabulary held against its words, since what is misspelt would else do nothing in silence.
+and what would else do nothing in silence: misspelt annotations of the core vocabulary, texts in the place of classes.
 """
 
 from __future__ import annotations
 
 from neurosym.errors import did_you_mean
 from neurosym.knowledge.geometry import MEASURES, PREDICATES, SIDES, SIZES, ZONES
-from neurosym.knowledge.triples import NS, Literal
+from neurosym.knowledge.triples import NS, OWL, RDFS, Literal
 from neurosym.knowledge.vocabulary import Vocabulary, local_name
 
 ANNOTATIONS = frozenset(
@@ -49,6 +49,26 @@ def check_annotations(v: Vocabulary) -> None:
         said = value.value if isinstance(value, Literal) else value
         if said not in ("true", "false", "1", "0"):
             v.problem(f"ns:zoned {said!r} is no truth value", "write true or false", iri, "zoned")
+
+
+_OF_TERMS = (
+    *(RDFS + p for p in ("subClassOf", "subPropertyOf", "domain", "range")),
+    *(OWL + p for p in ("equivalentClass", "disjointWith", "equivalentProperty", "inverseOf")),
+)
+
+
+def check_terms(v: Vocabulary) -> None:
+    """Note each text where OWL has a class or a property: such an axiom says nothing."""
+    for predicate in _OF_TERMS:
+        for subject, value in v.triples.pairs(predicate):
+            if isinstance(value, Literal):
+                word = local_name(predicate)
+                v.problem(
+                    f"{word} of {local_name(subject)} is the text {value.value!r}",
+                    "write a name without quotes",
+                    subject,
+                    word,
+                )
 
 
 def check_predicates(v: Vocabulary) -> None:

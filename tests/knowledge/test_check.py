@@ -177,6 +177,9 @@ def test_a_rule_file_can_name_its_ontology(tmp_path: Path) -> None:
     path.write_text(f"%! ontology={os.path.relpath(ROOT / 'ontologies/thorax.ttl', tmp_path)}\n" + path.read_text())
     _, [problem] = check_files([path])
     assert (problem.line, problem.message) == (2, "unknown class 'hart'")
+    path.write_text("% near\n%! ontology=away.ttl\nnear(X, Y) :- heart(X), lung(Y).")
+    knowledge, [problem] = check_files([path])
+    assert (knowledge, problem.line, problem.message) == (None, 2, "the ontology 'away.ttl' is not there")
 
 
 def test_a_file_of_another_kind_and_a_missing_ontology_are_told(tmp_path: Path) -> None:

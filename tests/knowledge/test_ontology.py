@@ -125,10 +125,11 @@ def test_an_unknown_geometric_word_is_reported_with_the_nearest_one(tmp_path: Pa
             "owl:annotatedProperty rdfs:subClassOf ; owl:annotatedTarget :a ; ns:confidense 0.9 .",
             "8: ns:confidense is no word of the core vocabulary; did you mean 'confidence'",
         ),
+        (':a a owl:Class ; rdfs:subClassOf "b" .', "6: subClassOf of a is the text 'b'; write a name without quotes"),
         (':a a owl:Class ; ns:zoned "yes" .', "6: ns:zoned 'yes' is no truth value; write true or false"),
     ],
 )
-def test_an_annotation_that_would_do_nothing_is_refused(body: str, message: str, tmp_path: Path) -> None:
+def test_what_would_do_nothing_is_refused(body: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(OntologyError, match=message):
         load_ontology([write(tmp_path / "x.ttl", body)])
 
