@@ -226,6 +226,9 @@ class BoxChecker:
         if box.width <= 0 or box.height <= 0:
             self._bad(f"{what}: box {_shown(box)} is empty", "redraw or remove it")
             return None
+        if max(box.x2, box.y2) <= 1 < min(width, height):
+            self._bad(f"{what}: box {_shown(box)} lies within one pixel", "write pixels, not shares of the image")
+            return None
         outside = max(-box.x1, -box.y1, box.x2 - width, box.y2 - height)
         if outside > CLIP_TOLERANCE:
             message = f"{what}: box {_shown(box)} leaves its {width}×{height} image by {outside:g} px"

@@ -48,6 +48,10 @@ def spoil(key: str, value: object) -> Callable[[dict], None]:
         ),
         (spoil("bbox", [5, 5, 0, 9]), r"annotation 1: box \[5, 5, 5, 14\] is empty; redraw or remove it"),
         (
+            spoil("bbox", [0.2, 0.3, 0.5, 0.25]),
+            r"box \[0.2, 0.3, 0.7, 0.55\] lies within one pixel; write pixels, not shares of the image",
+        ),
+        (
             spoil("bbox", [100, 0, 60, 9]),
             r"annotation 1: box \[100, 0, 160, 9\] leaves its 128×128 image by 32 px; clip or redraw it",
         ),

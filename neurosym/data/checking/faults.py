@@ -40,6 +40,8 @@ def box_fault(box: Box, width: int, height: int) -> tuple[str, str] | None:
         return "not finite", "is not finite"
     if box.width <= 0 or box.height <= 0:
         return "empty box", "is empty"
+    if max(box.x2, box.y2) <= 1 < min(width, height):
+        return "within a pixel", "lies within one pixel; are its numbers shares of the film?"
     film = f"{width}×{height} film"
     if min(box.x2, width) <= max(box.x1, 0) or min(box.y2, height) <= max(box.y1, 0):
         return "outside", f"lies outside of its {film}"
