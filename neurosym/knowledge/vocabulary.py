@@ -14,7 +14,7 @@ from typing import Final
 
 from neurosym.errors import Problem, did_you_mean, short_path
 from neurosym.knowledge.rdf import Source
-from neurosym.knowledge.triples import OWL, RDF, RDFS, XSD, Literal, Node, is_blank, is_iri
+from neurosym.knowledge.triples import NS, OWL, RDF, RDFS, XSD, Literal, Node, is_blank, is_iri
 from neurosym.logic import Term, number
 
 _ATOM = re.compile(r"[a-z][A-Za-z0-9_]*\Z")
@@ -81,7 +81,12 @@ class Vocabulary:
         """Note that an IRI is used but not declared; once for each IRI."""
         if iri not in self._reported:
             self._reported.add(iri)
-            self.problem(message, did_you_mean(local_name(iri), known), about, local_name(iri))
+            word = local_name(iri)
+            namesake = next((other for other in self.names if local_name(other) == word), "")
+            cure = f"did you mean <{namesake}>?" if namesake else did_you_mean(word, known)
+            if iri == NS + word and not any(other.startswith(NS) for other in self.names):
+                cure = f"import the core vocabulary: owl:imports <{NS.removesuffix('#')}>"
+            self.problem(message, cure, about, word)
 
     def label(self, iri: str) -> str:
         """The English label, or one without a language, or any; "" if there is none."""

@@ -140,6 +140,20 @@ def test_the_annotations_that_are_known_are_those_that_the_ontologies_declare() 
     assert {iri.removeprefix(NS) for iri in declared if iri.startswith(NS)} == ANNOTATIONS
 
 
+def test_a_term_of_another_namespace_is_named_with_that_of_its_namesake(tmp_path: Path) -> None:
+    body = ":a a owl:Class . :b a owl:Class ; rdfs:subClassOf <http://x.org/elsewhere#a> ."
+    with pytest.raises(
+        OntologyError, match=r"<http://x.org/elsewhere#a> of 'b' is not declared; did you mean <http\S+#a>\?"
+    ):
+        load_ontology([write(tmp_path / "x.ttl", body)])
+
+
+def test_the_core_vocabulary_is_to_be_imported_where_only_its_words_are_used(tmp_path: Path) -> None:
+    cure = "import the core vocabulary: owl:imports <https://w3id.org/neurosym/core>"
+    with pytest.raises(OntologyError, match=f"scene_object> of 'a' is not declared; {cure}"):
+        load_ontology([write(tmp_path / "x.ttl", ":a a owl:Class ; rdfs:subClassOf ns:scene_object .")])
+
+
 def test_a_category_tied_to_two_classes_is_refused(tmp_path: Path) -> None:
     body = ':a a owl:Class ; ns:category "RBC" .\n:b a owl:Class ; ns:category "RBC" .'
     with pytest.raises(OntologyError, match="category 'RBC' is tied to both 'a' and 'b'; keep one"):
