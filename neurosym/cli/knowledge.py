@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_problems
-from neurosym.errors import ConfigError, NeurosymError, Problem, RuleError, did_you_mean, short_path
+from neurosym.errors import ConfigError, NeurosymError, Problem, RuleError, short_path
 
 if TYPE_CHECKING:
     from neurosym.knowledge import Knowledge
-    from neurosym.records import FactStore
 
 Files = Annotated[
     list[Path],
@@ -143,12 +141,12 @@ def infer(
     from neurosym.knowledge import load_knowledge
     from neurosym.records import Fact, FactStore
     from neurosym.scenes import load_facts, save_facts
-    from neurosym.scenes.inference import ground_atom, infer_scenes
+    from neurosym.scenes.inference import ground_atom, infer_scenes, strange_facts, why_not
 
     knowledge = load_knowledge(files)
     asked = None if why is None else ground_atom(why)
     store = load_facts(facts)
-    show_problems(_strange_facts(store, knowledge, short_path(facts)))
+    show_problems(strange_facts(store, knowledge, short_path(facts)))
     derived: list[Fact] = []
     clashes, proofs = [], []
     with bars() as stage:
@@ -162,12 +160,7 @@ def infer(
     if out is not None:
         save_facts(out, FactStore(tuple(sorted(derived))))
     if asked is not None and not proofs:
-        of_it = {f"{f.relation}({', '.join(f.args)})" for f in derived if f.relation == asked[0]}
-        words = _words(knowledge)
-        if of_it or asked[0] in words:
-            cure = did_you_mean(why or "", of_it) if of_it else f"nothing is known to be {asked[0]}"
-        else:
-            cure = f"{asked[0]!r} is no class or relation: {did_you_mean(asked[0], words, knowledge.ontology.where)}"
+        cure = why_not(asked, derived, knowledge)
         raise RuleError(Problem(f"{why} does not follow", short_path(facts), cure=cure))
     if as_json:
         print_json({"facts": len(derived), "clashes": clashes, "proofs": proofs, "out": str(out) if out else None})
@@ -180,29 +173,6 @@ def infer(
         if len(trees) > _MOST_TREES:
             output.print(f"… and {len(trees) - _MOST_TREES} more; --json prints all")
     output.print(f"{len(derived)} facts hold, {len(clashes)} contradictions")
-
-
-def _words(knowledge: Knowledge) -> dict[str, int]:
-    """The classes and relations of the ontology, each with its number of arguments."""
-    ontology = knowledge.ontology
-    return dict.fromkeys(ontology.classes, 1) | dict.fromkeys(ontology.relations, 2)
-
-
-def _strange_facts(store: FactStore, knowledge: Knowledge, file: str) -> list[Problem]:
-    """A warning for each word of the facts that no axiom and no rule can speak of: nothing follows from such facts."""
-    words = _words(knowledge)
-    pairs = ((f.relation, len(f.args)) for f in store.facts)
-    strange = Counter(pair for pair in pairs if words and words.get(pair[0]) != pair[1])
-    problems = []
-    for (word, arguments), count in sorted(strange.items()):
-        if word in words:
-            message = f"{word!r} takes {words[word]} argument(s), but has {arguments} in {count} fact(s)"
-            cure = "a class is of one object, a relation of two"
-        else:
-            message = f"{word!r}, of {count} fact(s), is no class or relation of the ontology"
-            cure = did_you_mean(word, words, knowledge.ontology.where)
-        problems.append(Problem(f"{message}, so nothing follows from them", file, cure=cure, severity="warning"))
-    return problems
 
 
 def lsp() -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_problems
-from neurosym.errors import ConfigError, ReviewError
+from neurosym.errors import ConfigError
 
 if TYPE_CHECKING:
     from neurosym.review.agreement import Agreement
@@ -219,26 +219,15 @@ def verdict(
         raise ConfigError("give exactly one of --accept, --reject, --later and --undo")
     review = RunReview.of(run)
     if edited:
-        _require_known_words(edited, run)
+        from neurosym.learning.runfolder import open_run
+        from neurosym.review.edits import require_known_words
+
+        require_known_words(edited, open_run(run).knowledge.ontology, "--edited")
     made = review.judge(rule, reviewer, decisions[0], reason, edited, entry_id=entry)
     if as_json:
         print_json(asdict(made))
     else:
         output.print(f"{escaped(made.reviewer)}: {made.verdict} {escaped(made.rule)}", soft_wrap=True, highlight=False)
-
-
-def _require_known_words(text: str, run: Path) -> None:
-    """Refuse a wording that the run's ontology does not know, for it could not be published."""
-    from dataclasses import replace
-
-    from neurosym.knowledge.check import check_rules
-    from neurosym.learning.runfolder import open_run
-    from neurosym.review.ledger import the_rule
-
-    told = check_rules([the_rule(text)], open_run(run).knowledge.ontology)
-    errors = [replace(p, file="--edited", line=0) for p in told if p.severity == "error"]
-    if errors:
-        raise ReviewError(errors)
 
 
 def agreement(run: Reviewed, as_json: AsJson = False) -> None:

@@ -162,11 +162,17 @@ def wanted_classes(
     """
     there = list(dict.fromkeys(there))
     wanted = there if categories is None else categories
-    for category in wanted:
-        if category not in there:
-            cure = did_you_mean(category, there, shown)
-            raise DataError(Problem(f"the file has no category {category!r}", shown, cure=cure))
+    require_categories(wanted, there, shown)
     return {c: knowledge.class_of_category(c, shown) for c in wanted}
+
+
+def require_categories(wanted: Sequence[str], there: Collection[str], shown: str) -> None:
+    """Raise DataError, naming all that are absent, where a file lacks a wanted category."""
+    absent = [c for c in wanted if c not in there]
+    if absent:
+        raise DataError(
+            [Problem(f"the file has no category {c!r}", shown, cure=did_you_mean(c, there, shown)) for c in absent]
+        )
 
 
 def require_annotated(seen: Mapping[str, int], names: Mapping[str, str], shown: str) -> None:

@@ -23,7 +23,7 @@ from neurosym.errors import OntologyError, short_path
 from neurosym.knowledge.annotations import subject_of, words_of
 from neurosym.knowledge.axioms import Axiom, read_axioms
 from neurosym.knowledge.rdf import Source, read_sources
-from neurosym.knowledge.ties import check_annotations, check_predicates, check_terms
+from neurosym.knowledge.ties import check_vocabulary
 from neurosym.knowledge.triples import NS, SKOS, Literal, Node, is_blank
 from neurosym.knowledge.vocabulary import Vocabulary
 from neurosym.logic import Rule
@@ -277,9 +277,7 @@ class _Reader:
         from neurosym.knowledge.scene_words import read_scene_words
 
         v = self.vocabulary
-        check_annotations(v)
-        check_terms(v)
-        check_predicates(v)
+        check_vocabulary(v)
         axioms = read_axioms(v)
         hard = [rule for a in axioms if a.confidence is None for rule in a.rules]
         parents: dict[str, set[str]] = {}

@@ -263,12 +263,12 @@ def _syntax_problem(error: UnexpectedInput, statement: Statement, file: str) -> 
         cure = f"write {name[0].lower()}{name[1:]}, or '{name}' in quotes"
         return Problem(f"{name!r} starts like a variable, and a variable has no arguments", file, line, column, cure)
     expected = sorted({_SYMBOLS[name] for name in error.accepts or error.expected if name in _SYMBOLS})
-    cure = f"expected {' or '.join(expected)}" if expected else ""
+    cures = [f"expected {' or '.join(expected)}"] if expected else []
     if not expected and error.token.type == "NUMBER":
-        cure = "a number has a digit before its point, as in 0.9"
+        cures.append("a number has a digit before its point, as in 0.9")
     if str(error.token) == ":" and word is not None:
-        cure += "; a name stands without a prefix"
-    return Problem(f"unexpected {str(error.token)!r}", file, line, column, cure)
+        cures.append("a name stands without a prefix")
+    return Problem(f"unexpected {str(error.token)!r}", file, line, column, "; ".join(cures))
 
 
 def read_rules(path: Path) -> tuple[Rule, ...]:

@@ -38,7 +38,14 @@ ANNOTATIONS = frozenset(
 """What `ontologies/` declares as annotations of the core vocabulary."""
 
 
-def check_annotations(v: Vocabulary) -> None:
+def check_vocabulary(v: Vocabulary) -> None:
+    """Note all of this."""
+    _check_annotations(v)
+    _check_terms(v)
+    _check_predicates(v)
+
+
+def _check_annotations(v: Vocabulary) -> None:
     """Note each annotation in the core's namespace that the core lacks, and each ``ns:zoned`` that is no truth value."""
     declared = {*v.names, *v.annotations}
     for iri in v.triples.predicates():
@@ -57,7 +64,7 @@ _OF_TERMS = (
 )
 
 
-def check_terms(v: Vocabulary) -> None:
+def _check_terms(v: Vocabulary) -> None:
     """Note each text where OWL has a class or a property: such an axiom says nothing."""
     for predicate in _OF_TERMS:
         for subject, value in v.triples.pairs(predicate):
@@ -71,7 +78,7 @@ def check_terms(v: Vocabulary) -> None:
                 )
 
 
-def check_predicates(v: Vocabulary) -> None:
+def _check_predicates(v: Vocabulary) -> None:
     """Note every ``ns:predicate`` that names no word of its kind."""
     places = (*ZONES, *SIDES, *SIZES)
     for iri, value in v.triples.pairs(NS + "predicate"):

@@ -10,13 +10,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from neurosym.errors import NeurosymError, Problem
+from neurosym.errors import NeurosymError, Problem, ReviewError
 from neurosym.induction.engine import Evaluation
 from neurosym.knowledge.check import check_rules
+from neurosym.knowledge.ontology import Ontology
 from neurosym.knowledge.rules import parse_leniently
 from neurosym.records import Rule
 from neurosym.review.evidence import Evidence
-from neurosym.review.ledger import normal_text, rule_key
+from neurosym.review.ledger import normal_text, rule_key, the_rule
 
 LONGEST: Final = 4_000
 """Characters of a wording."""
@@ -62,6 +63,18 @@ def wording(text: str, candidate: Rule, evidence: Evidence) -> Wording:
     if rule.weight is None and not same and measured.confidence > 0:
         weighted = replace(rule, weight=max(0.001, round(measured.confidence, 3)))
     return Wording(text, tuple(told), rule, measured, same, normal_text(weighted))
+
+
+def require_known_words(text: str, ontology: Ontology, where: str) -> None:
+    """Refuse a wording that the ontology does not know, for it could not be published; `where` is what messages call it.
+
+    Raises:
+        ReviewError: with every problem.
+    """
+    told = check_rules([the_rule(text)], ontology)
+    errors = [replace(p, file=where, line=0) for p in told if p.severity == "error"]
+    if errors:
+        raise ReviewError(errors)
 
 
 def _placed(problem: Problem, text: str) -> Problem:

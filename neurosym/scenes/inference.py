@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
-from neurosym.errors import DataError, Problem
+from neurosym.errors import DataError, Problem, did_you_mean
 from neurosym.knowledge import Knowledge
 from neurosym.knowledge.inference import GroundAtom, Inference, Program
 from neurosym.knowledge.relations import Text, Value, value_of
@@ -52,3 +53,38 @@ def ground_atom(text: str) -> GroundAtom:
         raise DataError(Problem(f"{text!r} is not one fact", cure="write it like left_of(heart_1, lung_2)"))
     atom = rules[0].head[0]
     return atom.predicate, tuple(map(value_of, atom.args))
+
+
+def strange_facts(store: FactStore, knowledge: Knowledge, file: str) -> list[Problem]:
+    """A warning for each word of the facts that no axiom and no rule can speak of: nothing follows from such facts."""
+    words = _words(knowledge)
+    pairs = ((f.relation, len(f.args)) for f in store.facts)
+    strange = Counter(pair for pair in pairs if words and words.get(pair[0]) != pair[1])
+    problems = []
+    for (word, arguments), count in sorted(strange.items()):
+        if word in words:
+            message = f"{word!r} takes {words[word]} argument(s), but has {arguments} in {count} fact(s)"
+            cure = "a class is of one object, a relation of two"
+        else:
+            message = f"{word!r}, of {count} fact(s), is no class or relation of the ontology"
+            cure = did_you_mean(word, words, knowledge.ontology.where)
+        problems.append(Problem(f"{message}, so nothing follows from them", file, cure=cure, severity="warning"))
+    return problems
+
+
+def why_not(asked: GroundAtom, derived: Iterable[Fact], knowledge: Knowledge) -> str:
+    """What may have been meant by a fact that does not follow, in words."""
+    word, args = asked
+    of_it = {f"{f.relation}({', '.join(f.args)})" for f in derived if f.relation == word}
+    if of_it:
+        return did_you_mean(f"{word}({', '.join(map(str, args))})", of_it)
+    words = _words(knowledge)
+    if word in words:
+        return f"nothing is known to be {word}"
+    return f"{word!r} is no class or relation: {did_you_mean(word, words, knowledge.ontology.where)}"
+
+
+def _words(knowledge: Knowledge) -> dict[str, int]:
+    """The classes and relations of the ontology, each with its number of arguments."""
+    ontology = knowledge.ontology
+    return dict.fromkeys(ontology.classes, 1) | dict.fromkeys(ontology.relations, 2)

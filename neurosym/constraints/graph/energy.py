@@ -31,6 +31,7 @@ from torch_geometric.data import HeteroData
 
 from neurosym.constraints.geometry import TRUE, soft_words
 from neurosym.constraints.graph.energy_scenes import EnergyScene
+from neurosym.constraints.graph.network import seeded_apart
 from neurosym.constraints.graph.ontology_graph import OntologyGraph
 from neurosym.constraints.graph.readout import SceneReadout
 from neurosym.constraints.graph.scene_graph import (
@@ -146,8 +147,7 @@ class EnergyModel:
             raise ConstraintError(f"energies bounded by {self.settings.bound} cannot differ")
         self.constraints, self.ontology = constraints.to(device), ontology.to(device)
         self.image_features, self.device = image_features, torch.device(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # a GPU's would not be restored
+        with seeded_apart(seed):
             self.network = EnergyNetwork(self.ontology, image_features, self.settings).to(device)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.settings.lr, weight_decay=1e-3)
 

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
 from neurosym.constraints.graph.instance_moves import SHAPE, Instance, in_turns, moves_of, overlap, siblings
-from neurosym.constraints.graph.network import fit
+from neurosym.constraints.graph.network import fit, seeded_apart
 from neurosym.constraints.graph.ontology_graph import OntologyGraph
 from neurosym.constraints.graph.readout import SceneReadout
 from neurosym.constraints.graph.scene_graph import GraphSettings, batched, scene_graph
@@ -210,8 +210,7 @@ def train_scorer(
     if not any(truths):
         raise ConstraintError("no labelled film shows an object; a scorer of masks has nothing to learn from")
     rng = np.random.default_rng([seed, 13])
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # a GPU's would not be restored
+    with seeded_apart(seed):
         scorer = InstanceScorer(constraints.to("cpu"), ontology.to("cpu"), settings)
         groups = []
         for k, (scene, truth) in enumerate(zip(scenes, truths, strict=True)):

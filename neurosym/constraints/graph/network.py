@@ -7,7 +7,8 @@ The output starts as the identity: zero residual on the log-probabilities, zero 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,17 @@ from neurosym.constraints.graph.ontology_graph import RULE_FEATURES, OntologyGra
 from neurosym.constraints.graph.scene_graph import FACTOR_FEATURES, GEOMETRY, PAIR_FEATURES
 
 _FLOOR = 1e-4
+
+
+@contextmanager
+def seeded_apart(seed: int) -> Iterator[None]:
+    """Draws on the CPU by a seed of their own, which leaves all generators as they were.
+
+    `torch.manual_seed` would seed a GPU's, too, which is not restored, so that processes of one run would draw alike.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 class Refined(NamedTuple):

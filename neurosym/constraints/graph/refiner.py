@@ -26,7 +26,7 @@ from torch_geometric.data import HeteroData
 from torchvision.ops import box_iou
 
 from neurosym.constraints.graph.error_model import ErrorModel
-from neurosym.constraints.graph.network import SceneNetwork, fit
+from neurosym.constraints.graph.network import SceneNetwork, fit, seeded_apart
 from neurosym.constraints.graph.ontology_graph import OntologyGraph
 from neurosym.constraints.graph.sampler import ObjectScene, SceneSampler
 from neurosym.constraints.graph.scene_graph import GraphSettings, batched, scene_graph
@@ -139,8 +139,7 @@ def train_refiner(
         raise ConstraintError("the error model has seen no film, so no scene can be spoilt as the detector would")
     rng = np.random.default_rng([seed, 7])
     sampler = SceneSampler(scenes, constraints.to("cpu"))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # a GPU's would not be restored
+    with seeded_apart(seed):
         refiner = SceneRefiner(constraints, ontology, settings, device)
         examples = [
             e for e in (_example(refiner, sampler, errors, rng) for _ in range(settings.scenes)) if e is not None

@@ -11,14 +11,14 @@ from typing import Any, Final
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from neurosym.data.coco import read_coco
+from neurosym.data.coco import read_coco, require_categories
 from neurosym.data.config import CocoData, CocoSplit, DataConfig, PhantomData, ShardData, VocData, VocSplit
 from neurosym.data.images import IMAGE_SUFFIXES, require_file
 from neurosym.data.importing.coco import split_of
 from neurosym.data.importing.split import patient_of
 from neurosym.data.importing.voc import read_annotation
 from neurosym.data.yaml_text import parse_yaml
-from neurosym.errors import ConfigError, DataError, Problem, did_you_mean, short_path
+from neurosym.errors import ConfigError, DataError, Problem, short_path
 from neurosym.records import Box
 
 _SPLITS: Final = ("train", "val", "test", "unlabelled")
@@ -115,12 +115,7 @@ def _of_coco(places: Sequence[tuple[str, Path, Path, Sequence[str] | None, int |
     for split, path, images, wanted, limit in places:
         shown = short_path(require_file(path, "annotation file"))
         data = read_coco(path, shown)[1]
-        there = {c.name for c in data.categories}
-        absent = [c for c in wanted or () if c not in there]
-        if absent:
-            raise DataError(
-                [Problem(f"the file has no category {c!r}", shown, cure=did_you_mean(c, there, shown)) for c in absent]
-            )
+        require_categories(wanted or (), {c.name for c in data.categories}, shown)
         names = {c.id: c.name for c in data.categories if wanted is None or c.name in wanted}
         boxes: dict[int, list[Boxed]] = defaultdict(list)
         for a in data.annotations:
