@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from faster_coco_eval.core import mask as mask_api
 from pydantic import BaseModel, Field, ValidationError
 
 from neurosym.data.coco_weak import DRAWN, WeakLabels, with_weak_labels
 from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, image_id_of, require_file, require_folder
-from neurosym.data.masks import as_text
+from neurosym.data.masks import as_text, code_of
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 from neurosym.knowledge import Knowledge
 from neurosym.records import Annotation, Box, Scene
@@ -248,6 +247,22 @@ def checked_annotations(
             yield k, Annotation(names[category], box, mask, a.iscrowd, a.drawn)
 
 
+def other_mistakes(data: CocoFile, names: Mapping[str, str], shown: str) -> Iterator[tuple[str, str]]:
+    """What reading refuses in annotations besides their boxes: the film's name, "" if no film has it, and what is wrong.
+
+    `names` are as of `checked_annotations`.
+    """
+    images = {i.id: i for i in data.images}
+    for a in data.annotations:
+        image = images.get(a.image_id)
+        whole = (0.0, 0.0, image.width, image.height) if image is not None else a.bbox
+        one = {"images": [image] if image is not None else [], "annotations": [a.model_copy(update={"bbox": whole})]}
+        checker = BoxChecker(shown)
+        for _ in checked_annotations(data.model_copy(update=one), names, checker):
+            pass
+        yield from (("" if image is None else image.file_name, p.message) for p in checker.problems)
+
+
 def unknown_drawings(data: CocoFile, names: Mapping[str, str]) -> dict[int, set[str]]:
     """Of each image the classes that are left out somewhere because no loss covers how they are drawn."""
     category_of = {c.id: c.name for c in data.categories}
@@ -260,24 +275,14 @@ def unknown_drawings(data: CocoFile, names: Mapping[str, str]) -> dict[int, set[
 
 
 def mask_code(segmentation: Any, width: int, height: int, checker: BoxChecker, what: str) -> dict[str, Any] | None:
-    """Any COCO segmentation as a compressed run-length code of the image's own size."""
+    """A COCO segmentation as a code of the image's size, None if there is none; what is wrong is left with the checker."""
     if not segmentation:
         return None
-    if isinstance(segmentation, list):
-        if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
-            checker.problems.append(Problem(f"{what}: a polygon needs three points, x and y each", checker.file))
-            return None
-        return as_text(mask_api.merge(mask_api.frPyObjects(segmentation, height, width)))
-    if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
-        checker.problems.append(Problem(f"{what}: a mask needs size and counts", checker.file))
+    try:
+        return code_of(segmentation, width, height)
+    except ValueError as error:
+        checker.problems.append(Problem(f"{what}: {error}", checker.file))
         return None
-    if list(segmentation["size"]) != [height, width]:
-        found = "×".join(map(str, reversed(segmentation["size"])))
-        checker.problems.append(Problem(f"{what}: mask is {found}; its image is {width}×{height}", checker.file))
-        return None
-    if isinstance(segmentation["counts"], list):
-        return as_text(mask_api.frPyObjects(segmentation, height, width))
-    return as_text(segmentation)
 
 
 def as_coco(scenes: Iterable[Scene], names: Sequence[str]) -> dict[str, Any]:

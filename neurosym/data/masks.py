@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from faster_coco_eval.core import mask as mask_api
+from faster_coco_eval.mask_api_new_cpp import toUncompressedRLE
 
 from neurosym.records import Box
 
@@ -51,3 +54,47 @@ def as_text(code: Mapping[str, Any]) -> dict[str, Any]:
     counts = code["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts
     return {"size": [int(v) for v in code["size"]], "counts": text}
+
+
+def code_of(segmentation: Any, width: int, height: int) -> dict[str, Any]:
+    """A COCO segmentation (polygons, run lengths or their code) of an image of this size, as a code.
+
+    Raises:
+        ValueError: it cannot be read, or is of another size; what is wrong, in words.
+
+    >>> code_of({"size": [2, 3], "counts": [5, 2]}, 3, 2)
+    Traceback (most recent call last):
+    ValueError: the runs of the mask have 7 pixels; its image has 6
+    """
+    if isinstance(segmentation, list):
+        return _code_of_polygons(segmentation, width, height)
+    if not isinstance(segmentation, Mapping) or not {"size", "counts"} <= set(segmentation):
+        raise ValueError("a mask needs size and counts")
+    size, counts = segmentation["size"], segmentation["counts"]
+    if not isinstance(size, Sequence) or list(size) != [height, width]:
+        found = "×".join(map(str, reversed(size))) if isinstance(size, Sequence) else repr(size)
+        raise ValueError(f"mask is {found}; its image is {width}×{height}")
+    runs = counts
+    if isinstance(counts, (str, bytes)):
+        try:
+            runs = toUncompressedRLE([as_text(segmentation)])[0]["counts"]
+        except (RuntimeError, ValueError) as error:
+            raise ValueError("the code of the mask is damaged") from error
+    if not isinstance(runs, list) or not all(isinstance(n, int) and n >= 0 for n in runs):
+        raise ValueError("the runs of a mask must be whole numbers from 0 on")
+    if sum(runs) != width * height:
+        raise ValueError(f"the runs of the mask have {sum(runs)} pixels; its image has {width * height}")
+    return as_text(mask_api.frPyObjects(dict(segmentation), height, width) if runs is counts else segmentation)
+
+
+def _code_of_polygons(polygons: list[Any], width: int, height: int) -> dict[str, Any]:
+    if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in polygons):
+        raise ValueError("a polygon needs three points, x and y each")
+    for v in (v for polygon in polygons for v in polygon):
+        if not isinstance(v, Real) or not math.isfinite(v):
+            raise ValueError(f"a polygon's points must be finite numbers, found {v!r}")
+    for polygon in polygons:
+        far = max(-min(polygon[::2]), max(polygon[::2]) - width, -min(polygon[1::2]), max(polygon[1::2]) - height)
+        if far > max(width, height):  # no rounding, and the outline is followed pixel by pixel
+            raise ValueError(f"a polygon leaves its {width}×{height} image by {far:g} px")
+    return as_text(mask_api.merge(mask_api.frPyObjects(polygons, height, width)))

@@ -20,6 +20,7 @@ from neurosym.data.checking.faults import Fault, box_fault
 from neurosym.data.checking.films import CheckedFilm, read_splits
 from neurosym.data.checking.report import Report, check
 from neurosym.data.checking.sheet import EACH, TILE, sheet
+from neurosym.data.coco import checked_annotations, read_coco
 from neurosym.data.images import BoxChecker
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import ConfigError, DataError
@@ -89,6 +90,32 @@ def test_every_fault_is_found_once(tmp_path: Path, films: list[np.ndarray]) -> N
     assert [f.severity for f in report.faults] == ["error"] * len(errors) + ["warning"] * 2
     twice = next(f for f in report.faults if f.kind == "twice")
     assert str(twice) == "train, train1.png: annotation 7 (a): box [7, 7, 16, 16] is that of annotation 6, too"
+
+
+def test_what_reading_refuses_in_an_annotation_besides_its_box_is_told_with_its_film(
+    tmp_path: Path, films: list[np.ndarray]
+) -> None:
+    (path,) = write(tmp_path, films, train=[{"film": 0}, {"film": 1}, {"film": 2}])
+    data = json.loads(path.read_text())
+    spoilt = [
+        {"segmentation": {"size": [SIZE, SIZE + 1], "counts": [SIZE * (SIZE + 1)]}}, {"segmentation": [[1, 2, 3, 4]]},
+        {"drawn": "point-cloud"}, {"category_id": 7}, {"image_id": 9}, {"segmentation": {"size": 5, "counts": "1"}},
+    ]  # fmt: skip
+    for annotation, change in zip(data["annotations"], spoilt, strict=True):
+        annotation |= change
+    path.write_text(json.dumps(data))
+    found = [f for f in check(read_splits([path])).faults if f.severity == "error"]
+    assert [str(f) for f in found] == [
+        f"train, train1.png: annotation 1: mask is {SIZE + 1}×{SIZE}; its image is {SIZE}×{SIZE}",
+        "train, train1.png: annotation 2: a polygon needs three points, x and y each",
+        "train, train2.png: annotation 3: no loss covers what is drawn as 'point-cloud'",
+        "train, train2.png: annotation 4: unknown category_id 7",
+        "train: annotation 5: unknown image_id 9",
+        f"train, train3.png: annotation 6: mask is 5; its image is {SIZE}×{SIZE}",
+    ]
+    checker = BoxChecker("train.json")
+    list(checked_annotations(read_coco(path, "train.json")[1], {"a": "a", "b": "b"}, checker))
+    assert [p.message for p in checker.problems] == [f.message for f in found]
 
 
 @given(

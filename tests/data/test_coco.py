@@ -66,6 +66,18 @@ def spoil(key: str, value: object) -> Callable[[dict], None]:
         (lambda d: d["images"][0].update(file_name="gone.png"), r"image 'gone.png' is not in .*images"),
         (spoil("segmentation", [[1, 2, 3]]), "annotation 1: a polygon needs three points"),
         (spoil("segmentation", {"size": [128, 128]}), "annotation 1: a mask needs size and counts"),
+        (spoil("segmentation", {"size": 128, "counts": "0"}), "annotation 1: mask is 128; its image is 128×128"),
+        (spoil("segmentation", {"size": [128, 128], "counts": "garbage"}), "the code of the mask is damaged"),
+        (
+            spoil("segmentation", {"size": [128, 128], "counts": ""}),
+            "runs of the mask have 0 pixels; its image has 16384",
+        ),
+        (spoil("segmentation", {"size": [128, 128], "counts": [5, 9]}), "runs of the mask have 14 pixels"),
+        (spoil("segmentation", {"size": [128, 128], "counts": [-5, 16389]}), "must be whole numbers from 0 on"),
+        (spoil("segmentation", {"size": [128, 128], "counts": None}), "must be whole numbers from 0 on"),
+        (spoil("segmentation", [[1, 2, 3, 4, 5, math.nan]]), "a polygon's points must be finite numbers, found nan"),
+        (spoil("segmentation", [[1, 2, 3, 4, 5, "6"]]), "a polygon's points must be finite numbers, found '6'"),
+        (spoil("segmentation", [[1, 2, 1e12, 4, 5, 6]]), "a polygon leaves its 128×128 image by 1e\\+12 px"),
         (lambda d: d.pop("categories"), "not a COCO file: no categories"),
         (
             lambda d: d["categories"][0].update(name="spleen"),

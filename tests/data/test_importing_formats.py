@@ -241,11 +241,12 @@ def test_names_of_yolo_are_names_and_not_endless(names: str, message: str, yolo:
 
 def test_yolo_lines_that_are_wrong_are_told_at_once_with_their_places(yolo: Path) -> None:
     (yolo / "train/labels/train1.txt").write_text(
-        "0 0.5 0.5 0.1\n\n2 .5 .5 .1 .1\n0 nan 0 1 1\n0 .1 .1 .2 .2 .3 .3 .4\n"
+        "0 0.5 0.5 0.1\n\n2 .5 .5 .1 .1\n0 nan 0 1 1\n0 .1 .1 .2 .2 .3 .3 .4\n1 10 10 20 20 1e12 30\n"
     )
     with pytest.raises(DataError) as error:
         yolo_source(yolo)
-    assert [p.line for p in error.value.problems] == [1, 3, 4, 5]
+    assert [p.line for p in error.value.problems] == [1, 3, 4, 5, 6]
+    assert "found '1 10 10 20 20 1e12 30'; expected shares of the film's sides, not pixels" in str(error.value)
     assert "unknown class 2; data.yaml names 0 to 1" in str(error.value)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from neurosym.data.coco import read_coco, require_categories
+from neurosym.data.coco import other_mistakes, read_coco, require_categories
 from neurosym.data.config import CocoData, CocoSplit, DataConfig, PhantomData, ShardData, VocData, VocSplit
 from neurosym.data.images import IMAGE_SUFFIXES, require_file
 from neurosym.data.importing.coco import split_of
@@ -47,11 +47,13 @@ class CheckedFilm:
 
 @dataclass(frozen=True)
 class Splits:
-    """All films, and per split the file and the categories that it declares."""
+    """All films, and per split the file, the categories that it declares and, as films and words, what reading refuses in
+    its annotations besides boxes."""
 
     films: tuple[CheckedFilm, ...]
     files: dict[str, str]
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    mistakes: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
 
 def read_splits(paths: Sequence[Path], images: Path | None = None) -> Splits:
@@ -111,7 +113,7 @@ def _coco_place(split: CocoSplit, base: Path) -> tuple[Path, Path]:
 
 def _of_coco(places: Sequence[tuple[str, Path, Path, Sequence[str] | None, int | None]]) -> Splits:
     films: list[CheckedFilm] = []
-    files, categories = {}, {}
+    files, categories, mistakes = {}, {}, {}
     for split, path, images, wanted, limit in places:
         shown = short_path(require_file(path, "annotation file"))
         data = read_coco(path, shown)[1]
@@ -128,7 +130,8 @@ def _of_coco(places: Sequence[tuple[str, Path, Path, Sequence[str] | None, int |
             place = images / image.file_name
             films.append(CheckedFilm(split, image.file_name, place, size, patient_of(image.attributes or {}), own))
         files[split], categories[split] = shown, tuple(dict.fromkeys(names.values()))
-    return Splits(tuple(films), files, categories)
+        mistakes[split] = tuple(other_mistakes(data, {n: n for n in names.values()}, shown))
+    return Splits(tuple(films), files, categories, mistakes)
 
 
 def _of_voc(data: VocData, splits: dict[str, VocSplit], base: Path) -> Splits:

@@ -66,6 +66,7 @@ def check(splits: Splits, advance: Advance | None = None) -> Report:
                 odd.add((film, boxed))
         if advance is not None:
             advance(number, len(splits.films), f"{len(faults)} faults" if faults else "")
+    faults += [Fault("annotation", m, split, film) for split, found in splits.mistakes.items() for film, m in found]
     faults += [*duplicates(read, prints), *shared_patients(splits.films), *_unsaid(splits)]
     balance = _balance(splits)
     faults += _absent(splits, balance)

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from faster_coco_eval.core import mask as mask_api
 
 from neurosym.data.images import IMAGE_SUFFIXES, read_image, require_file
 from neurosym.data.importing.source import Drawn, Loaded, Source, ToImport, raise_all
-from neurosym.data.masks import as_text
+from neurosym.data.masks import code_of
 from neurosym.data.yaml_text import parse_yaml
 from neurosym.errors import DataError, Problem, short_path
 from neurosym.records import Box
@@ -138,6 +137,9 @@ def read_label_file(path: Path, names: dict[int, str], problems: list[Problem]) 
             problems.append(Problem(f"found {text!r:.60}", short_path(path), line, cure=cure))
         elif not all(map(math.isfinite, values)):
             problems.append(Problem(f"found {text!r:.60}", short_path(path), line, cure="expected finite numbers"))
+        elif len(values) > 4 and max(map(abs, values)) > 2:
+            cure = "expected shares of the film's sides, not pixels"
+            problems.append(Problem(f"found {text!r:.60}", short_path(path), line, cure=cure))
         elif number not in names:
             cure = f"data.yaml names {min(names)} to {max(names)}"
             problems.append(Problem(f"unknown class {number}", short_path(path), line, cure=cure))
@@ -158,5 +160,5 @@ def _drawn(name: str, values: tuple[float, ...], width: int, height: int) -> Dra
         return Drawn(name, Box(x - w / 2, y - h / 2, x + w / 2, y + h / 2))
     across, down = [v * width for v in values[::2]], [v * height for v in values[1::2]]
     points = [v for pair in zip(across, down, strict=True) for v in pair]
-    code = as_text(mask_api.merge(mask_api.frPyObjects([points], height, width)))
-    return Drawn(name, Box(min(across), min(down), max(across), max(down)), code)
+    box = Box(min(across), min(down), max(across), max(down))
+    return Drawn(name, box, code_of([points], width, height))
