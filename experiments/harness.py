@@ -55,6 +55,25 @@ class Figure:
     seconds: float
     commit: str
 
+    @property
+    def verdict(self) -> str:
+        """The goal with ✓ where the whole interval meets it, ○ where only the mean does, ✗ where not; "" without one."""
+        if not self.goal:
+            return ""
+        worst = self.low if self.goal.startswith(">=") else self.high
+        certain = meets(worst, self.goal)
+        return f"{self.goal} {'✗' if not self.met else '✓' if certain else '○'}"
+
+
+def meets(value: float, goal: str) -> bool:
+    """Whether a number meets a goal like ">= 0.9"; the goal "" is met by all.
+
+    >>> meets(1, ">= 0.9"), meets(1, "<= 0.9"), meets(1, "")
+    (True, False, True)
+    """
+    sign, _, bound = goal.partition(" ")
+    return {">=": value >= float(bound or 0), "<=": value <= float(bound or 0), "": True}[sign]
+
 
 def figure(
     name: str, records: Sequence[dict[str, Any]], of: Callable[[dict[str, Any]], float], goal: str = ""
@@ -65,12 +84,10 @@ def figure(
     half = 0.0
     if len(values) > 1:
         half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    sign, _, bound = goal.partition(" ")
-    met = {">=": mean >= float(bound or 0), "<=": mean <= float(bound or 0), "": True}[sign]
     commits = sorted({str(r["commit"]) for r in records})
     seconds = sum(float(r["seconds"]) for r in records)
     rounded = (round(v, 4) for v in (mean, mean - half, mean + half))
-    return Figure(name, *rounded, goal, met, len(values), round(seconds, 1), ", ".join(commits))
+    return Figure(name, *rounded, goal, meets(mean, goal), len(values), round(seconds, 1), ", ".join(commits))
 
 
 def records(name: str) -> Path:
@@ -227,7 +244,7 @@ def show(name: str, found: Sequence[Figure], expected: Mapping[str, Figure]) -> 
     columns = ("figure", "expected", "mean", "95% interval", "goal", "met", "seeds", "seconds", "commit")
     table = Table(*columns, title=name)
     for f in found:
-        met = "–" if not f.goal else "yes" if f.met else "NO"
+        met = {"✓": "yes", "○": "within noise", "✗": "NO", "": "–"}[f.verdict[-1:]]
         before = f"{expected[f.figure].value:g}" if f.figure in expected else "–"
         figures = f"{f.value:g}", f"{f.low:g} – {f.high:g}"
         table.add_row(f.figure, before, *figures, f.goal, met, str(f.seeds), f"{f.seconds:g}", f.commit)
@@ -244,15 +261,15 @@ def update_readme() -> None:
     every = [
         "# Results",
         "",
-        "All figures that `make bench` keeps in `results.json`: mean and 95% interval over the seeds.",
+        "All figures that `make bench` keeps in `results.json`: mean and 95% interval over the seeds. A goal is met by the",
+        "whole interval (✓), by the mean alone (○: within noise), or not (✗).",
     ]
     for path in sorted(HERE.glob("*/results.json")):
         name = path.parent.name
         every += ["", f"## {name}", "", f"`make bench NAME={name}`, see `experiments/{name}`.", ""]
         every += [f"| {head}", "|---|---|---|---|---|"]
         for f in (Figure(**v) for v in json.loads(path.read_text(encoding="utf-8"))):
-            goal = f"{f.goal} {'✓' if f.met else '✗'}" if f.goal else ""
-            row = f"{f.figure} | {f.value:g} | {f.low:g} – {f.high:g} | {goal} | {f.seeds} |"
+            row = f"{f.figure} | {f.value:g} | {f.low:g} – {f.high:g} | {f.verdict} | {f.seeds} |"
             every.append(f"| {row}")
             if f.goal:
                 goals.append(f"| [{name}](experiments/{name}) | {row}")

@@ -53,6 +53,17 @@ def test_a_goal_is_held_against_the_mean(goal: str, met: bool, harness: ModuleTy
     assert harness.figure("x", runs(0.4, 0.6), lambda r: r["value"], goal).met is met
 
 
+@pytest.mark.parametrize(
+    ("goal", "verdict"),  # the interval of two runs at .45 and .55 is -.135 to 1.135
+    [
+        ("", ""), (">= 0.5", ">= 0.5 ○"), (">= -0.2", ">= -0.2 ✓"), (">= 0.6", ">= 0.6 ✗"),
+        ("<= 1", "<= 1 ○"), ("<= 1.2", "<= 1.2 ✓"), ("<= 0.4", "<= 0.4 ✗"),
+    ],
+)  # fmt: skip
+def test_a_goal_that_only_the_mean_meets_is_told_as_within_noise(goal: str, verdict: str, harness: ModuleType) -> None:
+    assert harness.figure("x", runs(0.45, 0.55), lambda r: r["value"], goal).verdict == verdict
+
+
 def test_a_recorded_run_is_not_computed_again_unless_its_settings_change(harness: ModuleType) -> None:
     calls = []
 
