@@ -34,7 +34,7 @@ demo: $(VENV)/.run
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/neurosym demo
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 25 --durations-min 5
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -147,20 +148,11 @@ def test_a_loop_does_not_go_on_with_other_facts(loop: Loop) -> None:
 
 
 def test_the_command_makes_facts_as_its_options_say_and_tells_of_films_that_are_fitted_to(
-    loop: Loop, config: Path
+    loop: Loop, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [
-        "loop",
-        str(config),
-        "--to",
-        str(loop.rules),
-        "--out",
-        str(loop.out),
-        "--masks",
-        "--calibrated",
-        "--offered",
-        "1",
-    ]
+    monkeypatch.setattr("neurosym.induction.InductionConfig", partial(InductionConfig, generations=2, top=12))
+    files = ("--to", str(loop.rules), "--out", str(loop.out))
+    words = ["loop", str(config), *files, "--masks", "--calibrated", "--offered", "1"]
     shown = CliRunner().invoke(app, words, catch_exceptions=False)
     assert shown.exit_code == 0, shown.output
     assert "the probabilities were fitted to these very films" in shown.stderr

@@ -48,8 +48,8 @@ class Orders(NamedTuple):
     start: Int64
     constants: Int32
     constants_start: Int64
-    variables: Int32
-    binds_y: Int32
+    variables: Int64
+    binds_y: Int64
     distinct: bool
     numbers: NDArray[np.float64]
 
@@ -154,8 +154,8 @@ def _orders(store: TripleStore, rules: RuleColumns, of: Int64) -> Orders:
         np.cumsum([0, *map(len, steps)], dtype=np.int64),
         np.concatenate([np.zeros(0, np.int32), *constants]),
         np.cumsum([0, *map(len, constants)], dtype=np.int64),
-        np.array([order.variables for order in found], dtype=np.int32),
-        np.array([order.binds_y for order in found], dtype=np.int32),
+        np.array([order.variables for order in found], dtype=np.int64),
+        np.array([order.binds_y for order in found], dtype=np.int64),
         rules.general.distinct,
         next((order.numbers for order in found if len(order.numbers)), np.zeros(0)),
     )

@@ -13,12 +13,12 @@ with the constant w, an *exception*. Work is counted in facts that are looked at
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from neurosym.induction.kg.compiled import compiled
-from neurosym.induction.kg.kernels import Space, count_facts, count_path, find, find_row
+from neurosym.induction.kg.compiled import compiled, inlined
+from neurosym.induction.kg.kernels import NO_LIMIT, Space, count_facts, count_path, find, find_row
 from neurosym.induction.kg.orders import (
     APART,
     BEFORE,
@@ -111,8 +111,8 @@ def _may_bind(order: Order, k: int, v: int, only: int, avoided: int, room: Room)
     return True
 
 
-@compiled
-def solve(csr: Csr, order: Order, x: int, only: int, avoided: int, room: Room, cap: int) -> tuple[int, int]:
+@inlined
+def solve(csr: Csr, order: Order, x: int, only: int, avoided: int, room: Room, cap: int) -> Any:
     """The Y of x, in `found` and marked, for a set of pairs; for a set 1 if x is in it.
 
     Of a set, and of pairs if `only` one Y is asked for, the first way to bind all variables is left in `value`. `avoided` may
@@ -120,6 +120,12 @@ def solve(csr: Csr, order: Order, x: int, only: int, avoided: int, room: Room, c
 
     Returns how many, and the facts looked at, −1 if these would exceed `cap`.
     """
+    return _solve(csr, order, np.int64(x), np.int64(only), np.int64(avoided), room, np.int64(cap))
+
+
+@compiled
+def _solve(csr: Csr, order: Order, x: int, only: int, avoided: int, room: Room, cap: int) -> tuple[int, int]:
+    """`solve`, compiled once: numba takes numbers of other sizes, and numbers that it knows, for other types."""
     room.turn[0] += 1
     steps, value = order.steps, room.value
     value[0] = x
@@ -129,7 +135,8 @@ def solve(csr: Csr, order: Order, x: int, only: int, avoided: int, room: Room, c
                 return 0, 0
         if x == avoided:
             return 0, 0
-    n, work, k, forwards = 0, 0, 0, True
+    n, work, forwards = 0, 0, True
+    k: Any = np.int64(0)  # not a number that numba knows
     while True:
         if forwards:
             if k == len(steps):
@@ -300,7 +307,10 @@ def each_of_path(
     """`count_path` for one x after the other, and what each has of pairs and work: how many x, fewer if the cap is reached."""
     spent = 0
     for i in range(len(xs)):
-        n, work = count_path(csr, path, xs[i : i + 1], space, cap - spent, sums.support, sums.subjects, times)
+        each = xs[i : i + 1]
+        n, work = count_path(
+            csr, path, each, space, cap - spent, sums.support, sums.subjects, times, np.int64(NO_LIMIT)
+        )
         if work < 0:
             return i
         sizes[i], works[i] = n, work

@@ -36,7 +36,7 @@ from neurosym.induction.kg.engine import (
     solve,
     tally_for,
 )
-from neurosym.induction.kg.kernels import count_path, space_for
+from neurosym.induction.kg.kernels import NO_LIMIT, count_path, space_for
 from neurosym.induction.kg.orders import Order, domain, order_of, values_of
 from neurosym.induction.kg.store import Int32, Int64, TripleStore
 from neurosym.logic import Rule
@@ -281,7 +281,7 @@ class Counting:
         """Add some x: (pairs, facts looked at, −1 if these would exceed the cap)."""
         own, csr, sums, times = self._evaluator, self._evaluator.store.csr, self.sums, self.times
         if self._path is not None:
-            found = count_path(csr, self._path, xs, own._space, cap, sums.support, sums.subjects, times)
+            found = count_path(csr, self._path, xs, own._space, cap, sums.support, sums.subjects, times, NO_LIMIT)
         else:
             found = count_pairs(csr, self._order, xs, own.room, cap, sums, times)
         size, work = found

@@ -10,7 +10,7 @@ Work is bounded by facts looked at; a body that needs more is given up and says 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -65,9 +65,15 @@ def space_for(entities: int) -> Space:
     return Space(marks[0], lists[0], marks[1], lists[1], lists[2], np.zeros(1, dtype=np.int64))
 
 
-@compiled
-def reach(csr: Csr, path: Int32, x: int, space: Space, cap: int) -> tuple[int, int]:
+@inlined
+def reach(csr: Csr, path: Int32, x: int, space: Space, cap: int) -> Any:
     """Mark and list the entities that a path leads to from x: (how many, facts looked at; −1 if these would exceed `cap`)."""
+    return _reach(csr, path, np.int64(x), space, np.int64(cap))
+
+
+@compiled
+def _reach(csr: Csr, path: Int32, x: int, space: Space, cap: int) -> tuple[int, int]:
+    """`reach`, compiled once: numba takes numbers of other sizes, and numbers that it knows, for other types."""
     space.turn[0] += 1
     g = find_row(csr, path[0], x)
     if g < 0:
@@ -204,7 +210,7 @@ def count_path(
     support: Int64,
     subjects: Int64,
     times: Int32,
-    most: int = NO_LIMIT,
+    most: int,
 ) -> tuple[int, int]:
     """Of the x of `xs` add up the pairs (x, y) that a path holds for: (pairs, facts looked at, −1 if these would exceed `cap`).
 

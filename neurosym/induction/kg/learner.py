@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from threading import Timer
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -32,6 +33,7 @@ from neurosym.induction.kg.evaluator import Evaluator
 from neurosym.induction.kg.evolution import Archipelago, Search, Setting, Threads, evolve
 from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.longer_paths import graph_of, mined, promising
+from neurosym.induction.kg.measures import log_fisher
 from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
 from neurosym.induction.kg.refinement import Refiner
 from neurosym.induction.kg.rules import ConstantRules, PathRules, RuleColumns
@@ -47,6 +49,8 @@ _WORK: Final = 1_000_000
 _FOR_PATHS: Final = 0.5
 """Share of the budget after which no path of three or four atoms is measured any more."""
 _WRITTEN_EVERY: Final = 30.0
+_PATIENCE: Final = 8.0
+"""Seconds of compiling after which it is told; loops that were kept are loaded in less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +294,17 @@ class RuleLearner:
 @cache
 def _compile() -> None:
     """Let numba compile the loops before the clock starts: on a machine's first run that takes as long as a search."""
+    notice = Timer(_PATIENCE, log.info, ("loops are compiled and kept: about a minute, on a machine's first run only",))
+    notice.daemon = True
+    notice.start()
+    try:
+        _meet_all_loops()
+    finally:
+        notice.cancel()
+
+
+def _meet_all_loops() -> None:
+    """Learn from a small graph, in every way."""
     steps = [(f"x{i}", r, f"x{(i * k) % 20}") for i in range(20) for r, k in (("p", 7), ("q", 3))]
     evolution = EvolutionConfig(most=4, islands=1)
     config = LearnerConfig(budget=None, generations=20, paths=10, support=1, evolution=evolution, workers=1)
@@ -306,6 +321,7 @@ def _compile() -> None:
     # refined parents of each kind, which few generations may not come upon
     for body in (chain((0, 2), Y), (literal(0, X, 2),)):
         Refiner(evaluator).all(body, 0, 0, 1)
+    log_fisher(1, 2, 2, 9)  # of rules that are written
 
 
 def answers_to(

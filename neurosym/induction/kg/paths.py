@@ -149,7 +149,7 @@ class PathMiner:
         for path in {tuple(int(d) for d in row if d >= 0) for row in rules.path}:
             support, subjects = np.zeros((2, self.store.directions), dtype=np.int64)
             steps, nothing = np.array(path, dtype=np.int32), np.zeros(0, np.int32)
-            count_path(csr, steps, self.store.sources(path[0]), space, NO_LIMIT, support, subjects, nothing)
+            count_path(csr, steps, self.store.sources(path[0]), space, NO_LIMIT, support, subjects, nothing, NO_LIMIT)
             counted[path] = subjects
         rows = zip(rules.head.tolist(), rules.path.tolist(), strict=True)
         known = [counted[tuple(d for d in path if d >= 0)][2 * head] for head, path in rows]

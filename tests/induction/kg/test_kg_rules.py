@@ -126,3 +126,33 @@ def test_a_compiled_function_follows_a_change_of_another_file(tmp_path: Path) ->
         return done.stdout.strip()
 
     assert [run(1), run(5), run(5)] == ["2", "6", "6"]
+
+
+def test_nothing_is_compiled_while_the_clock_runs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = {(f"e{x}", f"r{r}", f"e{y}") for x, r, y in zip(*rng.integers(0, (60, 6, 60), (900, 3)).T, strict=True)}
+    for name, some in (("train.txt", sorted(rows)[30:]), ("valid.txt", sorted(rows)[:30])):
+        (tmp_path / name).write_text("".join("\t".join(row) + "\n" for row in some))
+    script = tmp_path / "compiled.py"
+    script.write_text("""
+import sys
+from neurosym.cli import app
+from neurosym.induction.kg import learner
+from numba.core.dispatcher import Dispatcher
+from typer.testing import CliRunner
+
+def signatures():
+    modules = [m for name, m in sys.modules.items() if name.startswith("neurosym.induction.kg")]
+    return {f"{d.__name__}{s}" for m in modules for d in vars(m).values() if isinstance(d, Dispatcher) for s in d.signatures}
+
+before = set()
+compile_all = learner._compile
+learner._compile = lambda: (compile_all(), before.update(signatures()))  # files are read before, and the clock starts after it
+words = "induce --facts train.txt --valid valid.txt --budget 4 --out found.rules --json"
+shown = CliRunner().invoke(app, words.split(), catch_exceptions=False)
+assert shown.exit_code == 0, shown.stderr
+assert len(before) > 20
+print(*sorted(signatures() - before), sep="\\n")
+""")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
