@@ -234,6 +234,7 @@ def test_a_class_that_is_called_otherwise_is_imported_anew(yolo: Path, tmp_path:
         ("{0: lung, 1: }", "class 1 is None"),
         ("[lung, [a]]", r"class 1 is \['a'\]"),
         ("&a [*a]", "not YAML"),
+        ("{0: lung, 0: heart}", "not YAML .'0' stands there twice"),
         (
             "\n".join(["&a0 [x, x]", *(f"x{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 9))]),
             "not YAML",
