@@ -312,7 +312,7 @@ def _header(folder: Path) -> tuple[bytes, dict[str, Any]]:
         text = (folder / _HEADER).read_bytes()
         header = json.loads(text)
         version = header["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InductionError(f"{folder} is no store of facts, or a damaged one: {error}") from error
     if version != _VERSION:
         message = f"this is a store of version {version}, this program reads {_VERSION}"
