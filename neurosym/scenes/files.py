@@ -16,6 +16,7 @@ from neurosym.records import Box, Detection, Fact, FactStore, Scene
 
 _HEADING = "relation\targuments"
 _LARGEST = 1e300
+_ROUNDED = 1e-5
 
 
 def save_scenes(path: Path, scenes: Iterable[Scene], origin: str = "") -> None:
@@ -70,7 +71,7 @@ def _scene(v: dict[str, Any]) -> Scene:
         Detection(
             _kind(d["name"], str, "name"),
             Box(**{k: _number(x, k) for k, x in d["box"].items()}),
-            _number(d["score"], "score"),
+            _score(d["score"]),
             _mask(d.get("mask"), **sides),
         )
         for d in v["detections"]
@@ -81,6 +82,12 @@ def _scene(v: dict[str, Any]) -> Scene:
 def _kind(value: Any, kind: type, what: str) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(f"{what} is {value!r:.40}")
+    return value
+
+
+def _score(value: Any) -> Any:
+    if not -_ROUNDED < _number(value, "score") < 1 + _ROUNDED:
+        raise ValueError(f"score is {value:g}, expected 0 to 1")
     return value
 
 

@@ -153,7 +153,8 @@ def test_malformed_lines_are_counted_and_the_first_five_shown(tmp_path: Path) ->
     ("key", "value"),
     [
         ("image_id", None), ("image_id", 7), ("width", math.nan), ("height", "20"), ("height", 0), ("labels", [1]),
-        ("labels", {"large": "1"}), ("score", math.nan), ("score", None), ("x1", -math.inf), ("x2", "3"), ("y2", True),
+        ("labels", {"large": "1"}), ("score", math.nan), ("score", None), ("score", 7), ("score", -1),
+        ("x1", -math.inf), ("x2", "3"), ("y2", True),
         ("y1", 10**400), ("name", 5),
     ],
 )  # fmt: skip

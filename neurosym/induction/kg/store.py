@@ -26,6 +26,7 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -324,7 +325,10 @@ def _header(folder: Path) -> tuple[bytes, dict[str, Any]]:
 
 def _mapped(file: Path) -> NDArray[Any]:
     # not read-only, for which all loops would be compiled a second time; what is written would stay in this process
-    found: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
+    try:
+        found: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
+    except (SyntaxError, TokenError) as error:
+        raise ValueError(f"{file.name}: its header is damaged") from error
     return found
 
 

@@ -195,6 +195,14 @@ def test_a_damaged_relation_is_named_when_it_is_asked_for_and_others_are_read(tm
         read_graph(folder)  # reads all of it
 
 
+def test_a_damaged_header_of_an_array_is_told(tmp_path: Path) -> None:
+    TripleStore.of([("a", "p", "b")]).write(tmp_path / "graph")
+    file = tmp_path / "graph/entities.npy"
+    file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
+    with pytest.raises(InductionError, match="damaged"):
+        TripleStore.open(tmp_path / "graph")
+
+
 def test_a_changed_byte_of_any_file_is_found_when_all_is_verified(tmp_path: Path) -> None:
     folder = tmp_path / "graph"
     facts = [(f"e{i}", r, f"e{i * 3 % 7}") for i in range(7) for r in "pqr"]
