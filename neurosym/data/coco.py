@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from neurosym.data.coco_weak import DRAWN, WeakLabels, with_weak_labels
-from neurosym.data.images import BadBoxes, BoxChecker, ImageEntry, ImageSet, image_id_of, require_file, require_folder
+from neurosym.data.images import (
+    BadBoxes,
+    BoxChecker,
+    ImageEntry,
+    ImageSet,
+    can_be_a_file,
+    image_id_of,
+    require_file,
+    require_folder,
+)
 from neurosym.data.masks import as_text, code_of
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 from neurosym.knowledge import Knowledge
 from neurosym.records import Annotation, Box, Scene
 
 log = logging.getLogger(__name__)
+LONGEST_SIDE: Final = 1_000_000
+"""Pixels; what is larger is a mistake, and would take the memory of a mask of it."""
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def load_coco(
@@ -94,19 +107,28 @@ class _Category(BaseModel):
     name: str
 
 
+def _file_name(name: str) -> str:
+    if not can_be_a_file(name):
+        raise ValueError("no name that a file can have")
+    return name
+
+
 class _Image(BaseModel):
     id: int
-    file_name: str
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
+    file_name: Annotated[str, AfterValidator(_file_name)]
+    width: int = Field(ge=1, le=LONGEST_SIDE)
+    height: int = Field(ge=1, le=LONGEST_SIDE)
     attributes: dict[str, Any] | None = None
     supervision: WeakLabels | None = None
+
+
+CocoBox = tuple[float, float, float, float]
 
 
 class _Annotation(BaseModel):
     image_id: int
     category_id: int
-    bbox: tuple[float, float, float, float]
+    bbox: CocoBox
     id: int | str | None = None
     segmentation: Any = None
     iscrowd: bool = False
@@ -125,10 +147,10 @@ def read_coco(path: Path, shown: str) -> tuple[dict[str, Any], CocoFile]:
     """A COCO file as it stands, and what of it is used; entries have the same order in both.
 
     Raises:
-        DataError: not JSON, or not COCO.
+        DataError: not JSON, or not COCO; two images, or two categories of different names, have one id.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(Problem("not UTF-8 text", shown, cure="expected COCO JSON")) from error
     if not text.strip():
@@ -137,11 +159,16 @@ def read_coco(path: Path, shown: str) -> tuple[dict[str, Any], CocoFile]:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(Problem(f"not JSON: {error.msg}", shown, error.lineno, error.colno)) from error
+    except RecursionError as error:
+        raise DataError(Problem("its lists are nested too deeply", shown, cure="expected COCO JSON")) from error
+    except ValueError as error:  # of a number with thousands of digits
+        raise DataError(Problem(f"not JSON that can be read: {error}", shown)) from error
+    _require_whole_texts(text, data, shown)
     missing = [k for k in ("images", "annotations", "categories") if not isinstance(data, dict) or k not in data]
     if missing:
         raise DataError(Problem(f"not a COCO file: no {', '.join(missing)}", shown))
     try:
-        return data, CocoFile.model_validate(data)
+        used = CocoFile.model_validate(data)
     except ValidationError as error:
         found = error.errors()
         shown_first = [
@@ -149,6 +176,30 @@ def read_coco(path: Path, shown: str) -> tuple[dict[str, Any], CocoFile]:
         ]
         more = [Problem(f"… and {len(found) - 20} more", shown)] if len(found) > 20 else []
         raise DataError(shown_first + more) from error
+    if problems := [*_shared_ids(used.images, "images", shown), *_shared_ids(used.categories, "categories", shown)]:
+        raise DataError(problems[:20])
+    return data, used
+
+
+def _require_whole_texts(text: str, data: Any, shown: str) -> None:
+    """Refuse a text with half a character, which JSON may have and no file that is written."""
+    if half := _HALF.search(text):
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            message = f"a text holds half a character, such as {half[0]}…"
+            raise DataError(Problem(message, shown, text.count("\n", 0, half.start()) + 1)) from error
+
+
+def _shared_ids(entries: Sequence[_Image] | Sequence[_Category], what: str, shown: str) -> Iterator[Problem]:
+    """Of several entries with one id nobody knows which one an annotation means."""
+    names: dict[int, str] = {}
+    for entry in entries:
+        name = entry.file_name if isinstance(entry, _Image) else entry.name
+        if entry.id in names and (isinstance(entry, _Image) or name != names[entry.id]):
+            message = f"{what} {names[entry.id]!r:.60} and {name!r:.60} have the same id {entry.id}"
+            yield Problem(message, shown, cure="number them anew, and the annotations with them")
+        names.setdefault(entry.id, name)
 
 
 def wanted_classes(

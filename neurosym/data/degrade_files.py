@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from faster_coco_eval.core import mask as mask_api
+from pydantic import BaseModel, ValidationError
 
-from neurosym.data.coco import CocoFile, checked_annotations, mask_code, read_coco
+from neurosym.data.coco import CocoBox, CocoFile, checked_annotations, mask_code, read_coco
 from neurosym.data.degrade import DegradedSamples, check_names, require_a_mask
 from neurosym.data.degrade_draws import (
     Degradation,
@@ -59,8 +60,18 @@ def degrade_file(
     image_ids = _image_ids(data, shown)
     checker = BoxChecker(shown, bad_boxes)
     grouped: dict[int, list[tuple[int, Annotation]]] = {i.id: [] for i in data.images}
+    sizes = {i.id: (i.width, i.height) for i in data.images}
+    names = {c.id: c.name for c in data.categories}
     for k, annotation in checked_annotations(data, {c: c for c in categories}, checker):
-        grouped[data.annotations[k].image_id].append((k, annotation))
+        entry, used = raw["annotations"][k], data.annotations[k]
+        grouped[used.image_id].append((k, annotation))
+        if not {"true_bbox", "true_category_id"}.isdisjoint(entry):  # it was degraded before
+            _truth(entry, sizes[used.image_id], names, BoxChecker(shown, problems=checker.problems), used.id)
+    info = raw.get("info") or {}
+    info = info if isinstance(info, dict) else {"description": info}
+    for key, holder in (("degraded", info), ("dropped_annotations", raw)):
+        if not isinstance(holder.get(key, []), list):
+            checker.problems.append(Problem(f"{key} is {holder[key]!r:.40}", shown, cure="expected a list"))
     checker.finish()
     if noise.how == "coarse_mask":
         require_a_mask((a for group in grouped.values() for _, a in group), shown)
@@ -83,8 +94,6 @@ def degrade_file(
             image | {"annotator": who[known.id]} for image, known in zip(raw["images"], data.images, strict=True)
         ]
         record["bias"] = [list(bias_of(k, noise)) for k in range(noise.annotators)]
-    info = raw.get("info") or {}
-    info = info if isinstance(info, dict) else {"description": info}
     result["info"] = info | {"degraded": [*info.get("degraded", ()), record]}
     write_text_atomically(target, json.dumps(result, ensure_ascii=False) + "\n")
     return record
@@ -130,6 +139,34 @@ def _counts(done: dict[int, Degraded], entries: dict[int, dict[str, Any]]) -> di
     }
 
 
+class _Truth(BaseModel):
+    """What an annotation of a degraded file says of itself."""
+
+    true_bbox: CocoBox
+    true_category_id: int
+
+
+def _truth(
+    entry: dict[str, Any],
+    size: tuple[int, int],
+    names: Mapping[int, str],
+    checker: BoxChecker,
+    number: int | str | None,
+) -> tuple[Box, str] | None:
+    """The true box and category of an annotation; None, with a problem left to the checker, where it does not say them."""
+    what = f"annotation {number}"
+    try:
+        said = _Truth.model_validate(entry)
+        name = names[said.true_category_id]
+    except (ValidationError, KeyError):
+        cure = "the truth is in files that `neurosym data degrade` wrote"
+        checker.problems.append(Problem(f"{what}: no true_bbox or true_category_id", checker.file, cure=cure))
+        return None
+    x, y, w, h = said.true_bbox
+    box = checker.check(Box(x, y, x + w, y + h), *size, what)
+    return None if box is None else (box, name)
+
+
 # --- the truth, for scoring only --------------------------------------------------------------------------------------
 
 
@@ -158,19 +195,13 @@ def read_truth(path: str | Path, categories: Sequence[str] | None = None) -> dic
     found: dict[str, list[Annotation]] = {image_id: [] for image_id in image_ids.values()}
     for k, annotation in checked_annotations(data, {c: c for c in categories or sorted(known)}, checker):
         entry, used = raw["annotations"][k], data.annotations[k]
-        what = f"annotation {used.id}"
-        if "true_bbox" not in entry or entry.get("true_category_id") not in name_of:
-            cure = "the truth is in files that `neurosym data degrade` wrote"
-            checker.problems.append(Problem(f"{what}: no true_bbox or true_category_id", shown, cure=cure))
-            continue
-        x, y, w, h = (float(v) for v in entry["true_bbox"])
         size = sizes[used.image_id]
-        box = checker.check(Box(x, y, x + w, y + h), *size, what)
+        truth = _truth(entry, size, name_of, checker, used.id)
         mask = annotation.mask
         if "true_segmentation" in entry:
-            mask = mask_code(entry["true_segmentation"], *size, checker, what)
-        if box is not None:
-            name = name_of[entry["true_category_id"]]
+            mask = mask_code(entry["true_segmentation"], *size, checker, f"annotation {used.id}")
+        if truth is not None:
+            box, name = truth
             found[image_ids[used.image_id]].append(Annotation(name, box, mask, annotation.iscrowd))
     checker.finish()
     return {image_id: tuple(group) for image_id, group in found.items()}

@@ -23,6 +23,9 @@ BadBoxes = Literal["error", "drop"]
 CLIP_TOLERANCE = 1.0
 """Pixels a box may leave the image by (rounding in an annotation tool); it is clipped."""
 _MAX_PROBLEMS = 20
+_LONGEST_NAME = 255
+"""Bytes, of file systems."""
+_LONGEST_PATH = 2000
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DEEP = ("I;16", "I;16L", "I;16B", "I", "F")
 """Pillow's modes of grey images with more than 8 bits."""
@@ -151,6 +154,8 @@ def opened_image(file: Path | BinaryIO, shown: str) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError as error:
         raise DataError(Problem("image not found", shown, cure="check the image folder")) from error
+    except MemoryError as error:
+        raise DataError(Problem("image cannot be read (it does not fit into the memory)", shown)) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(Problem(f"image cannot be read ({error})", shown)) from error
 
@@ -163,6 +168,10 @@ def _pages(image: Image.Image) -> int:
 
 
 def _load(image: Image.Image) -> None:
+    # Pillow leaves black what no strip of a TIFF holds, however many rows its header claims
+    rows = max((tile[1][3] for tile in getattr(image, "tile", ()) if tile[1]), default=image.height)
+    if image.format == "TIFF" and rows < image.height:
+        raise ValueError(f"its strips have {rows} of {image.height} rows")
     try:
         image.load()
     except TypeError as error:  # from a TIFF whose damaged header has fractions where whole numbers belong
@@ -186,11 +195,24 @@ def image_id_of(name: str, taken: set[str], file: str) -> str:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise DataError(Problem(f"image name {name!r} leaves the image folder", file))
+    if not can_be_a_file(name):
+        raise DataError(Problem(f"image name {name!r:.60} is none that a file can have", file))
     found = re.sub(r"[^\w.-]", "_", str(path.with_suffix("")))
     if found in taken:
         raise DataError(Problem(f"two images have the id {found!r}", file, cure="rename one, or remove the duplicate"))
     taken.add(found)
     return found
+
+
+def can_be_a_file(name: str) -> bool:
+    """Whether a path may be asked for; file systems raise at others.
+
+    >>> [can_be_a_file(name) for name in ("a/b.png", "/", "a\\0b", "a" * 256)]
+    [True, False, False, False]
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    longest = max((len(part.encode("utf-8", "replace")) for part in path.parts), default=0)
+    return bool(path.name) and "\0" not in name and longest <= _LONGEST_NAME and len(name) <= _LONGEST_PATH
 
 
 def require_folder(path: Path, what: str) -> Path:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from faster_coco_eval.core import mask as mask_api
 from faster_coco_eval.mask_api_new_cpp import toUncompressedRLE
 
 from neurosym.records import Box
+
+_FAR: Final = 1e300
+_LONGEST: Final = 5_000_000
+"""Pixels of all outlines of a mask; each takes forty bytes while it is followed."""
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
@@ -91,10 +93,14 @@ def _code_of_polygons(polygons: list[Any], width: int, height: int) -> dict[str,
     if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in polygons):
         raise ValueError("a polygon needs three points, x and y each")
     for v in (v for polygon in polygons for v in polygon):
-        if not isinstance(v, Real) or not math.isfinite(v):
-            raise ValueError(f"a polygon's points must be finite numbers, found {v!r}")
+        if not isinstance(v, int | float) or not -_FAR < v < _FAR:
+            raise ValueError(f"a polygon's points must be finite numbers, found {v!r:.40}")
+    length = 0.0
     for polygon in polygons:
         far = max(-min(polygon[::2]), max(polygon[::2]) - width, -min(polygon[1::2]), max(polygon[1::2]) - height)
         if far > max(width, height):  # no rounding, and the outline is followed pixel by pixel
             raise ValueError(f"a polygon leaves its {width}×{height} image by {far:g} px")
+        length += float(np.abs(np.diff(np.reshape(polygon, (-1, 2)), axis=0)).sum())
+    if length > _LONGEST:
+        raise ValueError(f"the polygons are {length:.0f} px long; expected at most {_LONGEST}")
     return as_text(mask_api.merge(mask_api.frPyObjects(polygons, height, width)))

@@ -79,11 +79,17 @@ def coco_films(annotations: Path, images: Path, bad_boxes: BadBoxes = "error", l
             own[data.annotations[k].image_id].append(k)
 
     def film(n: int) -> PackedFilm:
-        given = [raw["annotations"][k] for k in own[first[n].id]]
+        given = [data.annotations[k] for k in own[first[n].id]]
+        as_read = [
+            {"image_id": a.image_id, "category_id": a.category_id} for a in given
+        ]  # a number may stand in quotes
         record = {
             "images": [_only(_OF_IMAGE, raw["images"][n])],
-            "annotations": [_only(_OF_ANNOTATION, a) for a in given],
-            "categories": _categories({a["category_id"]: category_of[a["category_id"]] for a in given}),
+            "annotations": [
+                _only(_OF_ANNOTATION, raw["annotations"][k] | of)
+                for k, of in zip(own[first[n].id], as_read, strict=True)
+            ],
+            "categories": _categories({a.category_id: category_of[a.category_id] for a in given}),
         }
         path = images / first[n].file_name
         return PackedFilm(ids[n], _suffix(path), _content(path), record)

@@ -96,7 +96,7 @@ class ShardIndex:
             ids = np.memmap(folder / IDS, np.uint8, "r")
             sound = films.dtype == FILM and films.shape == (header.films,) and films[-1]["id_end"] == len(ids)
             sound = sound and header.shards <= header.films
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # NumPy lets whatever a damaged header causes pass through
             raise DataError(
                 Problem(f"the index cannot be read ({error})", shown, cure="pack the films anew")
             ) from error

@@ -32,7 +32,7 @@ def load_voc(
     require_folder(annotations, "annotation")
     require_folder(images, "image")
     try:
-        lines = split.read_text(encoding="utf-8").splitlines()
+        lines = split.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(
             Problem("not UTF-8 text", short_path(split), cure="expected one picture name a line")
@@ -70,6 +70,13 @@ def _entry(
     try:
         # expat refuses entities that grow, ElementTree reads none from outside
         root = ET.parse(path).getroot()  # noqa: S314  # nosec B314
+    except ET.ParseError as error:
+        raise DataError(Problem(f"not XML: {error.msg}", checker.file, error.position[0])) from error
+    except (LookupError, ValueError) as error:  # an encoding that expat does not know
+        raise DataError(
+            Problem(f"not XML that can be read: {error}", checker.file, 1, cure="save it as UTF-8")
+        ) from error
+    try:
         width, height = (int(_text(root, f"size/{side}", checker)) for side in ("width", "height"))
         found = []
         for number, node in enumerate(root.iter("object"), 1):
@@ -86,8 +93,6 @@ def _entry(
             box = checker.check(raw, width, height, f"object {number} ({category})")
             if box is not None:
                 found.append(Annotation(seen[category], box))
-    except ET.ParseError as error:
-        raise DataError(Problem(f"not XML: {error.msg}", checker.file, error.position[0])) from error
     except ValueError as error:
         raise DataError(Problem(f"not a number: {error}", checker.file)) from error
     name = root.findtext("filename") or f"{path.stem}.jpg"

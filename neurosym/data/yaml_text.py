@@ -10,13 +10,17 @@ import yaml
 
 _VALUES: Final = 100_000
 """The most values that a text may have, aliases followed."""
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OCTAL: Final = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 
 
 def parse_yaml(text: str) -> Any:
     """What a YAML text says, without objects of its own, and not if a few aliases make it endless.
 
     Raises:
-        yaml.YAMLError: no YAML, an unknown tag, an alias within itself, or more than 100,000 values with aliases followed.
+        yaml.YAMLError: no YAML, an unknown tag, an alias within itself, more than 100,000 values with aliases followed, a key
+            that stands twice in a mapping, or a number to the base of 8 or 60.
     """
     try:
         values = yaml.load(text, _YamlWithFloats)  # noqa: S506  (a SafeLoader)  # nosec B506
@@ -31,6 +35,8 @@ def parse_yaml(text: str) -> Any:
 def _count(value: Any, known: dict[int, float]) -> float:
     """Values in a value, itself included, each as often as it is referred to; endless within itself."""
     if not isinstance(value, (dict, list)):
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            raise yaml.YAMLError(f"{value!r:.60} holds half a character")
         return 1.0
     if id(value) not in known:
         known[id(value)] = math.inf  # while it is being counted
@@ -40,7 +46,32 @@ def _count(value: Any, known: dict[int, float]) -> float:
 
 
 class _YamlWithFloats(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-3`` as text; people mean a number."""
+    """YAML 1.1 reads ``1e-3`` as text; people mean a number. They do not mean 64 by ``0100``, nor 90 by ``1:30``."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)  # before merges, which may say again what the mapping says
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if (key.tag, key.value) in seen:
+                    raise _wrong(f"{key.value!r:.60} stands there twice", key)
+                seen.add((key.tag, key.value))
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        text = node.value if isinstance(node, yaml.ScalarNode) else ""
+        if node.tag in _NUMBERS and (":" in text or _OCTAL.fullmatch(text)):
+            raise _wrong(
+                f"{text!r:.60} is a number to the base of {60 if ':' in text else 8}; write it out, or in quotes", node
+            )
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise _wrong(f"{text!r:.60} is no {node.tag.rpartition(':')[2]}", node) from error
+
+
+def _wrong(problem: str, node: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
 
 
 _YamlWithFloats.add_implicit_resolver(

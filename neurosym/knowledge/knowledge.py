@@ -96,7 +96,7 @@ def check_files(paths: Iterable[str | Path], reason: bool = False) -> tuple[Know
         problems += mistakes
         for name in named_ontologies(text):
             file = (path.parent / name).resolve()
-            if file.is_file():
+            if _is_file(file):
                 named.append(file)
             elif not ontologies:
                 line = next(n for n, each in enumerate(text.splitlines(), 1) if "ontology=" in each and name in each)
@@ -129,6 +129,13 @@ def check_files(paths: Iterable[str | Path], reason: bool = False) -> tuple[Know
     active = tuple(r for r in rules if r.meta.get("status", "") in ACTIVE)
     inactive = tuple(r for r in rules if r.meta.get("status", "") not in ACTIVE)
     return Knowledge(ontology, (*active, *axioms), files, inactive, reasoner), _in_order(problems)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for one
+        return False
 
 
 def _sorted(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path], list[Problem]]:

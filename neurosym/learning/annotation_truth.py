@@ -12,7 +12,6 @@ suggested ones, and that of judged masks with the true masks. No torch, and noth
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from neurosym.data.coco import known_categories, load_coco, told_counts
+from neurosym.data.coco import known_categories, load_coco, read_coco, told_counts
 from neurosym.data.config import CocoData, CocoSplit
 from neurosym.data.degrade import DegradedSamples
 from neurosym.data.degrade_files import read_truth
@@ -128,7 +127,7 @@ def truth_of_file(run: OpenRun, file: Path, categories: Sequence[str] | None = N
     Names are ontology classes, as in the annotations that training sees; a true category that is tied to no class (another
     one was annotated by mistake) keeps its name, in words that no class has.
     """
-    info = json.loads(file.read_text(encoding="utf-8")).get("info")
+    info = read_coco(file, short_path(file))[0].get("info")
     if not (isinstance(info, dict) and "degraded" in info):
         return None
     ties = run.knowledge.ontology.categories

@@ -6,7 +6,8 @@ Settings are a frozen pydantic model with ``extra="forbid"`` that has a field `b
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -50,7 +51,8 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], str]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ConfigError(Problem(f"YAML syntax: {getattr(error, 'problem', error)}", shown, line, column)) from error
+        said = " ".join(str(getattr(error, "problem", error)).split())
+        raise ConfigError(Problem(f"YAML syntax: {said}", shown, line, column)) from error
     if not isinstance(values, dict):
         raise ConfigError(Problem("expected a mapping of settings", shown))
     return values, text
@@ -63,9 +65,29 @@ def checked(model: type[Settings], values: Mapping[str, Any], text: str = "", sh
         ConfigError: every mistake at once.
     """
     try:
-        return model.model_validate(values)
+        found = model.model_validate(values)
     except ValidationError as error:
         raise ConfigError([_problem(model, e, text, shown) for e in error.errors()]) from error
+    if odd := list(_odd_numbers(found, values, ())):
+        raise ConfigError([Problem(f"{'.'.join(k)}: {m}", shown, _line(text, k)) for k, m in odd])
+    return found
+
+
+def _odd_numbers(found: Any, given: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The settings that pydantic takes for numbers and nobody means as ones: yes, no, infinity; each with what to say."""
+    if isinstance(found, BaseModel) and isinstance(given, Mapping):
+        for key in (k for k in given if k in type(found).model_fields):
+            yield from _odd_numbers(getattr(found, key), given[key], (*where, key))
+    elif isinstance(found, Mapping) and isinstance(given, Mapping):
+        for key in given:
+            yield from _odd_numbers(found.get(key), given[key], (*where, str(key)))
+    elif isinstance(found, (list, tuple)) and isinstance(given, (list, tuple)):
+        for place, (one, other) in enumerate(zip(found, given, strict=False)):
+            yield from _odd_numbers(one, other, (*where, str(place)))
+    elif isinstance(found, (int, float)) and not isinstance(found, bool) and isinstance(given, bool):
+        yield where, f"expected a number, found {'yes' if given else 'no'}"
+    elif isinstance(found, float) and not math.isfinite(found):
+        yield where, f"expected a finite number, found {found}"
 
 
 def override_setting(values: dict[str, Any], override: str) -> None:

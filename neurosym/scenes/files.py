@@ -9,11 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from neurosym.data.masks import code_of
 from neurosym.errors import DataError, Problem, short_path
 from neurosym.knowledge.rules import write_text_atomically
 from neurosym.records import Box, Detection, Fact, FactStore, Scene
 
 _HEADING = "relation\targuments"
+_LARGEST = 1e300
+_ROUNDED = 1e-5
 
 
 def save_scenes(path: Path, scenes: Iterable[Scene], origin: str = "") -> None:
@@ -37,7 +40,7 @@ def load_scenes(path: Path) -> tuple[list[Scene], str]:
         raise DataError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error
     except json.JSONDecodeError as error:
         raise DataError(Problem(f"not JSON: {error.msg}", shown, error.lineno, error.colno)) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(Problem(f"not a file of scenes: {error}", shown)) from error
 
 
@@ -49,23 +52,49 @@ def _plain(scene: Scene) -> dict[str, Any]:
     return value
 
 
-def _mask(code: Any) -> dict[str, Any] | None:
+def _mask(code: Any, width: int, height: int) -> dict[str, Any] | None:
     """A run-length code as it was written; anything else is refused before a library decodes it."""
     if code is None:
         return None
-    height, width = code["size"]
-    if not (isinstance(height, int) and isinstance(width, int) and isinstance(code["counts"], str)):
-        raise TypeError("a mask needs a size of two whole numbers and counts as text")
-    return {"size": [height, width], "counts": code["counts"]}
+    if not isinstance(code["counts"], str):
+        raise TypeError("a mask needs counts as text")
+    return code_of(code, width, height)
 
 
-def _scene(v: dict[str, object]) -> Scene:
+def _scene(v: dict[str, Any]) -> Scene:
+    texts = {k: _kind(v[k], str, k) for k in ("image_id", "image_path")}
+    sides = {k: _kind(v[k], int, k) for k in ("width", "height")}
+    if min(sides.values()) < 1:
+        raise ValueError(f"image {v['image_id']!r:.60} has no pixels")
+    labels = {name: _number(share, name) for name, share in v["labels"].items()}
     detections = tuple(
-        Detection(d["name"], Box(**d["box"]), d["score"], _mask(d.get("mask")))
-        for d in v["detections"]  # type: ignore[attr-defined]
+        Detection(
+            _kind(d["name"], str, "name"),
+            Box(**{k: _number(x, k) for k, x in d["box"].items()}),
+            _score(d["score"]),
+            _mask(d.get("mask"), **sides),
+        )
+        for d in v["detections"]
     )
-    known = {k: v[k] for k in ("image_id", "width", "height", "labels", "image_path")}
-    return Scene(detections=detections, **known)  # type: ignore[arg-type]
+    return Scene(detections=detections, labels=labels, **texts, **sides)
+
+
+def _kind(value: Any, kind: type, what: str) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{what} is {value!r:.40}")
+    return value
+
+
+def _score(value: Any) -> Any:
+    if not -_ROUNDED < _number(value, "score") < 1 + _ROUNDED:
+        raise ValueError(f"score is {value:g}, expected 0 to 1")
+    return value
+
+
+def _number(value: Any, what: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        raise TypeError(f"{what} is {value!r:.40}, expected a finite number")
+    return value
 
 
 def save_facts(path: Path, store: FactStore) -> None:

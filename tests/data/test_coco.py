@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def spoil(key: str, value: object) -> Callable[[dict], None]:
         (spoil("segmentation", {"size": [128, 128], "counts": None}), "must be whole numbers from 0 on"),
         (spoil("segmentation", [[1, 2, 3, 4, 5, math.nan]]), "a polygon's points must be finite numbers, found nan"),
         (spoil("segmentation", [[1, 2, 3, 4, 5, "6"]]), "a polygon's points must be finite numbers, found '6'"),
+        (spoil("segmentation", [[1, 2, 3, 4, 5, 10**400]]), "a polygon's points must be finite numbers, found 1000"),
+        (
+            spoil("segmentation", [[0, 0, 127, 127] * 30_000]),
+            "the polygons are 15239746 px long; expected at most 5000000",
+        ),
+        (lambda d: d["images"][0].update(width=10**12), r"images.0.width: .*less than or equal to 1000000"),
+        (lambda d: d["images"][0].update(file_name="a\0b.png"), "images.0.file_name: .*no name that a file can have"),
+        (lambda d: d["images"][0].update(file_name="a" * 300), "images.0.file_name: .*no name that a file can have"),
+        (lambda d: d["images"][0].update(attributes={"study": "\ud800"}), r":1: a text holds half a character, .*ud8"),
+        (
+            lambda d: d["images"][1].update(id=1),
+            r"images 'phantom-000000.png' and 'phantom-000001.png' have the same id 1; number them anew",
+        ),
+        (lambda d: d["categories"][1].update(id=1), "categories 'left_lung' and 'right_lung' have the same id 1"),
         (spoil("segmentation", [[1, 2, 1e12, 4, 5, 6]]), "a polygon leaves its 128×128 image by 1e\\+12 px"),
         (lambda d: d.pop("categories"), "not a COCO file: no categories"),
         (
@@ -152,7 +167,14 @@ def test_a_missing_folder_or_file_says_to_set_neurosym_data(
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("", "the annotation file is empty"), ("{", r":1:2: not JSON"), ("[]", "no images")]
+    ("text", "message"),
+    [
+        ("", "the annotation file is empty"),
+        ("{", r":1:2: not JSON"),
+        ("[]", "no images"),
+        ("[" * 100_000, "its lists are nested too deeply"),
+        ('{"images": [' + "9" * 5000 + "]}", "not JSON that can be read"),
+    ],
 )
 def test_a_file_that_is_not_coco_is_refused(
     text: str, message: str, coco_folder: Folder, thorax: Knowledge, tmp_path: Path
@@ -161,6 +183,35 @@ def test_a_file_that_is_not_coco_is_refused(
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         load_coco(path, coco_folder(1)[1], thorax)
+
+
+def test_the_mark_of_windows_editors_is_no_part_of_the_file(coco_folder: Folder, thorax: Knowledge) -> None:
+    path, images = coco_folder(1)
+    path.write_text("\ufeff" + path.read_text())
+    assert len(load_coco(path, images, thorax)) == 1
+
+
+def test_a_tiff_whose_strips_do_not_have_all_of_its_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.full((8, 9), 200, np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    length = content.index(struct.pack("<H", 257), 8) + 8  # the value of ImageLength
+    assert content[length] == 8
+    content[length] = 12
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x.tif: image cannot be read \(its strips have 8 of 12 rows\)"):
+        read_image(path)
+
+
+def test_an_image_that_does_not_fit_into_the_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (9, 8)).save(tmp_path / "x.png")
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    with pytest.raises(DataError, match="x.png: image cannot be read .it does not fit into the memory"):
+        read_image(tmp_path / "x.png")
 
 
 def test_a_truncated_or_resized_image_is_named(coco_folder: Folder, thorax: Knowledge) -> None:

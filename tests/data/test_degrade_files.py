@@ -174,6 +174,36 @@ def test_a_file_that_is_degraded_twice_keeps_its_first_truth_and_both_records(
     assert true == {a["id"]: a["bbox"] for a in before["annotations"]}
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("true_bbox", None), ("true_bbox", [1, 2, 3]), ("true_bbox", {"x": 1}), ("true_bbox", [1, 2, 3, 10**400]),
+        ("true_category_id", [1]), ("true_category_id", 99),
+    ],
+)  # fmt: skip
+def test_a_damaged_truth_is_told_when_it_is_read_and_when_its_file_is_degraded_again(
+    key: str, value: object, coco_folder: Folder, tmp_path: Path
+) -> None:
+    once = tmp_path / "once.json"
+    degrade_file(coco_folder(FILMS)[0], once, degradation("uniform", 0.3))
+    data = json.loads(once.read_text())
+    data["annotations"][0][key] = value
+    once.write_text(json.dumps(data))
+    for use in (read_truth, lambda path: degrade_file(path, tmp_path / "twice.json", degradation("uniform", 0.3))):
+        with pytest.raises(DataError, match="annotation 1: no true_bbox or true_category_id"):
+            use(once)
+
+
+@pytest.mark.parametrize("key", ["degraded", "dropped_annotations"])
+def test_a_damaged_record_of_what_was_done_before_is_told(key: str, coco_folder: Folder, tmp_path: Path) -> None:
+    def change(data: dict) -> None:
+        data.setdefault("info", {})
+        (data["info"] if key == "degraded" else data)[key] = 5
+
+    with pytest.raises(DataError, match=f"{key} is 5; expected a list"):
+        degrade_file(coco_folder(1, change)[0], tmp_path / "o.json", degradation("uniform", 0.3))
+
+
 def test_a_point_is_also_written_as_a_keypoint(coco_folder: Folder, tmp_path: Path) -> None:
     source, _ = coco_folder(1, with_masks)
     degrade_file(source, tmp_path / "points.json", degradation("point", 0.5))

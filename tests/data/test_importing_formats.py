@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import re
+import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -179,6 +183,9 @@ def test_a_voc_film_of_another_size_than_was_annotated_is_left_out(
     (tmp_path / "s/Annotations/a.xml").write_text("<a><size><width>x</width><height>9</height></size></a>")
     with pytest.raises(DataError, match=r"a.xml: size is 'x × 9'; expected whole numbers"):
         voc_source(tmp_path / "s")
+    (tmp_path / "s/Annotations/a.xml").write_text('<?xml version="1.0" encoding="utf-99"?><annotation/>')
+    with pytest.raises(DataError, match=r"a.xml:1: not XML that can be read: .*; save it as UTF-8"):
+        voc_source(tmp_path / "s")
 
 
 # --- YOLO -----------------------------------------------------------------------------------------------------------
@@ -227,6 +234,7 @@ def test_a_class_that_is_called_otherwise_is_imported_anew(yolo: Path, tmp_path:
         ("{0: lung, 1: }", "class 1 is None"),
         ("[lung, [a]]", r"class 1 is \['a'\]"),
         ("&a [*a]", "not YAML"),
+        ("{0: lung, 0: heart}", "not YAML .'0' stands there twice"),
         (
             "\n".join(["&a0 [x, x]", *(f"x{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 9))]),
             "not YAML",
@@ -250,9 +258,15 @@ def test_yolo_lines_that_are_wrong_are_told_at_once_with_their_places(yolo: Path
     assert "unknown class 2; data.yaml names 0 to 1" in str(error.value)
 
 
-@pytest.mark.parametrize("place", ["/etc", "../../..", "../../../../../../../etc"])
+def test_the_mark_of_windows_editors_is_no_part_of_a_label(yolo: Path) -> None:
+    path = yolo / "train/labels/train1.txt"
+    path.write_text("\ufeff" + path.read_text())
+    assert len(yolo_source(yolo).films) == 2
+
+
+@pytest.mark.parametrize("place", ["/etc", "../../..", "../../../../../../../etc", "a\\0b", "a" * 300])
 def test_yolo_paths_do_not_leave_the_folder(place: str, yolo: Path) -> None:
-    (yolo / "data.yaml").write_text(f"train: {place}/nowhere\nval: valid/images\nnames: [lung, heart]\n")
+    (yolo / "data.yaml").write_text(f'train: "{place}/nowhere"\nval: valid/images\nnames: [lung, heart]\n')
     with pytest.raises(DataError, match="is not there; expected a folder or a list of files below"):
         yolo_source(yolo)
 
@@ -337,6 +351,50 @@ def test_a_nifti_film_of_one_slice_and_the_layout_of_nnunet(tmp_path: Path) -> N
     (source / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "lung"}}))
     with pytest.raises(DataError, match=r"value 2 has no name; known: 1 lung; give --labels"):
         nifti_source(source)
+
+
+@pytest.mark.parametrize(
+    "labels", [{"lung": math.inf}, {"lung": 1.5}, {"lung": 1, "nodule": 1}, {"lung": "x"}, {"lung": [1, 2]}, [1], 5]
+)
+def test_meanings_that_cannot_be_told_apart_are_refused(labels: object, tmp_path: Path) -> None:
+    write_pair(tmp_path / "case", AFFINES["RAS"])
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(DataError, match="dataset.json: has no labels that can be read"):
+        nifti_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda label, affine: (label * 0.7, affine), "label has values that are no whole numbers"),
+        (
+            lambda label, affine: (label, np.eye(4)),
+            r"label lies [\d.]+ mm from where its image does; its affine must be",
+        ),
+        (lambda label, affine: (label, affine + 0.01 * np.eye(4, k=3)), ""),
+    ],
+    ids=["shares", "of another place", "rounded"],
+)
+def test_a_label_that_is_not_of_its_image_is_left_out(
+    change: Callable[..., tuple[np.ndarray, np.ndarray]], message: str, tmp_path: Path
+) -> None:
+    affine = AFFINES["LPS"]
+    _, label = write_pair(tmp_path / "case", affine)
+    spoilt, place = change(label.astype(np.float32), affine)
+    nibabel.save(nibabel.Nifti1Image(spoilt.astype(np.float32), place), tmp_path / "case/label.nii.gz")
+    source = nifti_source(tmp_path, {1: "lung", 2: "nodule"})
+    assert (bool(source.films), len(source.missing)) == (not message, bool(message))
+    assert all(re.search(message, p.message + "; " + p.cure) for p in source.missing)
+
+
+def test_a_damaged_voxel_size_is_read_off_the_affine(tmp_path: Path) -> None:
+    write_pair(tmp_path / "case", AFFINES["RAS"])
+    path = tmp_path / "case/image.nii.gz"
+    plain = bytearray(gzip.decompress(path.read_bytes()))
+    plain[84:88] = struct.pack("<f", math.nan)  # pixdim[2]
+    path.write_bytes(gzip.compress(plain))
+    film = nifti_source(tmp_path, {1: "lung", 2: "nodule"}).films[0].load()
+    assert film.attributes["pixel_spacing"] == pytest.approx([0.9, 0.8])
 
 
 @pytest.mark.parametrize("damage", ["cut", "stream", "header"])

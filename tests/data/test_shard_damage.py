@@ -216,3 +216,11 @@ def _saved(values: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, values)
     return file.getvalue()
+
+
+def test_an_index_whose_header_was_cut_off_is_refused(packed: Path, thorax: Knowledge) -> None:
+    content = bytearray((packed / "films.npy").read_bytes())
+    content[content.index(b"}")] = ord("(")
+    (packed / "films.npy").write_bytes(content)
+    with pytest.raises(DataError, match="the index cannot be read .*; pack the films anew"):
+        open_shards(packed, thorax)

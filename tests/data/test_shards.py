@@ -251,6 +251,17 @@ def test_pictures_of_voc_files_and_generated_films_are_packed_too(
         assert "relations" not in found[i].attributes
 
 
+def test_an_id_in_quotes_is_packed_as_the_number_it_is_read_as(
+    coco_folder: Folder, thorax: Knowledge, tmp_path: Path
+) -> None:
+    def change(data: dict) -> None:
+        data["annotations"][0]["category_id"] = str(data["annotations"][0]["category_id"])
+
+    files = coco_folder(1, change)
+    pack(coco_films(*files), tmp_path / "shards", SIZE)
+    assert open_shards(tmp_path / "shards", thorax)[0].annotations == load_coco(*files, thorax)[0].annotations
+
+
 def test_mistakes_of_the_annotations_are_told_before_anything_is_packed(
     coco_folder: Folder, thorax: Knowledge, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

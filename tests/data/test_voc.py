@@ -57,6 +57,18 @@ def test_a_wrong_annotation_gives_one_message(objects: str, message: str, tmp_pa
         load_voc(*write(tmp_path, objects), blood)
 
 
+def test_an_encoding_that_nobody_knows_is_told_and_the_mark_of_windows_editors_is_not_read(
+    tmp_path: Path, blood: Knowledge
+) -> None:
+    files = write(tmp_path, cell("RBC", 1, 1, 9, 9), "\ufeffsmear\n")
+    assert len(load_voc(*files, blood)) == 1
+    text = (tmp_path / "smear.xml").read_text()
+    for encoding in ("utf-99", "utf-7"):
+        (tmp_path / "smear.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?>{text}')
+        with pytest.raises(DataError, match=r"smear.xml:1: not XML.*(encoding|UTF-8)"):
+            load_voc(*files, blood)
+
+
 def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path, blood: Knowledge) -> None:
     places = write(tmp_path, cell("RBC", 9, 9, 9, 9), split="smear\nother\n")
     (tmp_path / "other.xml").write_text((tmp_path / "smear.xml").read_text().replace("smear.jpg", "gone.jpg"))

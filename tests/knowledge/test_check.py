@@ -180,6 +180,8 @@ def test_a_rule_file_can_name_its_ontology(tmp_path: Path) -> None:
     path.write_text("% near\n%! ontology=away.ttl\nnear(X, Y) :- heart(X), lung(Y).")
     knowledge, [problem] = check_files([path])
     assert (knowledge, problem.line, problem.message) == (None, 2, "the ontology 'away.ttl' is not there")
+    path.write_text(f"%! ontology={'a' * 300}.ttl\nnear(X, Y) :- heart(X), lung(Y).")
+    assert "is not there" in check_files([path])[1][0].message
 
 
 def test_a_file_of_another_kind_and_a_missing_ontology_are_told(tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ BROKEN = {
         ("r(X,Y) <= s(X,Y)", 1, "found 1 fields; expected 4"),
         ("1\t1\t0.5\tr(X,Y) <= s(X,Y)\nx\t1\t0.5\tr(X,Y) <= s(X,Y)", 2, "found 'x' for the number of predictions"),
         ("1\t1\t7\tr(X,Y) <= s(X,Y)", 1, "found '7' for the confidence"),
+        (f"{'9' * 5000}\t1\t0.5\tr(X,Y) <= s(X,Y)", 1, "for the number of predictions; expected a whole number"),
         ("5\t9\t0.5\tr(X,Y) <= s(X,Y)", 1, "found 9 correct predictions of 5"),
         ("1\t1\t0.5\tr(X,Y) :- s(X,Y)", 1, "no ' <= '"),
         ("1\t1\t0.5\tr(X,a, b) <= s(X,Y)", 1, "expected relation(X,Y)"),

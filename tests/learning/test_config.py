@@ -29,6 +29,15 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
     assert load_config(path).name == path.parent.name
 
 
+def test_what_a_merge_brings_may_be_said_again(tmp_path: Path) -> None:
+    text = GOOD + "teacher: &t {weight: 1, batch: 3}\nconstraints: {weight: 1}\n"
+    merged = text.replace("constraints: {", "teacher: {<<: *t, batch: 4}\nconstraints: {").replace(
+        "teacher: &t", "x: &t", 1
+    )
+    with pytest.raises(ConfigError, match="^[^\n]*: x: unknown setting[^\n]*$"):
+        load_config(write(tmp_path, merged))
+
+
 def test_overrides_are_typed_and_exponents_are_numbers(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, GOOD), ["train.lr=1e-3", "seed=7", "model.backbone=resnet18"])
     assert (config.train.lr, config.seed, config.model.backbone) == (1e-3, 7, "resnet18")
@@ -48,6 +57,18 @@ def test_overrides_are_typed_and_exponents_are_numbers(tmp_path: Path) -> None:
         (GOOD.replace("format: phantom", "format: dicom"), "'coco', 'voc', 'phantom'"),
         ("- a\n- b\n", "expected a mapping of settings"),
         ("a: [1\nb: 2", r"config.yaml:\d:\d+: YAML syntax"),
+        ("a: 1\nb: 2001-13-45", "config.yaml:2:4: YAML syntax: '2001-13-45' is no timestamp"),
+        ("a: !!bool maybe", "config.yaml:1:4: YAML syntax: 'maybe' is no bool"),
+        ("a: 0b_", "config.yaml:1:4: YAML syntax: '0b_' is no int"),
+        ("a: 0100", "config.yaml:1:4: YAML syntax: '0100' is a number to the base of 8; write it out, or in quotes"),
+        ("a: 1:30", "YAML syntax: '1:30' is a number to the base of 60"),
+        ('a: "\\ud800"', "YAML syntax: '.+ud800' holds half a character"),
+        ("a: \0", "YAML syntax: unacceptable character #x0000: special characters are not allowed in"),
+        (GOOD + "train: {lr: 1}\n", "config.yaml:8:1: YAML syntax: 'train' stands there twice"),
+        (GOOD.replace("steps: 10", "steps: yes"), "config.yaml:7: train.steps: expected a number, found yes"),
+        (GOOD.replace("steps: 10", "lr: on"), "config.yaml:7: train.lr: expected a number, found yes"),
+        (GOOD.replace("steps: 10", "lr: .inf"), "config.yaml:7: train.lr: expected a finite number, found inf"),
+        (GOOD + "model: {aspect_ratios: [1, .nan]}\n", "model.aspect_ratios.1: expected a finite number, found nan"),
         ("a: !!python/object/apply:os.system ['true']", "YAML syntax: could not determine a constructor"),
     ],
 )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -147,7 +149,34 @@ def test_malformed_lines_are_counted_and_the_first_five_shown(tmp_path: Path) ->
     assert "7 malformed lines in all" in str(error.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ('[{"image_id": 1}]', "not a file of scenes")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_id", None), ("image_id", 7), ("width", math.nan), ("height", "20"), ("height", 0), ("labels", [1]),
+        ("labels", {"large": "1"}), ("score", math.nan), ("score", None), ("score", 7), ("score", -1),
+        ("x1", -math.inf), ("x2", "3"), ("y2", True),
+        ("y1", 10**400), ("name", 5),
+    ],
+)  # fmt: skip
+def test_a_scene_with_a_value_that_is_none_is_refused(key: str, value: object, tmp_path: Path) -> None:
+    save_scenes(tmp_path / "s.json", [SCENE])
+    data = json.loads((tmp_path / "s.json").read_text())
+    scene = data["scenes"][0]
+    detection = scene["detections"][0]
+    next(part for part in (detection["box"], detection, scene) if key in part)[key] = value
+    (tmp_path / "s.json").write_text(json.dumps(data))
+    with pytest.raises(DataError, match="s.json: not a file of scenes: "):
+        load_scenes(tmp_path / "s.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ('[{"image_id": 1}]', "not a file of scenes"),
+        ("[" * 100_000, "not a file of scenes: maximum recursion"),
+    ],
+)
 def test_a_file_that_holds_no_scenes_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     path.write_text(text)

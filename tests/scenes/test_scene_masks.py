@@ -42,7 +42,8 @@ def test_a_scene_without_masks_is_written_as_before_there_were_masks(tmp_path: P
 
 @pytest.mark.parametrize(
     "mask",
-    [{"size": [40], "counts": "x"}, {"size": ["a", "b"], "counts": "x"}, {"size": [4, 4], "counts": [1]}, "text"],
+    [{"size": [40], "counts": "x"}, {"size": ["a", "b"], "counts": "x"}, {"size": [4, 4], "counts": [1]}, "text"]
+    + [{"size": [40, 60], "counts": "garbage"}, {"size": [40, 60], "counts": ""}, {"size": [4, 4], "counts": "@"}],
 )
 def test_a_mask_that_is_no_run_length_code_is_refused(mask: object, tmp_path: Path) -> None:
     save_scenes(tmp_path / "s.json", [SCENE])

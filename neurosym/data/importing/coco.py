@@ -81,7 +81,7 @@ def split_of(path: Path) -> str:
 
 def _looks_like_coco(path: Path) -> bool:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(data, dict) and {"images", "annotations", "categories"} <= data.keys()

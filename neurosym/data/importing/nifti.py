@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -88,10 +89,13 @@ def _dataset_labels(path: Path) -> dict[int, str]:
     if not path.is_file():
         return {}
     try:
-        said: Any = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        said: Any = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
         pairs = [(k, v) if str(k).isdigit() else (v, k) for k, v in said.items()]
-        return {int(k): str(v) for k, v in pairs if int(k) != 0}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = {int(k): str(v) for k, v in pairs}
+        if len(found) < len(pairs) or any(int(k) != float(k) for k, _ in pairs):
+            raise ValueError
+        return {k: v for k, v in found.items() if k != 0}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         cure = 'expected {"labels": {"background": 0, "lung": 1}}'
         raise DataError(Problem("has no labels that can be read", short_path(path), cure=cure)) from error
 
@@ -125,18 +129,27 @@ def _stem(path: Path) -> str | None:
 
 def _checked(image: Path, label: Path, plane: Plane) -> tuple[NDArray[np.int64], int]:
     """The label volume, and across which axis it is cut."""
-    marked = np.rint(_volume(label)[0]).astype(np.int64)
-    shape = _volume(image)[0].shape
+    values, _, place = _volume(label)
+    marked = np.rint(values).astype(np.int64)
+    if np.abs(values - marked).max() > 0.01:
+        raise DataError(Problem("label has values that are no whole numbers", short_path(label)))
+    volume, zooms, own = _volume(image)
+    shape = volume.shape
     if shape != marked.shape:
         found, said = ("×".join(map(str, s)) for s in (marked.shape, shape))
         raise DataError(Problem(f"label has {found} voxels, its image {said}", short_path(label)))
+    corners = np.array([*product(*((0, side - 1) for side in shape))])
+    apart = float(np.linalg.norm((corners @ (place - own)[:3, :3].T) + (place - own)[:3, 3], axis=1).max())
+    if not apart <= min(zooms):
+        message = f"label lies {apart:.3g} mm from where its image does"
+        raise DataError(Problem(message, short_path(label), cure="its affine must be that of the image"))
     thin = [k for k in range(3) if shape[k] == 1]
     return marked, thin[0] if len(thin) == 1 else _ACROSS[plane]
 
 
 @lru_cache(maxsize=2)
-def _volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """A volume along the axes right, front, top, and the millimetres between its voxels along each."""
+def _volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...], NDArray[np.float64]]:
+    """A volume along the axes right, front, top, the millimetres between its voxels along each, and its affine."""
     import nibabel
 
     library: Any = nibabel  # typed in part only
@@ -160,7 +173,9 @@ def _volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...]]:
         raise DataError(Problem(f"cannot be read as NIfTI ({error})", short_path(path))) from error
     if not np.isfinite(volume).all():
         raise DataError(Problem("has voxels that are not finite", short_path(path)))
-    return volume, tuple(float(v) for v in turned.header.get_zooms()[:3])
+    zooms, sizes = turned.header.get_zooms()[:3], library.affines.voxel_sizes(turned.affine)
+    # what the header says beside the affine may be damaged
+    return volume, tuple(map(float, zooms if np.allclose(zooms, sizes, rtol=1e-3) else sizes)), turned.affine
 
 
 @lru_cache(maxsize=2)
@@ -185,7 +200,7 @@ def _load(
     window: tuple[float, float] | None,
     case: str,
 ) -> Loaded:
-    volume, zooms = _volume(image)
+    volume, zooms, _ = _volume(image)
     grey = seen(volume, axis, at).astype(np.float64)
     if window is not None:
         shades = windowed(grey, *window, function="LINEAR_EXACT", shown=short_path(image))

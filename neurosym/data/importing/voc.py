@@ -66,6 +66,8 @@ def read_annotation(path: Path) -> tuple[tuple[Drawn, ...], tuple[int, int] | No
         raise DataError(Problem(f"cannot be read: {error.strerror}", shown)) from error
     except ET.ParseError as error:
         raise DataError(Problem(f"not XML: {error.msg}", shown, error.position[0])) from error
+    except (LookupError, ValueError) as error:  # an encoding that expat does not know
+        raise DataError(Problem(f"not XML that can be read: {error}", shown, 1, cure="save it as UTF-8")) from error
     found, problems = [], []
     said = [(root.findtext(f"size/{k}") or "0").strip() for k in ("width", "height")]
     if not all(re.fullmatch(r"[0-9]{1,9}(\.0+)?", text) for text in said):
@@ -98,7 +100,7 @@ def _splits(folder: Path, problems: list[Problem]) -> dict[str, str]:
     for split, path in chosen.items():
         if path is None:
             continue
-        for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        for line, text in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
             stem = (text.split() or [""])[0]
             if stem and found.setdefault(stem, split) != split:
                 message = f"film {stem!r} is in {found[stem]}.txt, too"

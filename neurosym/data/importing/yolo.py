@@ -88,7 +88,7 @@ def _images(data: dict[str, Any], key: str, folder: Path, shown: str, problems: 
         elif place.is_dir():
             found += sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         elif place.suffix == ".txt":
-            for line, text in enumerate(place.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            for line, text in enumerate(place.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
                 path = _within(folder, "", text.strip()) if text.strip() else None
                 if path is not None:
                     found.append(path)
@@ -105,9 +105,12 @@ def _within(folder: Path, base: str, entry: str) -> Path | None:
     while plain.startswith("../"):  # Roboflow writes ../train/images for what is beside data.yaml
         plain = plain[3:]
     for candidate in (root / base / entry, root / entry, root / plain):
-        path = candidate.resolve()
-        if path.is_relative_to(root) and path.exists():
-            return path
+        try:
+            path = candidate.resolve()
+            if path.is_relative_to(root) and path.exists():
+                return path
+        except (OSError, ValueError):  # no name that a file can have
+            continue
     return None
 
 
@@ -124,7 +127,7 @@ def _label_file(image: Path, folder: Path) -> Path:
 def read_label_file(path: Path, names: dict[int, str], problems: list[Problem]) -> tuple[Shape, ...]:
     """The objects of a file in shares of the film's sides; wrong lines are left with `problems`."""
     found = []
-    for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for line, text in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         words = text.split()
         if not words:
             continue

@@ -41,6 +41,8 @@ from neurosym.logic import Rule
 
 SUFFIXES: Final = (".rules", ".tsv", ".json")
 _TRIED: Final = 64
+_DIGITS: Final = 9
+"""Of counts, which have 32 bits."""
 log = logging.getLogger(__name__)
 
 
@@ -144,6 +146,9 @@ def columns_of(store: TripleStore, rules: Iterable[Rule], measure: bool = False)
         if measure or not all(s.isdecimal() for s in said):
             support, size = evaluator.counts(rule)[:2]
         else:
+            if max(map(len, said)) > _DIGITS:
+                message = f"support and body_size are {' and '.join(said):.60}; no graph has so many facts"
+                raise InductionError(Problem(message, rule.file, rule.line))
             support, size = map(int, said)
         place = _place(store, head, body)
         if place is None or not size:

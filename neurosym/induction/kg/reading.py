@@ -52,7 +52,7 @@ def read_graph(path: str | Path, strict: bool = True, literals: bool = False, fu
     """
     path = Path(path)
     if path.is_dir():
-        return _facts_of(TripleStore.open(path))
+        return _facts_of(TripleStore.open(path, verify=True))
     suffix = _suffix(path)
     if suffix in _TEXT:
         return read_triples(path, strict)

@@ -26,6 +26,7 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -312,7 +313,7 @@ def _header(folder: Path) -> tuple[bytes, dict[str, Any]]:
         text = (folder / _HEADER).read_bytes()
         header = json.loads(text)
         version = header["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InductionError(f"{folder} is no store of facts, or a damaged one: {error}") from error
     if version != _VERSION:
         message = f"this is a store of version {version}, this program reads {_VERSION}"
@@ -324,7 +325,10 @@ def _header(folder: Path) -> tuple[bytes, dict[str, Any]]:
 
 def _mapped(file: Path) -> NDArray[Any]:
     # not read-only, for which all loops would be compiled a second time; what is written would stay in this process
-    found: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
+    try:
+        found: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
+    except (SyntaxError, TokenError) as error:
+        raise ValueError(f"{file.name}: its header is damaged") from error
     return found
 
 

@@ -93,8 +93,8 @@ def _rule(line: str, file: str, number: int, context: Context) -> Rule:
         )
     body_size, support, confidence, text = fields
     for name, count in (("predictions", body_size), ("correct predictions", support)):
-        if not re.fullmatch(r"\d+", count, re.ASCII):
-            raise Inexpressible(f"found {count!r} for the number of {name}; expected a whole number")
+        if not re.fullmatch(r"\d{1,18}", count, re.ASCII):
+            raise Inexpressible(f"found {count!r:.40} for the number of {name}; expected a whole number")
     if int(support) > int(body_size):
         raise Inexpressible(f"found {support} correct predictions of {body_size}")
     weight = _confidence(confidence)

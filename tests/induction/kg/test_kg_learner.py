@@ -252,6 +252,9 @@ def test_rules_a_graph_cannot_have_are_told_with_their_place(tmp_path: Path) -> 
     path.write_text("0.5 :: q(X, Y) :- p(X, Y).\n0.5 :: q(X, Y) :- p(X, Y), X > Y.\n")
     with pytest.raises(InductionError, match=r"odd.rules:2: X > Y is no condition that rules over graphs have"):
         read_rule_set(path, store)
+    path.write_text("0.5 :: q(X, Y) :- p(X, Y).  %! support=1 body_size=9999999999\n")
+    with pytest.raises(InductionError, match=r"odd.rules:1: support and body_size are 1 and 9999999999; no graph has"):
+        read_rule_set(path, store)
     path.write_text("0.5 :: q(X, Y) :- p(X.\n")
     with pytest.raises(RuleError, match=r"odd.rules:1:"):
         read_rule_set(path, store)

@@ -15,6 +15,7 @@ from neurosym.induction.kg.kernels import find_row
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.names import Names
 from neurosym.induction.kg.parts import check_start
+from neurosym.induction.kg.reading import read_graph
 from neurosym.induction.kg.store import Csr, TripleStore
 
 
@@ -190,6 +191,16 @@ def test_a_damaged_relation_is_named_when_it_is_asked_for_and_others_are_read(tm
     for asked in ({"relations": ["p", "r"]}, {"verify": True}):
         with pytest.raises(InductionError, match=wrong):
             TripleStore.open(folder, **asked)
+    with pytest.raises(InductionError, match=wrong):
+        read_graph(folder)  # reads all of it
+
+
+def test_a_damaged_header_of_an_array_is_told(tmp_path: Path) -> None:
+    TripleStore.of([("a", "p", "b")]).write(tmp_path / "graph")
+    file = tmp_path / "graph/entities.npy"
+    file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
+    with pytest.raises(InductionError, match="damaged"):
+        TripleStore.open(tmp_path / "graph")
 
 
 def test_a_changed_byte_of_any_file_is_found_when_all_is_verified(tmp_path: Path) -> None:
