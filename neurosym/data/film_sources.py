@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neurosym.data.coco import read_coco
 from neurosym.data.config import DataPath
-from neurosym.data.images import IMAGE_SUFFIXES, opened_image, read_image, require_file, require_folder
+from neurosym.data.images import IMAGE_SUFFIXES, opened_image, read_image, require_file, require_folder, require_within
 from neurosym.data.phantom import PhantomConfig, phantom_film
 from neurosym.errors import DataError, Problem, did_you_mean, short_path
 
@@ -161,7 +161,7 @@ def open_sources(sources: Iterable[FilmSource], base: Path) -> FilmPool:
     """Find the films of sources whose paths are relative to `base`.
 
     Raises:
-        DataError: a folder or list is missing, damaged or empty. Films are not opened.
+        DataError: a folder or list is missing, damaged or empty, or a COCO file names films elsewhere. Films are not opened.
     """
     paths: dict[str, None] = {}
     phantoms: dict[PhantomFilms, None] = {}
@@ -186,7 +186,11 @@ def _of_folder(source: FilmSource, base: Path) -> list[Path]:
 def _of_coco(source: FilmSource, base: Path) -> list[Path]:
     file = require_file(base / source.annotations, "annotation file")
     folder = require_folder(base / source.images, "image")
-    return [folder / i.file_name for i in read_coco(file, short_path(file))[1].images]
+    shown = short_path(file)
+    names = [i.file_name for i in read_coco(file, shown)[1].images]
+    for name in names:
+        require_within(name, shown)
+    return [folder / name for name in names]
 
 
 def _of_voc(source: FilmSource, base: Path) -> list[Path]:

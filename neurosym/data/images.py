@@ -190,18 +190,27 @@ def image_id_of(name: str, taken: set[str], file: str) -> str:
     """An image's name in facts, reports and file names: its path in the image folder, without suffix, free of separators.
 
     Raises:
-        DataError: the name leaves the image folder, or another image has the same id.
+        DataError: see `require_within`; or another image has the same id.
+    """
+    found = re.sub(r"[^\w.-]", "_", str(require_within(name, file).with_suffix("")))
+    if found in taken:
+        raise DataError(Problem(f"two images have the id {found!r}", file, cure="rename one, or remove the duplicate"))
+    taken.add(found)
+    return found
+
+
+def require_within(name: str, file: str) -> PurePosixPath:
+    """An image's name as a path in the image folder; `file` is where it was read.
+
+    Raises:
+        DataError: the name leaves the image folder, or is none that a file can have.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise DataError(Problem(f"image name {name!r} leaves the image folder", file))
     if not can_be_a_file(name):
         raise DataError(Problem(f"image name {name!r:.60} is none that a file can have", file))
-    found = re.sub(r"[^\w.-]", "_", str(path.with_suffix("")))
-    if found in taken:
-        raise DataError(Problem(f"two images have the id {found!r}", file, cure="rename one, or remove the duplicate"))
-    taken.add(found)
-    return found
+    return path
 
 
 def can_be_a_file(name: str) -> bool:

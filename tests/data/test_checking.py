@@ -192,6 +192,12 @@ def test_a_config_is_checked_with_its_categories_and_limits(tmp_path: Path, film
         read_splits([config])
 
 
+def test_films_outside_of_the_folder_are_not_looked_at(tmp_path: Path, films: list[np.ndarray]) -> None:
+    (path,) = write(tmp_path, films, train=[{"name": "../elsewhere.png"}])
+    with pytest.raises(DataError, match="image name '../elsewhere.png' leaves the image folder"):
+        read_splits([path])
+
+
 def test_voc_splits_are_checked_with_corners_as_they_stand(tmp_path: Path, films: list[np.ndarray]) -> None:
     for name in ("images", "xml"):
         (tmp_path / name).mkdir()

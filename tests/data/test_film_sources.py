@@ -87,6 +87,10 @@ def test_missing_places_are_named(tmp_path: Path) -> None:
     (tmp_path / "split.txt").write_text("7\n")
     with pytest.raises(DataError, match="image '7' is not in"):
         open_sources([FilmSource(split="split.txt", images="empty")], tmp_path)
+    image = {"id": 1, "file_name": "../t.png", "width": 9, "height": 9}
+    (tmp_path / "coco.json").write_text(json.dumps({"images": [image], "annotations": [], "categories": []}))
+    with pytest.raises(DataError, match="image name '../t.png' leaves the image folder"):
+        open_sources([FilmSource(annotations="coco.json", images="empty")], tmp_path)
 
 
 def test_copies_of_held_out_films_are_left_out_whatever_their_name_and_lossless_format(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from neurosym.data.coco import other_mistakes, read_coco, require_categories
 from neurosym.data.config import CocoData, CocoSplit, DataConfig, PhantomData, ShardData, VocData, VocSplit
-from neurosym.data.images import IMAGE_SUFFIXES, require_file
+from neurosym.data.images import IMAGE_SUFFIXES, require_file, require_within
 from neurosym.data.importing.coco import split_of
 from neurosym.data.importing.split import patient_of
 from neurosym.data.importing.voc import read_annotation
@@ -64,8 +64,8 @@ def read_splits(paths: Sequence[Path], images: Path | None = None) -> Splits:
         images: the films' folder; None: `images/` beside a COCO file, or its own folder.
 
     Raises:
-        ConfigError: not one of these. DataError: a file is missing or damaged, or lacks a category of the config,
-            so that there is nothing to check.
+        ConfigError: not one of these. DataError: a file is missing or damaged, names films elsewhere, or lacks a category
+            of the config, so that there is nothing to check.
     """
     configs = [p for p in paths if p.suffix.lower() in (".yaml", ".yml")]
     if configs:
@@ -127,6 +127,7 @@ def _of_coco(places: Sequence[tuple[str, Path, Path, Sequence[str] | None, int |
         for image in data.images[:limit]:
             size = (image.width, image.height)
             own = tuple(boxes[image.id])
+            require_within(image.file_name, shown)
             place = images / image.file_name
             films.append(CheckedFilm(split, image.file_name, place, size, patient_of(image.attributes or {}), own))
         files[split], categories[split] = shown, tuple(dict.fromkeys(names.values()))
