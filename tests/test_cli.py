@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from neurosym.cli import app, main
+from neurosym.cli.console import show_trained
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
@@ -95,6 +96,7 @@ def test_checking_a_bad_file_exits_with_1_and_names_line_and_cure(tmp_path: Path
         (("induce",), "give either a run folder"),
         (("induce", "--facts", "no.txt"), "no.txt: cannot be read"),
         (("review", "list", "nowhere"), "nowhere/candidates.json: cannot be read"),
+        (("report", "x" * 300), "cannot be read or written: File name too long"),
     ],
 )
 def test_a_wrong_path_is_one_message_and_exit_code_1(words: tuple[str, ...], message: str) -> None:
@@ -102,6 +104,22 @@ def test_a_wrong_path_is_one_message_and_exit_code_1(words: tuple[str, ...], mes
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_result_that_cannot_be_written_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "facts.tsv").write_text("relation\targuments\tweight\tscene\nheart\th\t1\tf\n")
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere" / "else")
+    for out, named, why in ((tmp_path, tmp_path, "Is a directory"), (dangling / "x", dangling, "File exists")):
+        result = run("infer", tmp_path / "facts.tsv", "ontologies/thorax.ttl", "--out", out)
+        assert (result.returncode, "Traceback" in result.stderr) == (1, False)
+        assert f"error {named}: cannot be read or written: {why}" in result.stderr.replace("\n", "")
+
+
+def test_the_command_that_comes_next_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    show_trained(Path("my runs/[a]"))
+    told = capsys.readouterr().err
+    assert "trained my runs/[a]; next: neurosym evaluate 'my runs/[a]'" in told
 
 
 def test_a_reasoner_that_did_not_run_is_told_to_scripts_too() -> None:
