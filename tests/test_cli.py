@@ -219,6 +219,11 @@ def test_formatting_writes_the_normal_form_and_a_file_with_a_mistake_stops_all(t
     assert (refused.returncode, loose.read_text(), broken.read_text()) == (1, "a(X):-b(X).", "a(X):-b(X.")
     assert "broken.rules:1:10: unexpected '.'" in refused.stderr
     assert run("rules", "format", "--check", loose).returncode == 1
+    other = run("rules", "format", "ontologies/thorax.ttl")
+    assert (other.returncode, other.stderr) == (
+        1,
+        "error ontologies/thorax.ttl: is no rule file; name files that end in .rules\n",
+    )
     assert run("rules", "format", loose).returncode == 0
     assert loose.read_text() == "a(X) :- b(X).\n"
     assert run("rules", "format", "--check", loose).returncode == 0
@@ -269,11 +274,20 @@ def test_explaining_lists_every_axiom_with_its_constraint_or_the_reason_why_it_h
     )
 
 
+def test_options_that_facts_of_scenes_have_no_use_for_are_refused(tmp_path: Path) -> None:
+    facts = tmp_path / "facts.tsv"
+    facts.write_text("relation\targuments\tweight\tscene\nheart\th\t1\tf\n")
+    refused = run("induce", "--facts", facts, "--ontology", "no.ttl", "--search", tmp_path)
+    assert (refused.returncode, "--ontology, --search: of a graph" in refused.stderr) == (1, True)
+    nameless = run("induce", "--facts", facts, "--out", "")
+    assert (nameless.returncode, "--out: '.' is no file's name" in nameless.stderr) == (1, True)
+
+
 def test_pictures_are_written_and_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     known = ("ontologies/thorax.ttl", "rules/thorax.rules")
     for words in (("ontology", "show", "o.html"), ("rules", "show", "r.svg", "--around", "nodule")):
         out = tmp_path / words[2]
-        assert run(*words[:2], *known, "--out", out, *words[3:]).returncode == 0
+        assert run(*words[:2], *known, "--out", out, *words[3:], "--depth", 10**25).returncode == 0
         assert out.stat().st_size > 1000
     refused = run("rules", "show", *known, "--out", tmp_path / "r.png")
     assert (refused.returncode, "cannot draw '.png'" in refused.stderr) == (1, True)

@@ -70,7 +70,8 @@ def _candidate(value: Any, number: int) -> Candidate:
         for key in _NUMBERS:
             _require_measure(key, value[key])
         evidence = {k: tuple(map(str, _list(value[k], f"{k!r}"))) for k in ("supporting", "refuting")}
-        return Candidate(rules[0], **{k: value[k] for k in _NUMBERS}, **evidence)
+        numbers = {k: value[k] for k in _NUMBERS}
+        return Candidate(rules[0], **numbers, **evidence)  # type: ignore[arg-type]
     except NeurosymError as error:
         raise ValueError(f"candidate {number}: {error.problems[0].message}") from error
     except KeyError as error:
