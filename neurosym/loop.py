@@ -230,7 +230,13 @@ class Stages:
         path, made = self.file("evaluation", ".json"), self._origin()
         if not path.is_file():
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            cure = "write it anew with `neurosym evaluate RUN`"
+            raise DataError(Problem("not an evaluation, or damaged", short_path(path), cure=cure))
         return found if {k: found.get(k) for k in made} == made else None
 
     def quality(

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from neurosym.cli import app, main
+from neurosym.cli.console import show_trained
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
@@ -95,6 +96,7 @@ def test_checking_a_bad_file_exits_with_1_and_names_line_and_cure(tmp_path: Path
         (("induce",), "give either a run folder"),
         (("induce", "--facts", "no.txt"), "no.txt: cannot be read"),
         (("review", "list", "nowhere"), "nowhere/candidates.json: cannot be read"),
+        (("report", "x" * 300), "cannot be read or written: File name too long"),
     ],
 )
 def test_a_wrong_path_is_one_message_and_exit_code_1(words: tuple[str, ...], message: str) -> None:
@@ -102,6 +104,22 @@ def test_a_wrong_path_is_one_message_and_exit_code_1(words: tuple[str, ...], mes
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_result_that_cannot_be_written_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "facts.tsv").write_text("relation\targuments\tweight\tscene\nheart\th\t1\tf\n")
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere" / "else")
+    for out, named, why in ((tmp_path, tmp_path, "Is a directory"), (dangling / "x", dangling, "File exists")):
+        result = run("infer", tmp_path / "facts.tsv", "ontologies/thorax.ttl", "--out", out)
+        assert (result.returncode, "Traceback" in result.stderr) == (1, False)
+        assert f"error {named}: cannot be read or written: {why}" in result.stderr.replace("\n", "")
+
+
+def test_the_command_that_comes_next_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    show_trained(Path("my runs/[a]"))
+    told = capsys.readouterr().err
+    assert "trained my runs/[a]; next: neurosym evaluate 'my runs/[a]'" in told
 
 
 def test_a_reasoner_that_did_not_run_is_told_to_scripts_too() -> None:
@@ -201,6 +219,11 @@ def test_formatting_writes_the_normal_form_and_a_file_with_a_mistake_stops_all(t
     assert (refused.returncode, loose.read_text(), broken.read_text()) == (1, "a(X):-b(X).", "a(X):-b(X.")
     assert "broken.rules:1:10: unexpected '.'" in refused.stderr
     assert run("rules", "format", "--check", loose).returncode == 1
+    other = run("rules", "format", "ontologies/thorax.ttl")
+    assert (other.returncode, other.stderr) == (
+        1,
+        "error ontologies/thorax.ttl: is no rule file; name files that end in .rules\n",
+    )
     assert run("rules", "format", loose).returncode == 0
     assert loose.read_text() == "a(X) :- b(X).\n"
     assert run("rules", "format", "--check", loose).returncode == 0
@@ -251,11 +274,20 @@ def test_explaining_lists_every_axiom_with_its_constraint_or_the_reason_why_it_h
     )
 
 
+def test_options_that_facts_of_scenes_have_no_use_for_are_refused(tmp_path: Path) -> None:
+    facts = tmp_path / "facts.tsv"
+    facts.write_text("relation\targuments\tweight\tscene\nheart\th\t1\tf\n")
+    refused = run("induce", "--facts", facts, "--ontology", "no.ttl", "--search", tmp_path)
+    assert (refused.returncode, "--ontology, --search: of a graph" in refused.stderr) == (1, True)
+    nameless = run("induce", "--facts", facts, "--out", "")
+    assert (nameless.returncode, "--out: '.' is no file's name" in nameless.stderr) == (1, True)
+
+
 def test_pictures_are_written_and_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     known = ("ontologies/thorax.ttl", "rules/thorax.rules")
     for words in (("ontology", "show", "o.html"), ("rules", "show", "r.svg", "--around", "nodule")):
         out = tmp_path / words[2]
-        assert run(*words[:2], *known, "--out", out, *words[3:]).returncode == 0
+        assert run(*words[:2], *known, "--out", out, *words[3:], "--depth", 10**25).returncode == 0
         assert out.stat().st_size > 1000
     refused = run("rules", "show", *known, "--out", tmp_path / "r.png")
     assert (refused.returncode, "cannot draw '.png'" in refused.stderr) == (1, True)

@@ -68,8 +68,11 @@ def main() -> None:
         if extra is None:
             raise
         show_problems([Problem(f"{error.name} is not installed", cure=f"pip install 'neurosym-imaging[{extra}]'")])
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        show_problems([Problem(f"cannot be written: {error.strerror}", str(error.filename))])
+    except OSError as error:
+        named = error.filename2 or error.filename  # of a renaming the new name: the old one is no name of the user's
+        if not named:
+            raise
+        show_problems([Problem(f"cannot be read or written: {error.strerror}", str(named))])
     sys.exit(1)
 
 

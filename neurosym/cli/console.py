@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,12 @@ def show_problems(problems: Sequence[Problem]) -> None:
 def escaped(text: str) -> str:
     """Text that rich takes letter for letter."""
     return text.replace("[", r"\[")
+
+
+def show_trained(out: Path, run: Path | None = None) -> None:
+    """Where a training is, and the command that comes next: for `run`, by default the same folder."""
+    next_ = f"neurosym evaluate {shlex.quote(str(run or out))}"
+    console.print(f"[green]trained[/] {escaped(str(out))}; next: {escaped(next_)}", soft_wrap=True, highlight=False)
 
 
 def print_json(value: Any) -> None:

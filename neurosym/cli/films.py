@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from neurosym.cli.console import bars, console, escaped, output, print_json
+from neurosym.cli.console import bars, escaped, output, print_json, show_trained
 from neurosym.errors import ConfigError, did_you_mean
 from neurosym.knowledge.rules import write_text_atomically
 
@@ -34,7 +34,7 @@ def train_films(config: Path, out: Path | None, resume: bool, overrides: Sequenc
     if as_json:
         print_json({"run": str(run.path), "step": run.step, "terms": run.metrics})
     else:
-        console.print(f"[green]trained[/] {run.path}; next: neurosym evaluate {run.path}", soft_wrap=True)
+        show_trained(run.path)
 
 
 def evaluate_films(run: Path, split: str, as_json: bool, unused: Sequence[str] = ()) -> None:

@@ -200,6 +200,9 @@ def induce(
         evolution = {"most": max_atoms, "seed": seed}
         induce_graph(facts_file, ontology, settings, evolution, out, strict, top, as_json, how, valid, store, only)
         return
+    of_graphs = {"--ontology": ontology, "--search": search, "--resume": resume, "--scheduler": scheduler}
+    if foreign := [option for option, value in of_graphs.items() if value]:
+        raise ConfigError(f"{', '.join(foreign)}: of a graph; facts of scenes have no use for it")
     if store is not None or only:
         named = "--store" if store is not None else "--only"
         raise ConfigError(f"{named} is for the facts of a graph; give its triples with --facts")
@@ -252,6 +255,8 @@ def _induce_scenes(
             stages = Stages.of(run, split, threshold, stage("induce"))
             found = stages.induce(config, truth, masks=masks, calibrated=calibrated)
         elif facts_file is not None and run is None:
+            if out is not None and not out.name:
+                raise ConfigError(f"--out: {str(out)!r} is no file's name")
             out = (out or facts_file.with_name(f"{facts_file.stem}-candidates")).with_suffix(".json")
             advance = stage("induce")
             found = learn(

@@ -189,13 +189,13 @@ def format_(
     ] = False,
 ) -> None:
     """Write rule files in their normal form: one rule a line, metadata last, comments kept."""
-    from neurosym.knowledge.rules import format_text, read_text, write_text_atomically
+    from neurosym.knowledge.rules import format_text, rule_file_text, write_text_atomically
 
     problems: list[Problem] = []
     changed: list[tuple[Path, str]] = []
     for path in files:
         try:
-            text = read_text(path)
+            text = rule_file_text(path)
             formatted = format_text(text, short_path(path))
         except NeurosymError as error:
             problems += error.problems

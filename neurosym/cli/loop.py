@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from neurosym.cli.console import AsJson, RunFolder, SplitName, Threshold, bars, console, escaped, output, print_json
+from neurosym.cli.console import (
+    AsJson,
+    RunFolder,
+    SplitName,
+    Threshold,
+    bars,
+    console,
+    escaped,
+    output,
+    print_json,
+    show_trained,
+)
 from neurosym.cli.explanation import show_explanation
 from neurosym.cli.films import evaluate_films, train_films
 from neurosym.cli.prediction import EXAMPLES as PREDICT_EXAMPLES
@@ -83,7 +94,7 @@ def train(
     if as_json:
         print_json({"run": str(run.path), "step": run.step, "terms": run.metrics, "forecast_seconds": expected})
     else:
-        console.print(f"[green]trained[/] {run.path}; next: neurosym evaluate {run.path}", soft_wrap=True)
+        show_trained(run.path)
 
 
 def _told_forecast(settings: TrainConfig, out: Path, name: str = "") -> float:
@@ -121,7 +132,7 @@ def _train_schedule(config: Path, out: Path | None, overrides: Sequence[str], fo
         scores = (_number(v) for v in (c.ap, c.ap50, c.gain_ap, c.gain_ap50))
         table.add_row(c.stage, *scores, str(c.steps), f"{c.seconds:g}")
     output.print(table)
-    console.print(f"[green]trained[/] {out}; next: neurosym evaluate {out / found[-1].stage}", soft_wrap=True)
+    show_trained(out, out / found[-1].stage)
 
 
 def _number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -87,8 +88,9 @@ def loop(
     last = made.done[-1]
     if made.waiting:
         told = (
-            f"{len(made.waiting)} candidates wait for a verdict: `neurosym review {last.run}`, then this command again"
+            f"{len(made.waiting)} candidates wait for a verdict: `neurosym review {shlex.quote(str(last.run))}`, "
+            "then this command again"
         )
-        console.print(told, soft_wrap=True, highlight=False)
+        console.print(escaped(told), soft_wrap=True, highlight=False)
     elif len(made.done) <= rounds:
         console.print("no rule was accepted: nothing more to learn")

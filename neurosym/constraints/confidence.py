@@ -230,7 +230,7 @@ def load_report(path: Path) -> list[RuleConfidenceEntry]:
             raise TypeError("an entry needs a rule and a learned confidence")
     except OSError as error:
         raise DataError(Problem(f"cannot be read: {error.strerror}", place)) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         cure = "training with constraints.learn_confidence writes it"
         raise DataError(Problem(f"not a report of confidences: {error}", place, cure=cure)) from error
     return found

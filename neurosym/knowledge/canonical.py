@@ -2,7 +2,8 @@
 
 Each rule gets a canonical form. Variables are first told apart by where they occur (colour refinement, as in graph
 canonisation: McKay & Piperno, "Practical graph isomorphism, II", 2014); among those that still look alike every order is
-tried and the least spelling taken.
+tried and the least spelling taken. Of variables that can be exchanged without changing the rule (``a(X), a(Y), a(Z)``) one
+order stands for all.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _MIRRORED = {">": "<", ">=": "=<"}
 def canonical(rule: Rule) -> Form:
     """Head and body as sorted strings: equal for two rules iff they say the same, weights aside.
 
-    Where more than 5,040 orders of like variables would have to be tried, the first ones decide, and two spellings of one rule
-    may look different.
+    Where more than 5,040 orders of like variables would have to be tried (of more than 8 variables fewer), the first decide,
+    and two spellings of one rule may look different.
     """
     parts: list[tuple[int, Atom | Condition]] = [
         *((0, a) for a in rule.head),
@@ -43,7 +44,7 @@ def canonical(rule: Rule) -> Form:
         current = form(order)
         if best is None or current < best:
             best = current
-        if tried >= _MOST_ORDERS:
+        if tried >= min(_MOST_ORDERS, 8 * _MOST_ORDERS // len(variables)):
             break
     assert best is not None
     return best
@@ -67,6 +68,19 @@ def _orders(parts: Sequence[tuple[int, Atom | Condition]], variables: Sequence[T
                 return finer
             colours = finer
 
+    def exchanged(u: Term, v: Term) -> bool:
+        around = [*occurs[u], *(o for o in occurs[v] if u not in o[1].variables)]
+        other = {u: v.name, v: u.name}
+        return {(s, spell(p, {})) for s, p in around} == {(s, spell(p, other)) for s, p in around}
+
+    def kinds_of(tied: Sequence[Term]) -> list[Term]:
+        """One of each kind of variables that can be exchanged with each other."""
+        kinds: list[Term] = []
+        for v in tied:
+            if not any(exchanged(u, v) for u in kinds):
+                kinds.append(v)
+        return kinds
+
     def search(colours: dict[Term, int]) -> Iterator[list[Term]]:
         groups: dict[int, list[Term]] = {}
         for v in variables:
@@ -75,7 +89,12 @@ def _orders(parts: Sequence[tuple[int, Atom | Condition]], variables: Sequence[T
         if tied is None:
             yield sorted(variables, key=lambda v: colours[v])
             return
-        for chosen in tied:
+        kinds = kinds_of(tied)
+        if len(kinds) == 1 and len(tied) > 7:  # at once: step by step it is deep
+            place = {v: i for i, v in enumerate(tied)}
+            yield from search(refine({v: len(tied) * c + place.get(v, 0) for v, c in colours.items()}))
+            return
+        for chosen in kinds:
             split = {v: 2 * c + (v in tied and v != chosen) for v, c in colours.items()}
             yield from search(refine(split))
 

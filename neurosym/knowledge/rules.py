@@ -291,6 +291,17 @@ def write_rules(path: Path, rules: Iterable[Rule], title: str = "") -> None:
     write_text_atomically(Path(path), text)
 
 
+def rule_file_text(path: Path) -> str:
+    """The text of a rule file.
+
+    Raises:
+        RuleError: it is not named as one, or cannot be read.
+    """
+    if path.suffix != ".rules":
+        raise RuleError(Problem("is no rule file", short_path(path), cure="name files that end in .rules"))
+    return read_text(path)
+
+
 def format_text(text: str, file: str = "") -> str:
     """A rule file in its normal form: one rule a line, conditions behind the atoms, metadata last; comments stay.
 
@@ -326,6 +337,7 @@ __all__ = [
     "parse_statement",
     "read_rules",
     "read_text",
+    "rule_file_text",
     "write_rules",
     "write_text_atomically",
 ]

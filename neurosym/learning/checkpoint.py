@@ -96,7 +96,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def _step_of(checkpoint: Path) -> int:
     number = checkpoint.name.removeprefix("step-")
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isdecimal() else -1
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -109,28 +109,51 @@ def load_checkpoint(path: Path) -> Checkpoint:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         tensors = load_file(path / "training.safetensors")
         average = load_file(path / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise TrainingError(Problem(f"checkpoint cannot be read ({error})", short_path(path))) from error
+        return _of_parts(path, state, tensors, average)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        cure = "restore it from a copy, or start anew with another --out"
+        raise TrainingError(Problem(f"checkpoint cannot be read ({said})", short_path(path), cure=cure)) from error
+
+
+def _of_parts(path: Path, state: Any, tensors: Mapping[str, Tensor], average: dict[str, Tensor]) -> Checkpoint:
+    """The checkpoint; ValueError, TypeError or KeyError if its files do not belong together."""
+    step, groups, scaler = state["step"], state["param_groups"], state.get("scaler", {})
+    if not isinstance(step, int) or step != _step_of(path):
+        raise ValueError(f"state.json is of step {step!r}")
+    if not isinstance(groups, list) or not all(isinstance(g, dict) and "params" in g for g in groups):
+        raise ValueError("state.json has no groups of parameters")
+    if not isinstance(scaler, dict):
+        raise ValueError("state.json has no scale of the loss")
     optimizer: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
             optimizer.setdefault(int(index), {})[name] = value
+    if len({frozenset(of) for of in optimizer.values()}) > 1 or (step > 0 and not optimizer):
+        raise ValueError("a part of the optimiser's state is missing")
+    model = {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
+    if model.keys() != average.keys():
+        raise ValueError("model.safetensors and training.safetensors are of different models")
     return Checkpoint(
-        step=int(state["step"]),
-        model={k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")},
+        step=step,
+        model=model,
         average=average,
-        optimizer={"state": optimizer, "param_groups": state["param_groups"]},
+        optimizer={"state": optimizer, "param_groups": groups},
         random=_random(tensors),
         guidance=load_guidance(path),
-        scaler=state.get("scaler", {}),
+        scaler=scaler,
     )
 
 
 def _random(tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     """The state of each process; a checkpoint of older versions has that of the only one."""
     ranks = sorted(int(key.rpartition(".")[2]) for key in tensors if key.startswith("random."))
-    return tuple(tensors[f"random.{rank}"] for rank in ranks) if ranks else (tensors["random"],)
+    found = tuple(tensors[f"random.{rank}"] for rank in ranks) if ranks else (tensors["random"],)
+    own = torch.get_rng_state()
+    if not all(state.dtype == own.dtype and state.shape == own.shape for state in found):
+        raise ValueError("the state of the random numbers is damaged")
+    return found
 
 
 def load_guidance(path: Path) -> dict[str, Tensor]:
@@ -154,9 +177,12 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """Load the weights to predict with.
 
     Raises:
-        TrainingError: damaged, or of another model.
+        TrainingError: damaged, not finite, or of another model.
     """
     given = _read_weights(path)
+    if odd := [k for k, v in given.items() if not bool(torch.isfinite(v).all())]:
+        cure = "train again with a lower train.lr"
+        raise TrainingError(Problem(f"weights are not finite ({odd[0]})", short_path(path), cure=cure))
     try:
         model.load_state_dict(given)
     except RuntimeError as error:

@@ -111,4 +111,4 @@ def _seconds(each: Sequence[float]) -> float:
 def steps_done(run: Path) -> int:
     """The step of a run's last checkpoint, 0 if there is none."""
     numbers = (p.name.removeprefix("step-") for p in (run / "checkpoints").glob("step-*"))
-    return max((int(n) for n in numbers if n.isdigit()), default=0)
+    return max((int(n) for n in numbers if n.isdecimal()), default=0)

@@ -40,6 +40,7 @@ from neurosym.learning.pretrain_methods import Swav, build_method
 from neurosym.learning.pretrain_monitor import CollapseAlarm, figures
 from neurosym.learning.pretrain_probe import Probe, accuracies, open_probe
 from neurosym.learning.pretrain_views import as_picture, crops_of, whole
+from neurosym.learning.resuming import logged_steps
 from neurosym.models.backbone_weights import save_backbone
 from neurosym.models.pretrain_network import measure_norms
 from neurosym.records import Run
@@ -163,10 +164,7 @@ class Pretrainer:
         write_text_atomically(self.out / "config.yaml", resolved)
         write_text_atomically(path, json.dumps(pool, indent=1) + "\n")
         log_file = self.out / "log.jsonl"
-        lines = (
-            log_file.read_text(encoding="utf-8").splitlines(keepends=True) if self.step and log_file.is_file() else []
-        )
-        kept = [(line, told) for line in lines if (told := json.loads(line))["step"] <= self.step]
+        kept = logged_steps(log_file, self.step) if self.step and log_file.is_file() else []
         for _, told in kept:
             self.last |= {k: v for k, v in told.items() if k not in ("step", "seconds")}
         write_text_atomically(log_file, "".join(line for line, _ in kept))

@@ -84,14 +84,18 @@ def open_run(path: str | Path | Run) -> OpenRun:
         raise TrainingError(Problem("the run of a film classifier has no detections", short_path(path), cure=cure))
     try:
         values = parse_yaml((path / "config.yaml").read_text(encoding="utf-8"))
-        names = tuple(values.pop("names"))
+        names = values.pop("names")
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len({*names}) < len(names):
+            raise ValueError("names are no list of different classes")
         config = TrainConfig.model_validate(values)
-    except (OSError, yaml.YAMLError, KeyError, AttributeError, ValueError) as error:
+    except (OSError, yaml.YAMLError, KeyError, AttributeError, TypeError, ValueError) as error:
         cure = "name a folder that `neurosym train` has written"
+        if (path / "config.yaml").is_file():
+            cure += "; the config.yaml there is damaged, or of something else"
         raise TrainingError(Problem("not a run folder", short_path(path), cure=cure)) from error
     knowledge = load_knowledge((config.base / p for p in config.knowledge), config.reason)
     for file in knowledge.files:
         copy = copy_of(path, file)
         if copy.is_file() and copy.read_bytes() != file.read_bytes():
             log.warning("%s has changed since the run was trained; what it was then is in %s", short_path(file), copy)
-    return OpenRun(path, config, names, knowledge)
+    return OpenRun(path, config, tuple(names), knowledge)

@@ -33,6 +33,7 @@ from neurosym.learning.config import TrainConfig
 from neurosym.learning.config_file import checked, load_settings, override_setting
 from neurosym.learning.forecast import steps_done
 from neurosym.learning.pretrain_config import PretrainConfig
+from neurosym.learning.resuming import logged_steps
 
 PRETRAIN = "pretrain"
 Tell = Callable[[str, int, int, str], None]
@@ -180,8 +181,8 @@ class Schedule:
         return weights
 
     def _contribution(self, stage: str, folder: Path, last: Contribution | None) -> Contribution:
-        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-        seconds = round(sum(line["seconds"] for line in lines), 1)
+        lines = logged_steps(folder / "log.jsonl", steps_done(folder))
+        seconds = round(sum(told["seconds"] for _, told in lines), 1)
         if not self.config.validate_on:
             return Contribution(stage, None, None, None, None, len(lines), seconds)
         ap, ap50 = (round(score, 4) for score in _scores(folder, self.config.validate_on))

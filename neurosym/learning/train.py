@@ -45,7 +45,7 @@ from neurosym.learning.film_reader import SKIPPED, list_skipped
 from neurosym.learning.idle_settings import idle_settings
 from neurosym.learning.learner import Learner
 from neurosym.learning.optimisation import cosine_rate, update_average
-from neurosym.learning.resuming import logged_lines
+from neurosym.learning.resuming import logged_steps, require_same_run
 from neurosym.learning.runfolder import copy_of
 from neurosym.learning.train_log import TrainLog
 from neurosym.learning.weak_supervision import check_supervision
@@ -147,14 +147,14 @@ class Trainer(Learner):
         self.world.wait()  # nothing is written before all processes have seen what is there
         lines = None
         if checkpoint is not None:
-            lines = logged_lines(self.out, resolved, self.knowledge.files)
+            require_same_run(self.out, resolved, self.knowledge.files)
             self._load(checkpoint)
+            lines = logged_steps(self.out / "log.jsonl", self.step)
         self.world.require_same_start(self.model, self.step)
         if not self.world.main:
             return
         if lines is not None:
-            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            write_text_atomically(self.out / "log.jsonl", "".join(kept))
+            write_text_atomically(self.out / "log.jsonl", "".join(line for line, _ in lines))
         else:
             (self.out / "log.jsonl").unlink(missing_ok=True)
             for file in self.knowledge.files:

@@ -132,7 +132,7 @@ def load_assessments(path: Path) -> tuple[dict[str, Assessment], dict[str, Any]]
     except OSError as error:
         cure = "write it with `neurosym review assess RUN`"
         raise InductionError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InductionError(Problem(f"not a file of assessments: {error}", shown)) from error
 
 

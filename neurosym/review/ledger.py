@@ -224,7 +224,7 @@ class Ledger:
     def _entry(self, line: bytes, number: int) -> Verdict:
         try:
             return _parsed(line)
-        except (ValueError, TypeError, NeurosymError) as error:
+        except (ValueError, TypeError, RecursionError, NeurosymError) as error:
             cure = "restore the line from a backup, or move it to another file; nothing is recorded until then"
             raise self._error(f"not an entry of a ledger: {error}", number, cure) from error
 
@@ -260,11 +260,23 @@ def _check(entry: Verdict) -> None:
         raise ReviewError("a verdict needs a reviewer; name who judges")
     if entry.verdict == "reject" and not entry.reason:
         raise ReviewError(f"{entry.rule!r} cannot be rejected without a reason; say why")
+    for said in (*asdict(entry).values(), *entry.films):
+        if isinstance(said, str) and not _is_text(said):
+            raise ReviewError(f"{said!r} has characters that are no text; write it in UTF-8")
     if entry.edited and entry.verdict != "accept":
         raise ReviewError(f"only an accepted rule can be edited, found {entry.verdict!r} with {entry.edited!r}")
     datetime.fromisoformat(entry.time)
     for text in filter(None, (entry.rule, entry.edited)):
         the_rule(text)
+
+
+def _is_text(said: str) -> bool:
+    """Whether a file can hold it; a terminal of another encoding gives halves of characters."""
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=_KEPT)
@@ -287,5 +299,5 @@ def _parsed(line: bytes) -> Verdict:
 def _entry_or_none(line: bytes) -> Verdict | None:
     try:
         return _parsed(line)
-    except (ValueError, TypeError, NeurosymError):
+    except (ValueError, TypeError, RecursionError, NeurosymError):
         return None

@@ -44,7 +44,7 @@ class RunReview:
         Raises:
             ReviewError: there is none; the nearest is named.
         """
-        if which.isdigit() and 1 <= int(which) <= len(self.candidates):
+        if which.isdecimal() and len(which) < 10 and 1 <= int(which) <= len(self.candidates):
             return self.candidates[int(which) - 1]
         by_id = {c.rule.id: c for c in self.candidates}
         if which in by_id:

@@ -80,14 +80,14 @@ def _differing(key: str, value: Any, default: Any) -> Iterator[tuple[str, str]]:
 
 def _curves(path: Path) -> Iterator[Curve]:
     series: dict[str, list[tuple[int, float]]] = {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()  # a training that was killed, or still writes
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
             step = int(values["step"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(Problem(f"no line of a training log: {error}", short_path(path), number)) from error
         for name, value in values.items():
             if name not in _NO_TERMS and isinstance(value, int | float) and math.isfinite(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -29,19 +30,24 @@ def load_scenes(path: Path) -> tuple[list[Scene], str]:
     """Read scenes and their origin back.
 
     Raises:
-        DataError: missing, not JSON, or not scenes.
+        DataError: missing, not JSON, or not scenes: the scene and the detection that are wrong are named.
     """
     shown = short_path(path)
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-        return [_scene(v) for v in value["scenes"]], str(value["origin"])
+        scenes = [_scene(v, number) for number, v in enumerate(_list(value["scenes"], "'scenes'"), 1)]
+        twice = [name for name, count in Counter(s.image_id for s in scenes).items() if count > 1]
+        if twice:
+            raise ValueError(f"two scenes have the image_id {twice[0]!r}")
+        return scenes, str(value["origin"])
     except OSError as error:
         cure = "write it with `neurosym predict RUN`"
         raise DataError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error
     except json.JSONDecodeError as error:
         raise DataError(Problem(f"not JSON: {error.msg}", shown, error.lineno, error.colno)) from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise DataError(Problem(f"not a file of scenes: {error}", shown)) from error
+        cure = "remove it and write it anew with `neurosym predict RUN`"
+        raise DataError(Problem(f"not a file of scenes: {error}", shown, cure=cure)) from error
 
 
 def _plain(scene: Scene) -> dict[str, Any]:
@@ -52,48 +58,63 @@ def _plain(scene: Scene) -> dict[str, Any]:
     return value
 
 
-def _mask(code: Any, width: int, height: int) -> dict[str, Any] | None:
-    """A run-length code as it was written; anything else is refused before a library decodes it."""
-    if code is None:
-        return None
-    if not isinstance(code["counts"], str):
-        raise TypeError("a mask needs counts as text")
-    return code_of(code, width, height)
+def _scene(v: Any, number: int) -> Scene:
+    """One scene; ValueError tells which one and what is wrong."""
+    where = f"scene {number}"
+    try:
+        texts = {k: v[k] for k in ("image_id", "image_path")}
+        for key, text in texts.items():
+            if not isinstance(text, str):
+                raise ValueError(f"{key!r} is {text!r}, expected text")
+        where = f"scene {number} ({v['image_id']!r})"
+        if not v["image_id"].isprintable() or set(v["image_id"]) & set("/\\,") or not v["image_id"]:
+            raise ValueError(
+                "'image_id' is no image's: it is empty, or has a slash, a comma or a character that cannot be seen"
+            )
+        size = {k: v[k] for k in ("width", "height")}
+        for key, pixels in size.items():
+            if not isinstance(pixels, int) or isinstance(pixels, bool) or pixels < 1:
+                raise ValueError(f"{key!r} is {pixels!r}, expected a whole number of pixels")
+        if not isinstance(v["labels"], dict):
+            raise ValueError(f"'labels' is {v['labels']!r}, expected classes with their probabilities")
+        labels = {name: _share(p, f"the probability of {name!r}") for name, p in v["labels"].items()}
+        detections = []
+        for index, d in enumerate(_list(v["detections"], "'detections'")):
+            where = f"scene {number} ({v['image_id']!r}), detection {index}"
+            detections.append(_detection(d, v["width"], v["height"]))
+    except (KeyError, TypeError, ValueError) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{where}: {said}") from error
+    return Scene(detections=tuple(detections), labels=labels, **texts, **size)
 
 
-def _scene(v: dict[str, Any]) -> Scene:
-    texts = {k: _kind(v[k], str, k) for k in ("image_id", "image_path")}
-    sides = {k: _kind(v[k], int, k) for k in ("width", "height")}
-    if min(sides.values()) < 1:
-        raise ValueError(f"image {v['image_id']!r:.60} has no pixels")
-    labels = {name: _number(share, name) for name, share in v["labels"].items()}
-    detections = tuple(
-        Detection(
-            _kind(d["name"], str, "name"),
-            Box(**{k: _number(x, k) for k, x in d["box"].items()}),
-            _score(d["score"]),
-            _mask(d.get("mask"), **sides),
-        )
-        for d in v["detections"]
-    )
-    return Scene(detections=detections, labels=labels, **texts, **sides)
+def _detection(d: Any, width: int, height: int) -> Detection:
+    if not isinstance(d["name"], str):
+        raise ValueError(f"'name' is {d['name']!r}, expected text")
+    box = Box(**d["box"])
+    if not (all(map(_is_finite, box.xyxy)) and box.x1 <= box.x2 and box.y1 <= box.y2):
+        raise ValueError(f"'box' is {list(box.xyxy)}, expected finite x1 ≤ x2 and y1 ≤ y2")
+    mask = d.get("mask")
+    if mask is not None:
+        if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
+            raise ValueError("a mask needs a size of two whole numbers and counts as text")
+        mask = code_of(mask, width, height)
+    return Detection(d["name"], box, _share(d["score"], "'score'"), mask)
 
 
-def _kind(value: Any, kind: type, what: str) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{what} is {value!r:.40}")
-    return value
+def _share(value: Any, what: str) -> float:
+    if not _is_finite(value) or not -_ROUNDED < value < 1 + _ROUNDED:
+        raise ValueError(f"{what} is {value!r:.40}, expected a number in [0, 1]")
+    return float(value)
 
 
-def _score(value: Any) -> Any:
-    if not -_ROUNDED < _number(value, "score") < 1 + _ROUNDED:
-        raise ValueError(f"score is {value:g}, expected 0 to 1")
-    return value
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
-def _number(value: Any, what: str) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
-        raise TypeError(f"{what} is {value!r:.40}, expected a finite number")
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{what} is no list")
     return value
 
 

@@ -151,7 +151,7 @@ def load_calibration(path: Path) -> ScoreCalibration:
         raise DataError(Problem(f"cannot be read: {error.strerror}", shown, cure=cure)) from error
     except json.JSONDecodeError as error:
         raise DataError(Problem(f"not JSON: {error.msg}", shown, error.lineno, error.colno)) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(Problem(f"not a calibration of scores: {error}", shown)) from error
 
 

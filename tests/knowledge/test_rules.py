@@ -128,6 +128,16 @@ def test_rules_that_differ_in_more_than_spelling_have_different_forms() -> None:
     assert len({canonical(parse_rules(t)[0]) for t in same}) == 1
 
 
+@pytest.mark.parametrize("atom", ["lung(X{})", "near(X, X{})", "near(X{}, Y)"])
+def test_many_variables_that_can_be_exchanged_are_told_to_be_the_same_rule_at_once(atom: str) -> None:
+    atoms = [atom.format(i) for i in range(200)]
+    forms = {
+        canonical(parse_rules(f"near(X, Y) :- heart(X), lung(Y), {', '.join(order)}.")[0])
+        for order in (atoms, atoms[::-1])
+    }
+    assert len(forms) == 1
+
+
 def test_relations_of_any_graph_can_be_written_in_quotes() -> None:
     [rule] = parse_rules("'_hypernym'(X, 'Bob') :- '/people/person'(X, Y), born(Y, 1970).")
     assert rule.head == (Atom("_hypernym", (Term("X"), Term("Bob", False))),)

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+import yaml
+from safetensors.torch import load_file, save_file
 
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.errors import ConfigError, TrainingError
 from neurosym.learning import guidance as guidance_module
 from neurosym.learning import train as train_module
 from neurosym.learning.batches import augment, batch_indices, to_target, to_tensor
-from neurosym.learning.checkpoint import latest_checkpoint
+from neurosym.learning.checkpoint import latest_checkpoint, load_checkpoint, load_weights
 from neurosym.learning.config import TrainConfig, load_config
 from neurosym.learning.predict import predict
 from neurosym.learning.runfolder import open_run
@@ -42,6 +45,14 @@ def config_of(tmp_path: Path, *overrides: str) -> TrainConfig:
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG)
     return load_config(path, overrides)
+
+
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a training of one step."""
+    folder = tmp_path_factory.mktemp("one")
+    train(config_of(folder, "train.steps=1"), folder / "run")
+    return folder / "run/checkpoints/step-000001"
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -127,6 +138,43 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         train(config, tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state, kept, weights: state.clear(), "'step' is missing"),
+        (lambda state, kept, weights: state.update(step=7), "is of step 7"),
+        (lambda state, kept, weights: state.update(step="1"), "is of step '1'"),
+        (lambda state, kept, weights: state.update(param_groups=None), "no groups of parameters"),
+        (lambda state, kept, weights: weights.popitem(), "are of different models"),
+        (lambda state, kept, weights: kept.pop("optimizer.0.exp_avg"), "a part of the optimiser's state is missing"),
+        (lambda state, kept, weights: kept.update({"optimizer.x.y": torch.ones(1)}), "'x'"),
+        (lambda state, kept, weights: kept.pop("random.0"), "'random' is missing"),
+        (lambda state, kept, weights: kept.update({"random.0": torch.ones(3)}), "random numbers is damaged"),
+    ],
+)
+def test_a_checkpoint_whose_parts_do_not_belong_together_is_refused(
+    change: Callable[..., object], message: str, one_step: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(one_step, tmp_path / one_step.name)
+    state = json.loads((path / "state.json").read_text())
+    kept, weights = load_file(path / "training.safetensors"), load_file(path / "model.safetensors")
+    change(state, kept, weights)
+    (path / "state.json").write_text(json.dumps(state))
+    save_file(kept, path / "training.safetensors")
+    save_file(weights, path / "model.safetensors")
+    with pytest.raises(TrainingError, match=rf"step-000001: checkpoint cannot be read \(.*{message}.*restore it"):
+        load_checkpoint(path)
+
+
+def test_weights_that_are_not_finite_predict_nothing_and_are_refused(one_step: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(one_step, tmp_path / one_step.name)
+    weights = load_file(path / "model.safetensors")
+    name = next(k for k, v in weights.items() if v.is_floating_point())
+    save_file(weights | {name: torch.full_like(weights[name], torch.nan)}, path / "model.safetensors")
+    with pytest.raises(TrainingError, match=rf"weights are not finite \({name}\); train again with a lower"):
+        load_weights(path, torch.nn.Identity())
+
+
 def test_a_loss_that_is_not_finite_names_every_term_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +247,29 @@ def test_a_run_whose_files_are_gone_cannot_be_resumed_and_says_which(tmp_path: P
     (tmp_path / "run/log.jsonl").unlink()
     with pytest.raises(TrainingError, match=r"cannot be resumed, a file of it is missing or damaged: .*log\.jsonl"):
         train(config, tmp_path / "run", resume=True)
+
+
+def test_a_log_whose_last_line_was_cut_by_the_kill_is_gone_on_with(tmp_path: Path) -> None:
+    train(config_of(tmp_path, "train.steps=1"), tmp_path / "run")
+    log = tmp_path / "run/log.jsonl"
+    log.write_text(log.read_text() + '{"step": 2, "loss": 1.5}\n{"step": 3, "lo')  # a full buffer ends anywhere
+    train(config_of(tmp_path, "train.steps=2"), tmp_path / "run", resume=True)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2]
+    for damage in ("[]", "{", "null", '{"loss": 2}', "[" * 100_000):
+        log.write_text(f'{{"step": 1}}\n{damage}\n')
+        with pytest.raises(TrainingError, match=r"missing or damaged: log\.jsonl, line 2 is none of a training's log"):
+            train(config_of(tmp_path, "train.steps=3"), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("names", ["abc", "null", "[1, 2]", "[heart, heart]"])
+def test_a_config_whose_classes_are_damaged_is_no_run(names: str, tmp_path: Path) -> None:
+    values = config_of(tmp_path).model_dump(mode="json") | {"names": []}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values).replace("names: []", f"names: {names}"))
+    with pytest.raises(TrainingError, match=r"not a run folder.*; the config\.yaml there is damaged"):
+        open_run(tmp_path)
+    (tmp_path / "config.yaml").write_text("- a\n- list\n")
+    with pytest.raises(TrainingError, match="not a run folder"):
+        open_run(tmp_path)
 
 
 def test_a_folder_without_a_run_or_an_unknown_split_is_explained(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_cut_at_any_byte_a_ledger_loses_at_most_its_last_entry(tmp_path: Path) -
         assert ([v.id for v in again.verdicts()][-1], len(again.verdicts()), again.cut) == ("new", kept + 1, "")
 
 
-@pytest.mark.parametrize("line", ["", "[]", "{}", '{"id": "x"}', "\xff", '{"id": "a" "b"}'])
+@pytest.mark.parametrize("line", ["", "[]", "{}", '{"id": "x"}', "\xff", '{"id": "a" "b"}', "[" * 100_000])
 def test_a_line_that_is_no_entry_is_named_with_its_number_and_the_cure(tmp_path: Path, line: str) -> None:
     book = ledger(tmp_path)
     book.record("1", "A", RULE, "later")
@@ -86,6 +86,7 @@ def test_a_line_that_is_no_entry_is_named_with_its_number_and_the_cure(tmp_path:
         ("rule", "near(X", "is no rule"),
         ("films", "f", "'films' is no list"),
         ("extra", "x", "extra"),
+        ("reason", "\ud800", "characters that are no text"),
     ],
 )
 def test_an_entry_that_was_changed_by_hand_is_refused(tmp_path: Path, key: str, value: str, message: str) -> None:
@@ -179,6 +180,7 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path: Path, monkeypatch: py
         ({"verdict": "accept", "rule": RULE + RULE.replace("0.97 :: ", " ")}, "expected one rule, found 2"),
         ({"verdict": "accept", "edited": "near(X"}, "is no rule"),
         ({"verdict": "accept", "entry_id": ""}, "needs an id"),
+        ({"verdict": "accept", "reviewer": "M\udcfcller"}, r"has characters that are no text; write it in UTF-8"),
     ],
 )
 def test_what_makes_no_verdict_is_refused_and_not_written(tmp_path: Path, given_: dict[str, str], message: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -179,3 +180,33 @@ def test_a_file_that_holds_no_candidates_is_refused(tmp_path: Path) -> None:
         load_candidates(tmp_path / "c.json")
     with pytest.raises(InductionError, match="write it with `neurosym induce RUN`"):
         load_candidates(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("candidate", "support", None, "candidate 1: 'support' is None, expected a whole number from 0 on"),
+        ("candidate", "confidence", float("nan"), r"'confidence' is nan, expected a number in \[0, 1\]"),
+        ("candidate", "confidence", 2, "'confidence' is 2"),
+        ("candidate", "lift", "x", "'lift' is 'x', expected a number from 0 on"),
+        ("candidate", "rule", "a(X :-", "candidate 1: unexpected ':-'"),
+        ("candidate", "rule", "", "candidate 1: 'rule' is '', expected one rule"),
+        ("candidate", "refuting", "film", "candidate 1: 'refuting' is no list"),
+        ("origin", "threshold", "x", r"'threshold' of the origin is 'x', expected a number in \[0, 1\]"),
+        ("origin", "split", 3, "'split' of the origin is 3, expected text"),
+        ("origin", "images", 3, "'images' of the origin or of a patient is no list"),
+        ("origin", "patients", {"p": [1]}, "'images' of the origin or of a patient are no names"),
+        ("origin", "bounds", 3, "'bounds' of the origin is 3"),
+        ("origin", "trained_with", [{}], "'trained_with' of the origin holds {}, expected an id and a rule"),
+    ],
+)
+def test_candidates_with_a_wrong_value_are_refused_and_it_is_named(
+    part: str, key: str, value: object, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.json"
+    save_candidates(path, [candidate()], {"split": "val"})
+    told = json.loads(path.read_text())
+    (told["origin"] if part == "origin" else told["candidates"][0])[key] = value
+    path.write_text(json.dumps(told))
+    with pytest.raises(InductionError, match=f"c.json: not a file of candidates: .*{message}"):
+        load_candidates(path)

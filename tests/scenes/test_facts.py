@@ -186,6 +186,40 @@ def test_a_file_that_holds_no_scenes_is_refused(text: str, message: str, tmp_pat
         load_scenes(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize(
+    ("where", "key", "value", "message"),
+    [
+        ("detection", "score", float("nan"), r"detection 0: 'score' is nan, expected a number in \[0, 1\]"),
+        ("detection", "score", 2, "'score' is 2"),
+        ("detection", "score", "0.9", "'score' is '0.9'"),
+        ("detection", "name", ["heart"], r"'name' is \['heart'\], expected text"),
+        ("detection", "box", {"x1": 9, "y1": 0, "x2": 1, "y2": 1}, r"'box' is \[9, 0, 1, 1\], expected finite x1 ≤ x2"),
+        ("detection", "box", {"x1": float("nan"), "y1": 0, "x2": 1, "y2": 1}, "'box' is"),
+        ("detection", "box", {"x1": "1", "y1": 0, "x2": 1, "y2": 1}, "'box' is"),
+        ("detection", "mask", {"size": [-1, 5], "counts": "0"}, "mask is 5×-1; its image is"),
+        ("scene", "width", "128", "'width' is '128', expected a whole number of pixels"),
+        ("scene", "height", 0, "'height' is 0"),
+        ("scene", "labels", ["healthy"], r"'labels' is \['healthy'\]"),
+        ("scene", "labels", {"healthy": "x"}, "the probability of 'healthy' is 'x'"),
+        ("scene", "image_id", 5, "scene 2: 'image_id' is 5, expected text"),
+        ("scene", "image_id", "../film", "'image_id' is no image's"),
+        ("scene", "image_id", "film-0", "two scenes have the image_id 'film-0'"),
+        ("scene", "detections", None, "'detections' is no list"),
+    ],
+)
+def test_a_scene_with_a_wrong_value_is_named_when_it_is_read(
+    where: str, key: str, value: object, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.json"
+    save_scenes(path, [replace(SCENE, image_id="film-0"), SCENE])
+    told = json.loads(path.read_text())
+    scene = told["scenes"][1]
+    (scene if where == "scene" else scene["detections"][0])[key] = value
+    path.write_text(json.dumps(told))
+    with pytest.raises(DataError, match=f"not a file of scenes: .*{message}.*; remove it and write it anew"):
+        load_scenes(path)
+
+
 def test_where_boxes_have_several_labels_an_object_has_the_classes_of_all_of_them(thorax: Knowledge) -> None:
     lung, spot = Box(20, 20, 80, 140), Box(30, 120, 36, 126)
     told = (("right_lung", lung, 0.9), ("nodule", spot, 0.6), ("consolidation", spot, 0.8), ("nodule", lung, 0.3))

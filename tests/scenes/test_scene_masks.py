@@ -27,8 +27,9 @@ def test_a_mask_survives_its_code() -> None:
 
 
 def test_masks_survive_a_file_of_scenes(tmp_path: Path) -> None:
-    save_scenes(tmp_path / "s.json", [SCENE, BARE])
-    assert load_scenes(tmp_path / "s.json")[0] == [SCENE, BARE]
+    scenes = [SCENE, replace(BARE, image_id="bare")]
+    save_scenes(tmp_path / "s.json", scenes)
+    assert load_scenes(tmp_path / "s.json")[0] == scenes
 
 
 def test_a_scene_without_masks_is_written_as_before_there_were_masks(tmp_path: Path) -> None:

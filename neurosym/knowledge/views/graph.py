@@ -152,6 +152,8 @@ def neighbourhood(graph: Graph, names: Iterable[str], depth: int = 1) -> Graph:
         inner |= frontier
         frontier = {other for name in frontier for other in links[name]} - reached
         reached |= frontier
+        if not frontier:
+            break
     keep = reached if graph.view == "ontology" else inner
     rules = tuple(r for r in graph.rules if keep.intersection(r.classes))
     ends = reached | {r.key for r in rules}

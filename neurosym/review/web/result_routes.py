@@ -34,7 +34,7 @@ def take_name(request: Request, state: State, form: Sent) -> Response:
         message = "a name has 1 to 80 printable characters"
         return page(request, "reviewer.html", 422, next=form.get("next", ""), message=message, name=name)
     number = form.get("next", "")
-    answer = RedirectResponse(f"/rule/{int(number)}" if number.isdigit() and len(number) < 10 else "/", 303)
+    answer = RedirectResponse(f"/rule/{int(number)}" if number.isdecimal() and len(number) < 10 else "/", 303)
     answer.set_cookie(
         REVIEWER_COOKIE, reviewer_cookie(name), max_age=365 * 86400, httponly=True, samesite="strict", path="/"
     )

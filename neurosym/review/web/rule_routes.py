@@ -54,7 +54,7 @@ def _judged(state: ReviewState, reviewer: str) -> int:
 def _done(request: Request, state: ReviewState) -> dict[str, Any]:
     """What was just done, so that it can be told and taken back."""
     number, did = request.query_params.get("done", ""), request.query_params.get("did", "")
-    if did in DONE and number.isdigit() and 1 <= int(number) <= len(state.rows):
+    if did in DONE and number.isdecimal() and len(number) < 10 and 1 <= int(number) <= len(state.rows):
         return {"done": int(number), "did": did, "did_what": DONE[did]}
     return {}
 

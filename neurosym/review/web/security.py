@@ -100,7 +100,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host, _, port = headers.get("host", "").rpartition(":")
-        if host not in self.hosts or not port.isdigit() or int(port) != scope["server"][1]:
+        if host not in self.hosts or not port.isdecimal() or len(port) > 5 or int(port) != scope["server"][1]:
             return _refused("this server is not called that; open the address that it printed")
         reads = scope["method"] in ("GET", "HEAD")
         if not reads and scope["method"] != "POST":
@@ -113,7 +113,7 @@ class Guard:
         if origin is not None and origin != f"http://{host}:{port}":
             return _refused("asked for by a page of another origin")
         length = headers.get("content-length", "" if not reads else "0")
-        if not length.isdigit() or int(length) > LARGEST_FORM:
+        if not length.isdecimal() or len(length) > 20 or int(length) > LARGEST_FORM:
             return PlainTextResponse("the form is too large, or does not say how large it is", 413)
         return None
 
