@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from itertools import count as numbers
 from typing import TYPE_CHECKING
 
-from neurosym.knowledge.plans import Clause, Plan, Witness, instance
+from neurosym.knowledge.plans import Clause, Plan, Tally, Witness, instance
 from neurosym.knowledge.proofs import Equalities, Proof, Reason, canonical, prove, told
 from neurosym.knowledge.relations import Binding, GroundAtom, Null, Relation, Row, Signature, Store, Value
 from neurosym.logic import Rule
@@ -28,11 +28,13 @@ _RENAMED = -1  # stands for a plan's number before the row that a given fact was
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`depth` of nulls, `computed` facts of a rule that computes in its own recursion, `clashes` kept of one rule."""
+    """`depth` of nulls, `computed` facts of a rule that computes in its own recursion, `clashes` kept of one rule, `bindings`
+    that are looked at each time a rule's body is joined with what is new for it (None: all)."""
 
     depth: int
     computed: int
     clashes: int
+    bindings: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,8 @@ class Chase:
         starts = [(-1, 0)] if seen is None else [(i, low) for i, low in enumerate(seen) if low < sizes[i]]
         for first, low in starts:
             plan = self.program.plan(clause, first, sizes)
-            bindings = plan.bindings(self.store, low)
+            tally = None if self.limits.bindings is None else Tally(self.limits.bindings)
+            bindings = plan.bindings(self.store, low, tally)
             if not plan.rule.head:
                 self._clash(clause, plan, bindings)
             elif plan.witness is not None:
@@ -140,6 +143,8 @@ class Chase:
                 self._derive(clause, plan, kept)
             else:
                 self._derive(clause, plan, bindings if len(plan.heads) == 1 else list(bindings))
+            if tally is not None and tally.is_over:
+                self.truncated[clause.rank] = clause.rule
 
     def _derive(self, clause: Clause, plan: Plan, bindings: Iterable[Binding]) -> None:
         if clause.grows and self._computed.get(clause.rank, 0) > self.limits.computed:

@@ -10,6 +10,7 @@ it, and is left out here. A weighted rule contradicts nothing: it allows excepti
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from neurosym.errors import Problem
 from neurosym.knowledge.inference import Clash, GroundAtom, Inference, Program
@@ -21,6 +22,9 @@ from neurosym.logic import Atom, Condition, Count, Negation, Rule, Term
 
 DEPTH = 2
 """How far objects that must exist are followed: an object, and what must exist because of it."""
+BOUNDS: Final = {"max_depth": DEPTH, "max_bindings": 100_000}
+"""A frozen scene is small, but a body of many loose variables can be fulfilled in millions of ways on it; what is found within
+the bounds is true, what is not found is not said."""
 
 
 def conflicts(rules: Sequence[Rule], ontology: Ontology | None) -> list[Problem]:
@@ -57,7 +61,7 @@ class Court:
 
     def _try(self, rule: Rule) -> Iterator[Problem]:
         body = [frozen(a) for a in rule.body]
-        alone = self.world.run(body, max_depth=DEPTH)
+        alone = self.world.run(body, **BOUNDS)
         reasons = self._reasons(rule, alone)
         if reasons is not None:
             message = (
@@ -66,7 +70,7 @@ class Court:
             yield Problem(message, rule.file, rule.line, cure="remove it", severity="warning")
         if forbids(rule):
             return
-        scene = self.whole.run(body, max_depth=DEPTH)
+        scene = self.whole.run(body, **BOUNDS)
         absent = [c.atom for c in rule.conditions if isinstance(c, Negation)]
         for atom in absent:
             if set(atom.variables) <= rule.bound and scene.holds(frozen(atom)):
@@ -76,7 +80,7 @@ class Court:
         if scene.clashes:
             yield from self._clash(rule, scene, body)
         elif rule.conditions and rule.weight is None and not rule.existential:
-            fired = self.whole.run([*body, *(frozen(a) for a in rule.head if a.predicate != "=")], max_depth=DEPTH)
+            fired = self.whole.run([*body, *(frozen(a) for a in rule.head if a.predicate != "=")], **BOUNDS)
             if fired.clashes:
                 yield from self._contradiction(fired, fired.clashes[0], body, rule)
 
@@ -130,7 +134,7 @@ class Court:
         kept = sorted(set(rules), key=lambda r: (r.file, r.line, str(r)))
         for rule in list(kept):
             fewer = [r for r in kept if r != rule]
-            if Program(fewer, self.measurements).run(facts, max_depth=DEPTH).clashes:
+            if Program(fewer, self.measurements).run(facts, **BOUNDS).clashes:
                 kept = fewer
         return kept
 

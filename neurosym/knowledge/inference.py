@@ -79,15 +79,20 @@ class Program:
         return clause.plan(first, sizes, self.plans, self._measurements)
 
     def run(
-        self, facts: Iterable[GroundAtom], max_depth: int = 8, clash_limit: int = 100, max_computed: int = 100_000
+        self,
+        facts: Iterable[GroundAtom],
+        max_depth: int = 8,
+        clash_limit: int = 100,
+        max_computed: int = 100_000,
+        max_bindings: int | None = None,
     ) -> Inference:
         """Everything that follows.
 
         `max_depth` bounds chains of nulls that are made from nulls, `max_computed` the facts of a rule that computes (`is`)
-        within its own recursion; rules that met a bound are reported as `truncated`. Of one rule at most `clash_limit`
-        clashes are kept.
+        within its own recursion, `max_bindings` the ways to satisfy a body that are looked at at a time, those of its parts
+        included; rules that met a bound are reported as `truncated`. Of one rule at most `clash_limit` clashes are kept.
         """
-        return Inference(Chase(self, facts, Limits(max_depth, max_computed, clash_limit)))
+        return Inference(Chase(self, facts, Limits(max_depth, max_computed, clash_limit, max_bindings)))
 
 
 def infer(

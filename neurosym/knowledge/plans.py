@@ -54,22 +54,46 @@ class Plan:
     equalities: list[Picker]
     witness: Witness | None
 
-    def bindings(self, store: Store, low: int) -> Iterator[Binding]:
-        """Every way to satisfy the body with a row of the first atom's relation from position `low` on."""
+    def bindings(self, store: Store, low: int, tally: Tally | None = None) -> Iterator[Binding]:
+        """Every way to satisfy the body with a row of the first atom's relation from position `low` on.
+
+        With a tally only as many as it allows bindings, those of a part of the body counted, too.
+        """
         prefix = (self.number,)
         if self.start is None:
-            return run(iter((prefix,)), self.steps, store)
+            return run(iter((prefix,)), self.steps, store, tally)
         relation, pattern = self.start
         rows = pattern.among(store[relation].rows[low:])
         if pattern.fixed or pattern.same:
             rows = map(pick(pattern.wanted), rows)
-        return run((prefix + row for row in rows), self.steps, store)
+        return run((prefix + row for row in rows), self.steps, store, tally)
 
 
-def run(bindings: Iterator[Binding], steps: Iterable[Step], store: Store) -> Iterator[Binding]:
+@dataclass(slots=True, eq=False)
+class Tally:
+    """Bindings that are left; `is_over` if there were more."""
+
+    left: int
+    is_over: bool = False
+
+    def counted(self, bindings: Iterator[Binding]) -> Iterator[Binding]:
+        """The bindings, as long as any are left."""
+        for binding in bindings:
+            if self.left <= 0:
+                self.is_over = True
+                return
+            self.left -= 1
+            yield binding
+
+
+def run(
+    bindings: Iterator[Binding], steps: Iterable[Step], store: Store, tally: Tally | None = None
+) -> Iterator[Binding]:
     """Send bindings through the steps."""
     for step in steps:
         bindings = step(bindings, store)
+        if tally is not None:
+            bindings = tally.counted(bindings)
     return bindings
 
 

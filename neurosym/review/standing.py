@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from neurosym.knowledge import Knowledge
 from neurosym.knowledge.canonical import canonical
-from neurosym.knowledge.consistency import DEPTH, Court, forbids, frozen, witness
+from neurosym.knowledge.consistency import BOUNDS, Court, forbids, frozen, witness
 from neurosym.knowledge.inference import GroundAtom, Inference, Program, Proof, Value
 from neurosym.knowledge.reading import reading
 from neurosym.knowledge.redundancy import place
@@ -63,7 +63,7 @@ class Standings:
         if not rule.body or not rule.distinct:
             return Judgement("novel")
         body = [frozen(a) for a in rule.body]
-        scene = self._court.whole.run(body, max_depth=DEPTH)
+        scene = self._court.whole.run(body, **BOUNDS)
         if forbids(rule):
             return Judgement("entailed", self._clash(scene, body)) if scene.clashes else Judgement("novel")
         if scene.clashes:
@@ -72,7 +72,7 @@ class Standings:
                 "contradicted", because, ("what its body describes breaks the knowledge, whatever its head",)
             )
         both = [*body, *map(frozen, rule.head)]
-        joint = self._court.whole.run(both, max_depth=DEPTH)
+        joint = self._court.whole.run(both, **BOUNDS)
         if joint.clashes:
             return Judgement("contradicted", f"body and head cannot hold together: {self._clash(joint, both)}")
         if (found := witness(rule, scene)) is not None:
@@ -81,14 +81,14 @@ class Standings:
 
     def _usually(self, rule: Rule, body: Sequence[GroundAtom], both: Sequence[GroundAtom]) -> Iterator[str]:
         """What the rules that allow exceptions say of a rule."""
-        scene = self._usual.run(body, max_depth=DEPTH)
+        scene = self._usual.run(body, **BOUNDS)
         if scene.clashes:
             return
         if (found := witness(rule, scene)) is not None:
             rules = {r for fact in found for r in scene.proof(fact).rules()}
             yield f"it follows anyway with rules that allow exceptions: {self._court.names(rules)}"
             return
-        joint = self._usual.run(both, max_depth=DEPTH)
+        joint = self._usual.run(both, **BOUNDS)
         if joint.clashes:
             rules = set(self._court.minimal(joint.proof_of(joint.clashes[0]).rules(), both))
             yield f"it describes exceptions to {self._court.names(rules)}"
@@ -96,7 +96,7 @@ class Standings:
     def _clash(self, scene: Inference, facts: Sequence[GroundAtom]) -> str:
         """One clash in words, by as few rules as clash on these facts."""
         guilty = self._court.minimal(scene.proof_of(scene.clashes[0]).rules(), facts)
-        smallest = Program(guilty, self._court.measurements).run(facts, max_depth=DEPTH)
+        smallest = Program(guilty, self._court.measurements).run(facts, **BOUNDS)
         return " ".join(self._steps([smallest.proof_of(smallest.clashes[0])]))
 
     def _proofs(self, scene: Inference, facts: Sequence[GroundAtom]) -> str:

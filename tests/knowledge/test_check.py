@@ -56,6 +56,11 @@ def test_a_broken_rule_file_is_told_with_line_and_cure(
     assert os.listdir() == ["x.rules"]
 
 
+def test_a_body_of_many_loose_variables_is_judged_soon(thorax: Ontology) -> None:
+    loose = ", ".join(f"lung(X{n})" for n in range(12))
+    assert any("contradicts 'DisjointClasses lung" in message for message in told(f"heart(X0) :- {loose}.", thorax))
+
+
 # Names of the ontology in random rules of the whole language: whatever they say, it is judged and not stumbled over.
 vocabulary = st.sampled_from(["heart", "lung", "left_lung", "nodule", "near", "left_of", "inside", "above", "overlaps"])
 

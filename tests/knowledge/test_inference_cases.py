@@ -156,6 +156,17 @@ def test_counting_up_without_end_is_stopped_and_reported() -> None:
     assert names(infer([("n", (10,))], [squares]), "n") == [10, 10**2, 10**4, 10**8, 10**16], "then 64 bits are over"
 
 
+def test_bindings_are_bounded_at_every_atom_and_what_is_found_within_is_true() -> None:
+    loose = [Term(f"V{n}") for n in range(5)]
+    often = rule([atom("often", loose[0])], [atom("a", v) for v in loose])
+    facts: list[GroundAtom] = [("a", (n,)) for n in "abcdef"]
+    whole = Program([often]).run(facts, max_bindings=10_000)
+    assert (names(whole, "often"), whole.truncated) == (list("abcdef"), ())
+    part = Program([often]).run(facts, max_bindings=100)
+    assert part.truncated == (often,)
+    assert 0 < part.derived < 6
+
+
 def test_what_cannot_be_computed_is_false() -> None:
     half = Comparison(">", Expression("/", (number(1), D)), number(0))
     head, body = [atom("yes", X)], [atom("m", X, D)]
