@@ -148,10 +148,10 @@ def test_static_files_and_exports_stay_in_their_folder(anna: Browser, path: str)
 
 
 def test_text_from_files_and_reviewers_is_escaped(run: Path) -> None:
-    bad = "<script>alert(1)</script>"
+    bad = "<script>alert(1)<script>"  # a film's name has no slash
     for name in ("candidates.json", "scenes-test.json"):
         text = (run / name).read_text()
-        (run / name).write_text(text.replace("phantom-000000", bad.replace("/", "\\/")))
+        (run / name).write_text(text.replace("phantom-000000", bad))
     state = ReviewState.of(run)
     with served(state) as address:
         anna = Browser(address, state, "<b>Eve</b>")
