@@ -1,8 +1,8 @@
 """One run of the grid: a detector trained on films of mixed supervision, scored against exact annotations.
 
-A run is what a user makes of a config and overrides; all that differs between runs is in `ARMS`, `mix` and `CHOSEN`. Every
-arm has the same films, backbone, augmentation and settings of the optimiser; those whose steps take less time have more of
-them, so that all should have about the same time.
+A run is what a user makes of a config and overrides; all that differs between runs is in `ARMS`, `mix`, `CHOSEN` and
+`COMPOSED`. Every arm has the same films, backbone, augmentation and settings of the optimiser; those whose steps take less
+time have more of them, so that all should have about the same time.
 """
 
 from __future__ import annotations
