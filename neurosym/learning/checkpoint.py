@@ -130,7 +130,8 @@ def _of_parts(path: Path, state: Any, tensors: Mapping[str, Tensor], average: di
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
             optimizer.setdefault(int(index), {})[name] = value
-    if len({frozenset(of) for of in optimizer.values()}) > 1 or (step > 0 and not optimizer):
+    moved = step > 0 and any(group["params"] for group in groups)
+    if len({frozenset(of) for of in optimizer.values()}) > 1 or (moved and not optimizer):
         raise ValueError("a part of the optimiser's state is missing")
     model = {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
     if model.keys() != average.keys():

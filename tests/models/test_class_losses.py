@@ -220,7 +220,7 @@ def test_a_checkpoint_holds_what_is_remembered(tmp_path: Path) -> None:
     model = small(loss="label_enhancement", start=1)
     losses_of(model)
     losses_of(model)
-    state = Checkpoint(2, model.state_dict(), {}, {"state": {}, "param_groups": []}, torch.get_rng_state())
+    state = Checkpoint(2, model.state_dict(), {}, {"state": {}, "param_groups": []}, (torch.get_rng_state(),))
     path = save_checkpoint(tmp_path, state, {})
     other = small(loss="label_enhancement", start=1)
     other.load_state_dict(load_checkpoint(path).model)
