@@ -71,7 +71,7 @@ def lungs_exchanged(scene: EnergyScene) -> EnergyScene:
     return replace(scene, probabilities=p[:, [0, RIGHT, LEFT, HEART]])
 
 
-def trained(rules: ConstraintSet, graph: OntologyGraph, channels: int, rounds: int = 10, steps: int = 5) -> EnergyModel:
+def trained(rules: ConstraintSet, graph: OntologyGraph, channels: int, rounds: int = 7, steps: int = 5) -> EnergyModel:
     """Refreshed as beside a detector: other films each round, a few steps on each."""
     model, rng = EnergyModel(rules, graph, channels, SMALL, seed=3), np.random.default_rng(5)
     for k in range(rounds):

@@ -31,7 +31,7 @@ from neurosym.records import Box, Detection, Scene
 from tests.conftest import CLASSES
 
 SIDE = 64
-SMALL = ScorerSettings(groups=2, group=6, steps=160, batch=5, hidden=24, lr=5e-3)
+SMALL = ScorerSettings(groups=2, group=6, steps=100, batch=5, hidden=24, lr=5e-3)
 QUICK = RefineSettings(iterations=2, branching=1, tried=12)
 Spoiler = Callable[[Scene, np.random.Generator], tuple[Scene, tuple[Detection, ...]]]
 
