@@ -80,9 +80,8 @@ def coco_films(annotations: Path, images: Path, bad_boxes: BadBoxes = "error", l
 
     def film(n: int) -> PackedFilm:
         given = [data.annotations[k] for k in own[first[n].id]]
-        as_read = [
-            {"image_id": a.image_id, "category_id": a.category_id} for a in given
-        ]  # a number may stand in quotes
+        # numbers as they were read: in the file they may stand in quotes
+        as_read = [{"image_id": a.image_id, "category_id": a.category_id} for a in given]
         record = {
             "images": [_only(_OF_IMAGE, raw["images"][n])],
             "annotations": [
