@@ -276,26 +276,11 @@ def checked_annotations(
     `names` are the categories to use, each with what it is called in the annotation.
     """
     category_of = {c.id: c.name for c in data.categories}
-    sizes = {i.id: (i.width, i.height) for i in data.images}
+    images = {i.id: i for i in data.images}
     for k, a in enumerate(data.annotations):
-        what = f"annotation {a.id}"
-        if a.category_id not in category_of or a.image_id not in sizes:
-            kind = "category" if a.category_id not in category_of else "image"
-            checker.problems.append(Problem(f"{what}: unknown {kind}_id {getattr(a, kind + '_id')}", checker.file))
-            continue
-        category = category_of[a.category_id]
-        if category not in names:
-            continue
-        width, height = sizes[a.image_id]
-        if a.drawn not in DRAWN:
-            message = f"{what}: no loss covers what is drawn as {a.drawn!r}"
-            checker.unusable(message, f"known: {', '.join(filter(None, DRAWN))}; leave it out for a box or a mask")
-            continue
-        x, y, w, h = a.bbox
-        box = checker.check(Box(x, y, x + w, y + h), width, height, what)
-        if box is not None:
-            mask = mask_code(a.segmentation, width, height, checker, what)
-            yield k, Annotation(names[category], box, mask, a.iscrowd, a.drawn)
+        annotation = _checked(a, images.get(a.image_id), category_of.get(a.category_id), names, checker)
+        if annotation is not None:
+            yield k, annotation
 
 
 def other_mistakes(data: CocoFile, names: Mapping[str, str], shown: str) -> Iterator[tuple[str, str]]:
@@ -303,15 +288,36 @@ def other_mistakes(data: CocoFile, names: Mapping[str, str], shown: str) -> Iter
 
     `names` are as of `checked_annotations`.
     """
+    category_of = {c.id: c.name for c in data.categories}
     images = {i.id: i for i in data.images}
     for a in data.annotations:
-        image = images.get(a.image_id)
+        image, checker = images.get(a.image_id), BoxChecker(shown)
         whole = (0.0, 0.0, image.width, image.height) if image is not None else a.bbox
-        one = {"images": [image] if image is not None else [], "annotations": [a.model_copy(update={"bbox": whole})]}
-        checker = BoxChecker(shown)
-        for _ in checked_annotations(data.model_copy(update=one), names, checker):
-            pass
+        _checked(a.model_copy(update={"bbox": whole}), image, category_of.get(a.category_id), names, checker)
         yield from (("" if image is None else image.file_name, p.message) for p in checker.problems)
+
+
+def _checked(
+    a: _Annotation, image: _Image | None, category: str | None, names: Mapping[str, str], checker: BoxChecker
+) -> Annotation | None:
+    """An annotation as it is used; None if it is not, and what is wrong with it is left with the checker."""
+    what = f"annotation {a.id}"
+    if category is None or image is None:
+        kind = "category" if category is None else "image"
+        checker.problems.append(Problem(f"{what}: unknown {kind}_id {getattr(a, kind + '_id')}", checker.file))
+        return None
+    if category not in names:
+        return None
+    if a.drawn not in DRAWN:
+        message = f"{what}: no loss covers what is drawn as {a.drawn!r}"
+        checker.unusable(message, f"known: {', '.join(filter(None, DRAWN))}; leave it out for a box or a mask")
+        return None
+    x, y, w, h = a.bbox
+    box = checker.check(Box(x, y, x + w, y + h), image.width, image.height, what)
+    if box is None:
+        return None
+    mask = mask_code(a.segmentation, image.width, image.height, checker, what)
+    return Annotation(names[category], box, mask, a.iscrowd, a.drawn)
 
 
 def unknown_drawings(data: CocoFile, names: Mapping[str, str]) -> dict[int, set[str]]:
