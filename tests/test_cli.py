@@ -122,6 +122,18 @@ def test_the_command_that_comes_next_can_be_pasted(capsys: pytest.CaptureFixture
     assert "trained my runs/[a]; next: neurosym evaluate 'my runs/[a]'" in told
 
 
+def test_a_file_is_named_letter_for_letter(tmp_path: Path) -> None:
+    folder = tmp_path / "[red]" / "[a]"
+    folder.mkdir(parents=True)
+    path = folder / "x.rules"
+    path.write_text("p(X):-q(X).\n")
+    assert f"formatted {path}" in run("rules", "format", path).stderr
+    assert (
+        f"written {folder}/y.lp (1 of 1 rules)"
+        in run("rules", "export", path, "--to", "clingo", "--out", folder / "y.lp").stderr
+    )
+
+
 def test_a_reasoner_that_did_not_run_is_told_to_scripts_too() -> None:
     result = run("check", "ontologies/blood.ttl", "--reason", "--json")
     assert json.loads(result.stdout)["reasoner"] == "reasonable"

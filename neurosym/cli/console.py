@@ -41,10 +41,15 @@ def escaped(text: str) -> str:
     return text.replace("[", r"\[")
 
 
+def show_done(done: str, told: str) -> None:
+    """What was done, in green, and of which files, letter for letter."""
+    console.print(f"[green]{done}[/] {escaped(told)}", soft_wrap=True, highlight=False)
+
+
 def show_trained(out: Path, run: Path | None = None) -> None:
     """Where a training is, and the command that comes next: for `run`, by default the same folder."""
     next_ = f"neurosym evaluate {shlex.quote(str(run or out))}"
-    console.print(f"[green]trained[/] {escaped(str(out))}; next: {escaped(next_)}", soft_wrap=True, highlight=False)
+    show_done("trained", f"{out}; next: {next_}")
 
 
 def print_json(value: Any) -> None:

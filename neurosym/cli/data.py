@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from neurosym.cli import importing
-from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
+from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_done
 from neurosym.errors import ConfigError
 
 data_app = typer.Typer(no_args_is_help=True, help="Import, check and work on films and annotations.")
@@ -79,7 +79,7 @@ def degrade(
         return
     counts = f"{record['changed']} of {record['annotations']} annotations changed, {record['dropped']} dropped"
     iou = "" if record["mean_iou"] is None else f", mean IoU with the true boxes {record['mean_iou']:.3f}"
-    console.print(f"[green]written[/] {target} ({counts}{iou})", soft_wrap=True, highlight=False)
+    show_done("written", f"{target} ({counts}{iou})")
     if record["reverted"]:
         ids = ", ".join(map(str, record["reverted"][:10])) + (", …" if len(record["reverted"]) > 10 else "")
         console.print(
@@ -137,7 +137,7 @@ def shards(
         print_json({"out": str(out), "films": header.films, "shards": header.shards, "annotated": header.annotated})
         return
     told = f"{header.films} films in {header.shards} shard{'s' * (header.shards > 1)}"
-    console.print(f"[green]written[/] {out} ({told})", soft_wrap=True, highlight=False)
+    show_done("written", f"{out} ({told})")
 
 
 def _bytes(size: str) -> int:
@@ -182,8 +182,8 @@ def quality(
     if result["scores"]:
         _show_quality_scores(result["scores"])
     if suggest is not None:
-        console.print(f"[green]written[/] {suggest} ({result['changed']} boxes changed)", soft_wrap=True)
-    console.print(f"[green]written[/] {out}; all in {stages.file('quality', '.json')}", soft_wrap=True)
+        show_done("written", f"{suggest} ({result['changed']} boxes changed)")
+    show_done("written", f"{out}; all in {stages.file('quality', '.json')}")
 
 
 def _show_worst(result: dict[str, Any]) -> None:

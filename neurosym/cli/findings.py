@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neurosym.cli.console import AsJson, RunFolder, SplitName, Threshold, bars, console, print_json
+from neurosym.cli.console import AsJson, RunFolder, SplitName, Threshold, bars, print_json, show_done
 
 
 def register(app: typer.Typer) -> None:
@@ -61,4 +61,4 @@ def findings(
         print_json({"files": list(map(str, files))})
         return
     more = f" and {len(files) - 2} more" if len(files) > 2 else ""
-    console.print(f"[green]written[/] {', '.join(map(str, files[:2]))}{more}", soft_wrap=True)
+    show_done("written", f"{', '.join(map(str, files[:2]))}{more}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json
+from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_done
 from neurosym.errors import ConfigError, InductionError
 
 _SHOWN = 15
@@ -104,10 +104,10 @@ def induce_graph(
         kept, method, mrr = learner.beginnings.smallest(config.tolerance)
         every, of_all = int(learner.beginnings.sizes[0]), float(learner.beginnings.mrr[0].max())
         console.print(
-            f"MRR of {valid}: {mrr:.4f} with the {kept} rules kept ({method}), {of_all:.4f} with all {every}",
+            f"MRR of {escaped(str(valid))}: {mrr:.4f} with the {kept} rules kept ({method}), {of_all:.4f} with all {every}",
             soft_wrap=True,
         )
-    console.print(f"[green]written[/] {out} ({written} rules, {last.seconds:.0f} s)", soft_wrap=True)
+    show_done("written", f"{out} ({written} rules, {last.seconds:.0f} s)")
 
 
 def complete(

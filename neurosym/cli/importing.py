@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_problems
+from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_done, show_problems
 from neurosym.errors import ConfigError, Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _show(result: Imported, source: Source, out: Path, split: bool) -> None:
     for note in notes:
         console.print(f"[cyan]note[/] {escaped(note)}", soft_wrap=True, highlight=False)
     done = f"{result.written} films written, {result.kept} were there"
-    console.print(f"[green]imported[/] {out} ({done}); next: neurosym data check {out}/*.json", soft_wrap=True)
+    show_done("imported", f"{out} ({done}); next: neurosym data check {shlex.quote(str(out))}/*.json")
 
 
 def check(
@@ -213,7 +214,7 @@ def check(
         report = check_splits(splits, stage("check films"))
     if sheet is not None:
         write_sheet(sheet, splits, report)
-        console.print(f"[green]written[/] {sheet}", soft_wrap=True)
+        show_done("written", str(sheet))
     if as_json:
         print_json(report.as_json())
     else:

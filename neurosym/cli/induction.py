@@ -19,6 +19,7 @@ from neurosym.cli.console import (
     escaped,
     output,
     print_json,
+    show_done,
 )
 from neurosym.cli.graphs import induce_graph
 from neurosym.errors import ConfigError
@@ -82,7 +83,7 @@ def facts(
         errors = {"before": fitted.error_before, "after": fitted.error_after} if fitted else None
         print_json(value | ({"calibration_error": errors} if errors else {}))
         return
-    console.print(f"[green]{len(store.facts)} facts[/] in {path}{f' and {rdf}' if rdf else ''}", soft_wrap=True)
+    show_done(f"{len(store.facts)} facts", f"in {path}{f' and {rdf}' if rdf else ''}")
     if fitted:
         after = "unknown" if fitted.error_after is None else f"{fitted.error_after:.3f}"
         told = f"expected calibration error on val: {fitted.error_before:.3f}, after by cross-validation {after}"
@@ -275,6 +276,6 @@ def _induce_scenes(
         measures = (f"{c.support}/{c.body_size}", f"{c.confidence:.3f}", f"{c.head_coverage:.3f}")
         table.add_row(escaped(str(c.rule)), *measures)
     output.print(table)
-    console.print(f"[green]written[/] {out} and {out.with_suffix('.rules')}", soft_wrap=True)
+    show_done("written", f"{out} and {out.with_suffix('.rules')}")
     if calibrated:
         warn_of_fit(split)

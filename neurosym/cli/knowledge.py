@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_problems
+from neurosym.cli.console import AsJson, bars, escaped, output, print_json, show_done, show_problems
 from neurosym.errors import ConfigError, NeurosymError, Problem, RuleError, short_path
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ def _explained(knowledge: Knowledge) -> list[dict[str, Any]]:
 
 def _show_axioms(axioms: list[dict[str, Any]]) -> None:
     for axiom in axioms:
-        output.print(f"[bold]{escaped(axiom['axiom'])}[/]  [dim]{axiom['file']}:{axiom['line']}[/]", soft_wrap=True)
+        output.print(
+            f"[bold]{escaped(axiom['axiom'])}[/]  [dim]{escaped(axiom['file'])}:{axiom['line']}[/]", soft_wrap=True
+        )
         for rule in axiom["constraints"]:
             output.print(f"    → {escaped(rule)}", soft_wrap=True, highlight=False)
         if axiom["unused"]:
@@ -207,7 +209,7 @@ def format_(
     for path, formatted in changed:
         if not check_only:
             write_text_atomically(path, formatted)
-        console.print(f"{'would change' if check_only else 'formatted'} {path}", soft_wrap=True)
+        show_done("would change" if check_only else "formatted", str(path))
     raise typer.Exit(1 if check_only and changed else 0)
 
 
@@ -234,9 +236,7 @@ def export(
         sys.stdout.write(exported.text)
     else:
         write_text_atomically(out, exported.text)
-        console.print(
-            f"[green]written[/] {out} ({len(rules) - len(exported.left_out)} of {len(rules)} rules)", soft_wrap=True
-        )
+        show_done("written", f"{out} ({len(rules) - len(exported.left_out)} of {len(rules)} rules)")
 
 
 def import_(
@@ -267,7 +267,7 @@ def import_(
         sys.stdout.write("".join(f"{format_rule(r)}\n" for r in rules))
     else:
         write_rules(out, rules, f"From {file.name}, by neurosym rules import --from {source}.")
-        console.print(f"[green]written[/] {out} ({len(rules)} rules)", soft_wrap=True)
+        show_done("written", f"{out} ({len(rules)} rules)")
 
 
 Out = Annotated[Path, typer.Option(help="The file to write: .html for an interactive page, .svg for a picture.")]
@@ -300,4 +300,4 @@ def _draw(graph: Any, out: Path, around: list[str] | None, depth: int) -> None:
     if around:
         graph = neighbourhood(graph, around, depth)
     writers[out.suffix](out, graph, out.stem)
-    console.print(f"[green]written[/] {out}", soft_wrap=True)
+    show_done("written", str(out))

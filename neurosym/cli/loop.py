@@ -20,6 +20,7 @@ from neurosym.cli.console import (
     escaped,
     output,
     print_json,
+    show_done,
     show_trained,
 )
 from neurosym.cli.explanation import show_explanation
@@ -180,8 +181,7 @@ def evaluate(
         output.print(shown, highlight=False)
     if repair:
         show_repair(result["repair"], result["hard_violations"])
-    folder = f"{stages.split}{'-repaired' if repair else ''}"
-    console.print(f"overlays: {run / 'overlays' / folder}", soft_wrap=True)
+    show_done("overlays", f"in {run / 'overlays' / stages.split}{'-repaired' if repair else ''}")
 
 
 def explain(
@@ -201,7 +201,7 @@ def explain(
         print_json({"picture": str(picture)} | found.as_dict())
         return
     show_explanation(found)
-    console.print(f"[green]drawn[/] {picture}", soft_wrap=True)
+    show_done("drawn", str(picture))
 
 
 def report(
@@ -224,7 +224,7 @@ def report(
     if as_json:
         print_json({"report": str(out), "rules": count})
     else:
-        console.print(f"[green]written[/] {out} ({count} rules)", soft_wrap=True)
+        show_done("written", f"{out} ({count} rules)")
 
 
 def demo(
@@ -244,7 +244,7 @@ def demo(
     console.print(f"{result.rules} rules induced from the predictions; {result.seconds:.0f} s in all")
     console.print("One seed is a demonstration, no proof.\n\nOpen:")
     for what, path in result.files.items():
-        console.print(f"  {path}  [dim]{what}[/]", soft_wrap=True)
+        console.print(f"  {escaped(str(path))}  [dim]{what}[/]", soft_wrap=True)
 
 
 def _show_scores(evaluations: dict[str, dict[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from neurosym.cli.console import (
     escaped,
     output,
     print_json,
+    show_done,
     show_problems,
 )
 from neurosym.errors import ConfigError, Problem
@@ -105,12 +106,10 @@ def predict(
         value = {"scenes": str(path), "images": len(scenes), "detections": sum(len(s.detections) for s in scenes)}
         print_json(value | ({"repaired": str(repaired), "repair": told} if told else {}))
         return
-    console.print(f"[green]{len(scenes)} scenes[/] in {path}", soft_wrap=True)
+    show_done(f"{len(scenes)} scenes", f"in {path}")
     if told:
         show_repair(told)
-        console.print(
-            f"[green]repaired[/] in {repaired}; each change in {stages.file('repairs', '.json')}", soft_wrap=True
-        )
+        show_done("repaired", f"in {repaired}; each change in {stages.file('repairs', '.json')}")
 
 
 def _refuse_what_does_not_go_together(context: typer.Context, films: list[Path] | None) -> None:
@@ -165,8 +164,8 @@ def _predict_films(
 def _show_films(done: FilmPredictions, threshold: float) -> None:
     """What was written, and the warnings of text in pixels."""
     written = ", ".join(f"{count} {kind}" for kind, count in done.files.items()) or "nothing"
-    found = f"[green]{done.films} films[/], {done.detections} detections of score ≥ {threshold:g}"
-    console.print(f"{found}; {written} in {done.out}", soft_wrap=True, highlight=False)
+    found = f"{done.detections} detections of score ≥ {threshold:g}"
+    show_done(f"{done.films} films,", f"{found}; {written} in {done.out}")
     if done.passed_over:
         console.print(f"{done.passed_over} other files passed over", highlight=False)
     show_problems([Problem(f"text may be burned in: {why}", f, severity="warning") for f, why in done.text.items()])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neurosym.cli.console import AsJson, bars, console, print_json
+from neurosym.cli.console import AsJson, bars, print_json, show_done
 
 _EPILOG = (
     "Examples: `neurosym pretrain experiments/pretrain/kermany.yaml --out runs/ssl`, "
@@ -46,4 +46,4 @@ def pretrain(
     if as_json:
         print_json({"run": str(run.path), "step": run.step, "weights": str(run.path / WEIGHTS), "figures": run.metrics})
     else:
-        console.print(f"[green]pretrained[/] {run.path / WEIGHTS}; the card beside it says on what", soft_wrap=True)
+        show_done("pretrained", f"{run.path / WEIGHTS}; the card beside it says on what")

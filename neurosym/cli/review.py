@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_problems
+from neurosym.cli.console import AsJson, bars, console, escaped, output, print_json, show_done, show_problems
 from neurosym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def assess(
     for note in made.notes:
         console.print(escaped(note), soft_wrap=True, highlight=False)
     new = sum(map(passes, made.assessments))
-    console.print(f"[green]written[/] {made.file}: {new} of {len(made.assessments)} say something new", soft_wrap=True)
+    show_done("written", f"{made.file}: {new} of {len(made.assessments)} say something new")
 
 
 def _interval(found: Counted | None) -> str:
@@ -283,8 +283,7 @@ def publish(
         show_problems([*made.warnings, *made.refused])
         counts = f"{len(made.accepted)} accepted, {len(made.rejected)} rejected, {len(made.present)} there already"
         rest = f"{len(made.waiting)} without a verdict, {len(made.refused)} refused"
-        done = "would write" if dry_run else "[green]written[/]"
-        console.print(f"{done} {to}: {counts}; {rest}", soft_wrap=True, highlight=False)
+        show_done("would write" if dry_run else "written", f"{to}: {counts}; {rest}")
     raise typer.Exit(1 if made.refused else 0)
 
 
