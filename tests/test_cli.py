@@ -159,6 +159,9 @@ def test_rules_are_learned_from_plain_triples(tmp_path: Path) -> None:
     result = run("induce", "--facts", path, "--budget", "3", "--json")
     assert result.returncode == 0, result.stderr
     assert "1 :: child(X, Y) :- parent(Y, X)." in json.loads(result.stdout)["rules"]
+    told = json.loads(result.stdout)["progress"][-1]
+    assert told["rules"] == json.loads(result.stdout)["count"]
+    assert told["seconds"] > 0
     rules = tmp_path / "family-candidates.rules"
     assert rules.read_text().count(":-") == json.loads(result.stdout)["count"]
     path.write_text("".join(lines[:-1]) + lines[-1].split("\n")[0] + "\n")  # the last child is to be found

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from neurosym.errors import Problem
 
@@ -57,19 +58,42 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
+class Bars(Progress):
+    """Progress bars with the time that remains, one a stage, and lines below them while they move on a terminal."""
+
+    def __init__(self) -> None:
+        self._below = ""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        super().__init__(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console)
+
+    def __call__(self, title: str) -> Advance:
+        """Another stage."""
+        task = self.add_task(title, total=None, note="")
+
+        def advance(done: int, total: int, note: str) -> None:
+            self.update(task, completed=done, total=total or None, note=note)
+
+        return advance
+
+    def below(self, text: str) -> None:
+        """What stands below the bars from now on; lines are cut at the terminal's width."""
+        self._below = text
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bars, and what stands below them."""
+        yield from super().get_renderables()
+        if self._below and not self.finished:
+            yield Text(self._below, no_wrap=True, overflow="ellipsis")
+
+
 @contextmanager
-def bars() -> Iterator[Any]:
-    """Progress bars with the time that remains, one a stage; yields a function from a title to an `Advance`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, *times, console=console) as progress:
-
-        def stage(title: str) -> Advance:
-            task = progress.add_task(title, total=None, note="")
-
-            def advance(done: int, total: int, note: str) -> None:
-                progress.update(task, completed=done, total=total or None, note=note)
-
-            return advance
-
-        yield stage
+def bars() -> Iterator[Bars]:
+    """Bars that stay on the screen when all is done; what stands below them does not."""
+    with Bars() as shown:
+        yield shown
+        shown.below("")

@@ -46,6 +46,7 @@ def induce_graph(
     facts as a store, which is then mapped, `only` the relations to read of one.
     """
     from neurosym.induction.kg.clock import State
+    from neurosym.induction.kg.convergence import Convergence, as_dicts, picture, said
     from neurosym.induction.kg.covering import covering
     from neurosym.induction.kg.files import rules_of, write_rule_set, writing_seconds
     from neurosym.induction.kg.island import EvolutionConfig
@@ -69,15 +70,14 @@ def induce_graph(
         store.write(folder)
         store = TripleStore.open(folder)
     held = None if valid is None else held_back(store, read_graph(valid, strict).facts)
-    last = State(0.0, 0, 0)
-    with bars() as stage:
-        advance = stage("induce")
+    states = Convergence()
+    with bars() as shown:
+        advance = shown("induce")
 
         def told(state: State) -> None:
-            nonlocal last
-            last = state
-            note = f"generation {state.generation}: {state.rules} rules"
-            advance(int(min(state.seconds, config.budget or 0)), int(config.budget or 0), note)
+            if states.told(state):
+                advance(int(min(state.seconds, config.budget or 0)), int(config.budget or 0), said(states))
+                shown.below(picture(states, config.budget))
 
         after = partial(writing_seconds, store, most=top)
         learner = RuleLearner(config).fit(store, told, held=held, after=after, **how)
@@ -87,7 +87,8 @@ def induce_graph(
     written = len(learner.rules if order is None else order) - left_out
     if as_json:
         told_rules = [str(rule) for rule in best]
-        value = {"out": str(out), "count": written, "seconds": round(last.seconds, 1), "rules": told_rules}
+        value = {"out": str(out), "count": written, "seconds": round(states[-1].seconds, 1), "rules": told_rules}
+        value["progress"] = as_dicts(states)
         if learner.beginnings is not None:
             sizes, mrr = learner.beginnings.sizes.tolist(), learner.beginnings.mrr.max(1).tolist()
             value["valid"] = [{"rules": n, "mrr": round(v, 4)} for n, v in zip(sizes, mrr, strict=True)]
@@ -107,7 +108,7 @@ def induce_graph(
             f"MRR of {escaped(str(valid))}: {mrr:.4f} with the {kept} rules kept ({method}), {of_all:.4f} with all {every}",
             soft_wrap=True,
         )
-    show_done("written", f"{out} ({written} rules, {last.seconds:.0f} s)")
+    show_done("written", f"{out} ({written} rules, {states[-1].seconds:.0f} s)")
 
 
 def complete(

@@ -22,8 +22,9 @@ from neurosym.induction.kg.bodies import (
 from neurosym.induction.kg.evaluator import Evaluator, Members
 from neurosym.induction.kg.island import Kept
 from neurosym.induction.kg.paths import backwards, joined_paths, path_rules
-from neurosym.induction.kg.rules import BodyRules, General, PathRules, RuleColumns
+from neurosym.induction.kg.rules import BodyRules, General, PathRules, RuleColumns, pair_rule, set_rule
 from neurosym.induction.kg.store import Int32, TripleStore
+from neurosym.logic import Rule
 
 
 def first_parents(store: TripleStore, rules: RuleColumns, each: int) -> list[Kept]:
@@ -40,6 +41,14 @@ def first_parents(store: TripleStore, rules: RuleColumns, each: int) -> list[Kep
         head, support, size = int(constants.head[i]), int(constants.support[i]), int(constants.size[i])
         found.append(Kept(canonical((literal(d, X, c),)), head, support, size))
     return found
+
+
+def rule_of(store: TripleStore, kept: Kept) -> Rule:
+    """A rule that the evolution kept, as people write it."""
+    weight = kept.support / kept.size
+    if not is_pair(kept.body):
+        return set_rule(store, kept.head, kept.body, weight)
+    return pair_rule(store, kept.head >> 1, swapped(kept.body) if kept.head & 1 else kept.body, weight)
 
 
 def path_bodies(paths: PathRules) -> frozenset[Body]:

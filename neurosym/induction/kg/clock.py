@@ -18,12 +18,31 @@ _TRIAL: Final = 0.01
 """Share of the budget for one trial of what comes after the search."""
 
 
+class Reached(NamedTuple):
+    """What an evolution has come to: generations, the most trusted rules with their confidences and supports, and its worth.
+
+    The worth is the sum, over the rules that evolved, of the facts that each is right about times how much more it surely is
+    trusted than what it was made of. It grows ever more slowly: once it hardly does, more time finds little.
+    """
+
+    generation: int = 0
+    best: tuple[str, ...] = ()
+    worth: float = 0.0
+
+
 class State(NamedTuple):
-    """Where the search is: seconds, generation, rules found so far."""
+    """Where the search is: seconds, rules found so far, what the evolution has come to."""
 
     seconds: float
-    generation: int
     rules: int
+    reached: Reached
+
+    @property
+    def generation(self) -> int:
+        return self.reached.generation
+
+
+_NOTHING: Final = Reached()
 
 
 class Clock:
@@ -54,9 +73,9 @@ class Clock:
         """When all must be done, by the clock of `time.monotonic`."""
         return None if self.budget is None else self.started + max(LEAST_SECONDS, self.budget)
 
-    def goes_on(self, found: int, share: float, generation: int = 0) -> bool:
+    def goes_on(self, found: int, share: float, reached: Reached = _NOTHING) -> bool:
         """Whether there is time left of a share of the budget."""
-        self.told(State(self.seconds, generation, self.before + found))
+        self.told(State(self.seconds, self.before + found, reached))
         in_time = self.budget is None or self.seconds < share * self.budget
         return in_time and not self.stopped and self.leaves_time(self.before + found)
 

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from neurosym.induction.kg.bodies import Body
@@ -24,16 +24,33 @@ from neurosym.induction.kg.store import TripleStore
 
 log = logging.getLogger(__name__)
 _MIGRANTS: Final = 4
+SHOWN: Final = 3
+"""Best rules that are known at any time."""
+
+
+def _by_trust(rule: Kept) -> tuple[float, Body, int]:
+    return -rule.smoothed, rule.body, rule.head
 
 
 @dataclass(slots=True)
 class Search:
-    """Where an evolution is: the generations done, the rules found, and of each island its state and the rules sent to it."""
+    """Where an evolution is: the generations done, the rules found, and of each island its state and the rules sent to it.
+
+    Attributes:
+        best: the most trusted of the rules found.
+        worth: see `neurosym.induction.kg.clock.Reached`.
+    """
 
     generation: int
     found: dict[tuple[Body, int], Kept]
     islands: list[IslandState]
     sent: list[list[Kept]]
+    best: list[Kept] = field(init=False)
+    worth: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.best = sorted(self.found.values(), key=_by_trust)[:SHOWN]
+        self.worth = sum(rule.news for rule in self.found.values())
 
     @property
     def rules(self) -> list[Kept]:
@@ -44,8 +61,11 @@ class Search:
         """One generation of all islands more."""
         for i, (lot, change) in enumerate(reports):
             self.islands[i].update(change)
-            self.found |= {(rule.body, rule.head): rule for rule in lot}
-            ranked = sorted(lot, key=lambda rule: (-rule.smoothed, rule.body, rule.head))
+            new = {key: rule for rule in lot if (key := (rule.body, rule.head)) not in self.found}
+            self.found |= new
+            self.worth += sum(rule.news for rule in new.values())
+            self.best = sorted((*self.best, *new.values()), key=_by_trust)[:SHOWN]
+            ranked = sorted(lot, key=_by_trust)
             self.sent[(i + 1) % len(reports)] = ranked[:_MIGRANTS]
         self.generation += 1
 

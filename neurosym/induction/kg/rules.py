@@ -21,7 +21,7 @@ import numpy as np
 from neurosym.induction.kg.bodies import Body, written
 from neurosym.induction.kg.evaluator import Members
 from neurosym.induction.kg.store import Float32, Int32, TripleStore
-from neurosym.logic import Atom, Comparison, Negation, Rule, Term
+from neurosym.logic import Atom, Rule, Term
 
 DOUBT: Final = 5
 """Unseen counter-examples that a body is thought to have (Meilicke et al., 2019)."""
@@ -115,25 +115,18 @@ class RuleColumns:
         x, y = Term("X"), Term("Y")
         whole, k = self._place(i)
         weight = int(whole.support[k]) / int(whole.size[k])
-        conditions: tuple[Negation | Comparison, ...] = ()
         if isinstance(whole, PathRules):
             path = [int(d) for d in whole.path[k] if d >= 0]
             stops = [x, *(Term(name) for name in _BETWEEN[: len(path) - 1]), y]
             body = tuple(_atom(store, d, stops[k], stops[k + 1]) for k, d in enumerate(path))
             return Rule((_atom(store, 2 * int(whole.head[k]), x, y),), body, weight)
         if whole is self.general.pair_rules:
-            body, conditions = written(store, self.general.pairs[int(whole.body[k])])
-            return Rule((_atom(store, 2 * int(whole.head[k]), x, y),), body, weight, conditions=conditions)
-        csr, b = store.csr, int(whole.body[k])
+            return pair_rule(store, int(whole.head[k]), self.general.pairs[int(whole.body[k])], weight)
+        b = int(whole.body[k])
         if isinstance(whole, BodyRules):
-            body, conditions = written(store, self.general.sets[b].body)
-        elif b < 0:
-            body = (_atom(store, -1 - b, x, Term("Z")),)
-        else:
-            body = (_atom(store, int(csr.direction_of[b]) ^ 1, x, _constant(store, int(csr.source[b]))),)
-        g = int(whole.head[k])
-        head = _atom(store, int(csr.direction_of[g]) ^ 1, x, _constant(store, int(csr.source[g])))
-        return Rule((head,), body, weight, conditions=conditions)
+            return set_rule(store, int(whole.head[k]), self.general.sets[b].body, weight)
+        body = (_atom(store, -1 - b, x, Term("Z")) if b < 0 else _member(store, b),)
+        return Rule((_member(store, int(whole.head[k])),), body, weight)
 
     def _place(self, i: int) -> tuple[PathRules | ConstantRules | BodyRules, int]:
         """The part that rule i is in, and where."""
@@ -144,8 +137,22 @@ class RuleColumns:
         raise IndexError("no such rule")
 
 
-def _constant(store: TripleStore, entity: int) -> Term:
-    return Term(store.entities[entity], is_variable=False)
+def pair_rule(store: TripleStore, relation: int, body: Body, weight: float) -> Rule:
+    """relation(X, Y) ← body, as people write it."""
+    atoms, conditions = written(store, body)
+    return Rule((_atom(store, 2 * relation, Term("X"), Term("Y")),), atoms, weight, conditions=conditions)
+
+
+def set_rule(store: TripleStore, row: int, body: Body, weight: float) -> Rule:
+    """r(X, c) ← body or r(c, X) ← body, whichever the row is, as people write it."""
+    atoms, conditions = written(store, body)
+    return Rule((_member(store, row),), atoms, weight, conditions=conditions)
+
+
+def _member(store: TripleStore, row: int) -> Atom:
+    """That X is in a row of the store."""
+    c = Term(store.entities[int(store.csr.source[row])], is_variable=False)
+    return _atom(store, int(store.csr.direction_of[row]) ^ 1, Term("X"), c)
 
 
 def _atom(store: TripleStore, direction: int, a: Term, b: Term) -> Atom:
