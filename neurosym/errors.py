@@ -38,11 +38,11 @@ class Problem:
     severity: str = "error"
 
     def __str__(self) -> str:
-        place = self.file
-        if self.line:
-            place += f":{self.line}"
-            if self.column:
-                place += f":{self.column}"
+        places = [str(n) for n in (self.line, self.line and self.column) if n]
+        if self.file:
+            place = ":".join((self.file, *places))
+        else:
+            place = ", ".join(f"{what} {n}" for what, n in zip(("line", "column"), places, strict=False))
         text = f"{place}: {self.message}" if place else self.message
         return f"{text}; {self.cure}" if self.cure else text
 

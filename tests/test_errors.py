@@ -6,6 +6,13 @@ def test_a_problem_prints_as_place_message_and_cure() -> None:
     assert str(problem) == "rules/thorax.rules:14:9: unknown relation 'locted_in'; did you mean 'located_in'?"
 
 
+def test_the_place_of_a_problem_in_a_text_that_is_no_file_is_told_in_words() -> None:
+    assert str(Problem("no dot", line=2, column=5)) == "line 2, column 5: no dot"
+    assert str(Problem("no dot", line=2)) == "line 2: no dot"
+    assert str(Problem("no dot", column=5)) == str(Problem("no dot")) == "no dot"
+    assert str(Problem("no dot", "x.rules", column=5)) == "x.rules: no dot"
+
+
 def test_an_error_prints_all_its_problems_one_a_line() -> None:
     error = RuleError([Problem("first", "a.rules", 1), Problem("second")])
     assert str(error) == "a.rules:1: first\nsecond"

@@ -46,6 +46,7 @@ def _single(rule: Rule, ontology: Ontology | None) -> Iterator[Problem]:
         yield from _vocabulary(rule, ontology)
         yield from _types(rule, ontology)
     yield from _safety(rule, ontology)
+    yield from _small_letters(rule)
     yield from _impossible(rule)
 
 
@@ -129,6 +130,20 @@ def _safety(rule: Rule, ontology: Ontology | None) -> Iterator[Problem]:
         yield _problem(rule, "a fact must not have variables", "add a body")
     if rule.conditions:
         yield from _unbound_conditions(rule)
+
+
+def _small_letters(rule: Rule) -> Iterator[Problem]:
+    """Constants that look like variables: of a variable's letters, or all that a rule has."""
+    variables = {v.name.lower(): v.name for a in rule.atoms for v in a.variables}
+    constants = {t.name: t for a in rule.atoms for t in a.args if not t.is_variable and not t.datatype}
+    small = [name for name in constants if name[:1].islower() and str(constants[name]) == name]
+    meant = [name for name in small if name.lower() in variables]
+    why = "variables begin with a capital letter"
+    for name in meant:
+        yield _problem(rule, f"{name} is a constant: {why}", f"write {variables[name.lower()]}", "warning")
+    if rule.body and small and not variables:
+        cure = f"write {', '.join(n.capitalize() for n in small)} if they are variables"
+        yield _problem(rule, f"the rule has no variables: {why}", cure, "warning")
 
 
 def _of_the_film(rule: Rule, ontology: Ontology | None) -> bool:

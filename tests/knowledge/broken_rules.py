@@ -4,6 +4,17 @@
 from __future__ import annotations
 
 BROKEN: dict[str, tuple[str | bytes, list[str]]] = {
+    "one variable in small letters": (
+        "inside(G, l) :- ground_glass_opacity(G), lung(L).",
+        ["warning: x.rules:1: l is a constant: variables begin with a capital letter; write L"],
+    ),
+    "all variables in small letters": (
+        "left_of(r, h) :- right_lung(r), heart(h).",
+        [
+            "warning: x.rules:1: the rule has no variables: variables begin with a capital letter; "
+            "write R, H if they are variables"
+        ],
+    ),
     "lost dot": (
         "left_of(X, Y) :- heart(X), lung(Y)\nabove(X, Y) :- heart(X), lung(Y).\n",
         ["x.rules:1:35: the rule does not end; expected '.'"],
