@@ -1,7 +1,7 @@
 """One run of the grid: a detector trained on films of mixed supervision, scored against exact annotations.
 
-A run is what a user makes of a config and overrides; all that differs between runs is in `ARMS`, `mix`, `CHOSEN` and
-`COMPOSED`. Every arm has the same films, backbone, augmentation and settings of the optimiser; those whose steps take less
+A run is what a user makes of a config and overrides; all that differs between runs is in `ARMS`, `mix` and
+`CHOSEN`. Every arm has the same films, backbone, augmentation and settings of the optimiser; those whose steps take less
 time have more of them, so that all should have about the same time.
 """
 
@@ -64,9 +64,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     ANYWHERE: (*_ALL, *_COMPOSED, "compose.rules=false"),
 }
 """The last two are controls: of image labels, whose films then have none, and of the rules, for findings laid onto films."""
-CHOSEN = {"teacher": "0.5", "threshold": "0.6", "weak": "1.0", "violation": "0.1", "repeat": "12"}
-COMPOSED = {"jsrt": "2", "covid-cxr": "0.5"}
-"""Findings laid onto a film; six films show so few of them that more are the same ones again and again."""
+CHOSEN = {"teacher": "0.5", "threshold": "0.6", "weak": "1.0", "violation": "0.1", "repeat": "12", "composed": "0.5"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def other_films(job: Job, own: TrainConfig) -> tuple[str, ...]:
 
 def config_of(job: Job) -> TrainConfig:
     """The run's config; another seed annotates other films."""
-    values = CHOSEN | {"composed": COMPOSED[job.data], "weights": str(PRETRAINED)}
+    values = CHOSEN | {"weights": str(PRETRAINED)}
     of_teacher = ("teacher.", "compose.unlabelled")
     arm = [o.format(**values) for o in ARMS[job.arm] if teaches(job) or not o.startswith(of_teacher)]
     steps = next(n for section, n in STEPS.items() if not section or any(o.startswith(section) for o in arm))
