@@ -86,7 +86,7 @@ def figure(
         half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
     commits = sorted({str(r["commit"]) for r in records})
     seconds = sum(float(r["seconds"]) for r in records)
-    rounded = (round(v, 4) for v in (mean, mean - half, mean + half))
+    rounded = (round(v, 4) + 0.0 for v in (mean, mean - half, mean + half))  # no minus zero
     return Figure(name, *rounded, goal, meets(mean, goal), len(values), round(seconds, 1), ", ".join(commits))
 
 

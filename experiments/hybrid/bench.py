@@ -117,7 +117,7 @@ def table() -> str:
     """Every arm that something is recorded of, as a table in Markdown."""
     head = "| data | exact | arm | seeds | AP | AP50 | AP50 of each class | annotators' hours | minutes of training |"
     lines = [head, "|---" * head.count(" | ") + "|---|"]
-    for data, share, arm in cells():
+    for data, share, arm in sorted(cells(), key=lambda cell: (cell[0] != "jsrt", cell[1])):
         runs = list(recorded(data, share, arm).values())
         if runs:
             classes = {c: _spread([r["per_class"][c]["ap50"] for r in runs]) for c in runs[0]["per_class"]}
