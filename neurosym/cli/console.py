@@ -95,5 +95,7 @@ class Bars(Progress):
 def bars() -> Iterator[Bars]:
     """Bars that stay on the screen when all is done; what stands below them does not."""
     with Bars() as shown:
-        yield shown
-        shown.below("")
+        try:
+            yield shown
+        finally:
+            shown.below("")

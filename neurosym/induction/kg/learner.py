@@ -182,8 +182,8 @@ class RuleLearner:
         if folder is not None and not resume:
             write_base(folder, store, self._settings(), base)
         clock.before = len(base)
-        clock.begins()
         short = _most_trusted(store, base)
+        clock.begins()
 
         @cache
         def read(kept: Kept) -> tuple[float, int, str]:
@@ -303,7 +303,11 @@ class RuleLearner:
 def _most_trusted(store: TripleStore, rules: RuleColumns) -> list[tuple[float, int, str]]:
     """Of the rules with the highest smoothed confidence: that and their support, negative, and how they read."""
     support, size, value = rules.support, rules.size, rules.smoothed
-    first = np.lexsort((-support, -value))[:SHOWN].tolist()
+    if not len(value):
+        return []
+    shown = min(SHOWN, len(value))
+    high = np.flatnonzero(value >= np.partition(value, -shown)[-shown])  # of millions few are sorted
+    first = high[np.lexsort((-support[high], -value[high]))][:shown].tolist()
     return [
         (-float(value[i]), -int(support[i]), _line(rules.rule(store, i), int(support[i]), int(size[i]))) for i in first
     ]
