@@ -11,6 +11,8 @@ from neurosym.induction.kg.clock import State
 
 _LEVELS: Final = "▁▂▃▄▅▆▇█"
 _WIDTH: Final = 60
+_SLACK: Final = 1e-8
+"""Of a part: a state at the end of one is of it."""
 _APART: Final = 0.2
 """Seconds between two states that are kept."""
 _LATELY: Final = 5.0
@@ -57,10 +59,10 @@ def curve(states: Sequence[State], budget: float | None, width: int = _WIDTH) ->
     """
     seconds, worth = np.array([(s.seconds, s.reached.worth) for s in states]).T
     end = max(budget or 0.0, float(seconds[-1]))
-    parts = np.arange(1, width + 1) * end / width
+    parts = (np.arange(1, width + 1) + _SLACK) * end / width
     known = np.searchsorted(seconds, parts, side="right") - 1
     levels = np.where(known < 0, 0, worth[known]) / max(float(worth[-1]), 1e-9) * (len(_LEVELS) - 1)
-    past = np.ceil(float(seconds[-1]) / end * width - 1e-9)
+    past = np.ceil(float(seconds[-1]) / end * width - _SLACK)
     return "".join(_LEVELS[round(float(v))] if i < past else " " for i, v in enumerate(levels))
 
 
