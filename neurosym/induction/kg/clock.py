@@ -19,7 +19,7 @@ _TRIAL: Final = 0.01
 
 
 class Reached(NamedTuple):
-    """What an evolution has come to: generations, the most trusted rules with their confidences and supports, and its worth.
+    """What an evolution has come to: generations, the most trusted rules (31/33 r(X, Y) :- …), and its worth.
 
     The worth is the sum, over the rules that evolved, of the facts that each is right about times how much more it surely is
     trusted than what it was made of. It grows ever more slowly: once it hardly does, more time finds little.

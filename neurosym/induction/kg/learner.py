@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from threading import Timer
@@ -23,15 +23,16 @@ import numpy as np
 from neurosym.errors import ConfigError, InductionError
 from neurosym.induction.kg.aggregation import aggregation, nobody
 from neurosym.induction.kg.applied import ROOM, Applied, arrange, workplace_for
-from neurosym.induction.kg.assembly import first_parents, path_bodies, rule_of
+from neurosym.induction.kg.assembly import first_parents, path_bodies
+from neurosym.induction.kg.best import Best
 from neurosym.induction.kg.bodies import X, Y, canonical_pair, chain, constant, literal, numbered
-from neurosym.induction.kg.clock import Clock, Reached, State
+from neurosym.induction.kg.clock import Clock, State
 from neurosym.induction.kg.completion import ask
 from neurosym.induction.kg.constants import joined_constants
 from neurosym.induction.kg.ending import NEEDED, Ending
 from neurosym.induction.kg.evaluator import Evaluator
-from neurosym.induction.kg.evolution import SHOWN, Archipelago, Search, Setting, Threads, evolve
-from neurosym.induction.kg.island import EvolutionConfig, Kept
+from neurosym.induction.kg.evolution import Archipelago, Search, Setting, Threads, evolve
+from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.longer_paths import graph_of, mined, promising
 from neurosym.induction.kg.measures import log_fisher
 from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
@@ -182,16 +183,8 @@ class RuleLearner:
         if folder is not None and not resume:
             write_base(folder, store, self._settings(), base)
         clock.before = len(base)
-        short = _most_trusted(store, base)
+        best = Best(store, base)
         clock.begins()
-
-        @cache
-        def read(kept: Kept) -> tuple[float, int, str]:
-            return -kept.smoothed, -kept.support, _line(rule_of(store, kept), kept.support, kept.size)
-
-        def reached() -> Reached:
-            best = sorted((*short, *map(read, search.best)))[:SHOWN]
-            return Reached(search.generation, tuple(line for *_, line in best), search.worth)
 
         def goes_on(search: Search) -> bool:
             found = len(search.found)
@@ -200,7 +193,7 @@ class RuleLearner:
             if folder is not None and clock.since_written > _WRITTEN_EVERY:
                 write_search(folder, search)
                 clock.wrote()
-            return clock.goes_on(found, 1.0, reached()) and clock.has_time_for_another(found) and not done
+            return clock.goes_on(found, 1.0, best.reached(search)) and clock.has_time_for_another(found) and not done
 
         evolve(search, self._archipelago(setting, search, scheduler), goes_on)
         if folder is not None:
@@ -211,7 +204,7 @@ class RuleLearner:
                 "no rule with the support and the confidence that are wanted was found in %.0f s", clock.seconds
             )
         self._applied = None
-        clock.told(State(clock.seconds, len(self.rules), reached()))
+        clock.told(State(clock.seconds, len(self.rules), best.reached(search)))
         return self
 
     def _settings(self) -> dict[str, Any]:
@@ -298,24 +291,6 @@ class RuleLearner:
     ) -> list[Answer]:
         """What the rules say; see `answers_to`."""
         return answers_to(self.store, self.rules, self.applied, subject, relation, inverse, most, method)
-
-
-def _most_trusted(store: TripleStore, rules: RuleColumns) -> list[tuple[float, int, str]]:
-    """Of the rules with the highest smoothed confidence: that and their support, negative, and how they read."""
-    support, size, value = rules.support, rules.size, rules.smoothed
-    if not len(value):
-        return []
-    shown = min(SHOWN, len(value))
-    high = np.flatnonzero(value >= np.partition(value, -shown)[-shown])  # of millions few are sorted
-    first = high[np.lexsort((-support[high], -value[high]))][:shown].tolist()
-    return [
-        (-float(value[i]), -int(support[i]), _line(rules.rule(store, i), int(support[i]), int(size[i]))) for i in first
-    ]
-
-
-def _line(rule: Rule, support: int, size: int) -> str:
-    """A rule in one line, with how many of what its body says is known."""
-    return f"{support}/{size} {replace(rule, weight=None)}"
 
 
 @cache
