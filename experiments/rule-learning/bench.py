@@ -35,6 +35,8 @@ BROOD = 8
 """Fewer than usual: a generation that is begun is ended."""
 WORKERS = 2
 FEW = LearnerConfig().tolerance
+MOST, SMOOTHED = {"wn18rr": 5}, {"wn18rr": 0.001}
+"""Atoms of a body and least smoothed confidence where validation facts chose others than 3 and .01 (`rule-levels`)."""
 _AFTER = 5
 """AnyBURL ends before its last snapshot is all written: rule counts of equal runs differed twentyfold. One more, then."""
 METRICS = ("mrr", "hits1", "hits10")
@@ -93,7 +95,8 @@ def learned(
     folder: Path, graph: str, budget: int, seed: int, arm: str = "", tolerance: float | None = None
 ) -> dict[str, Any]:
     """The record of one run; validation facts choose the aggregation and, with a tolerance, how many rules are kept."""
-    config = LearnerConfig(budget=budget, evolution=EvolutionConfig(most=3, brood=BROOD, seed=seed), workers=WORKERS)
+    evolution = EvolutionConfig(most=MOST.get(graph, 3), brood=BROOD, seed=seed)
+    config = LearnerConfig(budget=budget, smoothed=SMOOTHED.get(graph, 0.01), evolution=evolution, workers=WORKERS)
     if tolerance is not None:
         config = replace(config, tolerance=tolerance)
 

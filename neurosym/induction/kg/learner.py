@@ -33,7 +33,7 @@ from neurosym.induction.kg.ending import NEEDED, Ending
 from neurosym.induction.kg.evaluator import Evaluator
 from neurosym.induction.kg.evolution import Archipelago, Search, Setting, Threads, evolve
 from neurosym.induction.kg.island import EvolutionConfig
-from neurosym.induction.kg.longer_paths import graph_of, mined, promising
+from neurosym.induction.kg.longer_paths import graph_of, longest, mined, promising
 from neurosym.induction.kg.measures import log_fisher
 from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
 from neurosym.induction.kg.refinement import Refiner
@@ -48,7 +48,7 @@ from neurosym.logic import Rule
 log = logging.getLogger(__name__)
 _WORK: Final = 1_000_000
 _FOR_PATHS: Final = 0.5
-"""Share of the budget after which no path of three or four atoms is measured any more."""
+"""Share of the budget after which no path of three to five atoms is measured any more."""
 _WRITTEN_EVERY: Final = 30.0
 _PATIENCE: Final = 8.0
 """Seconds of compiling after which it is told; loops that were kept are loaded in less."""
@@ -62,7 +62,8 @@ class LearnerConfig:
         targets: relations to learn rules for; none means all.
         budget: seconds for all of it, five at least; None for no limit, then `generations` must be given.
         generations: of the evolution, at most; the same number gives the same rules, unless the budget ends before.
-        paths: of three atoms and of four that are measured before anything evolves, at most; in the first half of the budget.
+        paths: of three atoms, of four and of five that are measured before anything evolves, at most; in the first half of the
+            budget.
         support, smoothed: what a rule must have (`Thresholds`).
         evolution: of rules that are longer than the ones found at once.
         workers: threads.
@@ -227,7 +228,7 @@ class RuleLearner:
         return base, search
 
     def _base(self, setting: Setting, clock: Clock, ending: Ending) -> RuleColumns:
-        """The short rules, and as many paths of three and of four atoms as there is time for."""
+        """The short rules, and as many paths of three to five atoms as there is time for."""
         store, config, most = self.store, self.config, self.config.evolution.most
 
         def goes_on(paths: Sequence[PathRules], constants: Sequence[ConstantRules]) -> bool:
@@ -257,9 +258,9 @@ class RuleLearner:
         return of_heads(store, RuleColumns(paths, constants), setting.targets)
 
     def _longer(self, miner: PathMiner, clock: Clock) -> Iterator[PathRules]:
-        """The rules of paths of three and of four atoms, while there is time for them."""
+        """The rules of paths of three to five atoms, while there is time for them."""
         config = self.config
-        lengths = range(3, min(config.evolution.most, 4) + 1)
+        lengths = range(3, min(config.evolution.most, longest(self.store)) + 1)
         if not lengths or not config.paths:
             return
         graph = graph_of(self.store)

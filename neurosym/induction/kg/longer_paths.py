@@ -1,10 +1,10 @@
-"""Paths of three and of four atoms between the entities of known facts: of all facts, or of some of each head of a large graph.
+"""Paths of three to five atoms between the entities of known facts: of all facts, or of some of each head of a large graph.
 
     h(X, Y) ← d₁(X, Z₁), d₂(Z₁, Z₂), d₃(Z₂, Y)
 
 There are (2 · relations)³ of them, of which few hold for any fact. So it is asked from the facts: for each (x, y) of them the
-ways of two steps from x that meet the ways of one step, or two, to y are gone through, which gives the support of all paths for
-the head at once; exactly, if no fact and no way was left out. What a path promises is
+ways of two steps from x, or three, that meet the ways of one step, or two, to y are gone through, which gives the support of
+all paths for the head at once; exactly, if no fact and no way was left out. What a path promises is
 
     support · support / walks,      walks = (d₁ d₂) (d₂ d₃) / |d₂|,
 
@@ -32,15 +32,23 @@ from neurosym.induction.kg.rules import PathRules
 from neurosym.induction.kg.store import Int32, Int64, TripleStore
 
 Float64 = NDArray[np.float64]
-_NEIGHBOURS: Final = 256
+LONGEST: Final = 5
+"""Atoms of a path."""
 _WORK: Final = 1 << 13
-"""Neighbours of an end that are gone through, and of these the neighbours altogether; where there are more, some are drawn."""
-_WAYS: Final = 4_000
+_WAYS_OF: Final = ((_WORK, 0, 0), (256, _WORK, 0), (64, 1024, _WORK))
+"""Ways of one, two and three steps from an end that are gone through, if these are halves of one, of two or of three steps;
+where there are more, some are drawn."""
+_PATHS: Final = 4_000
 """Paths of one fact."""
 _DOUBTED: Final = 4
 """By how much an estimated support may be too small."""
 _LOT: Final = 32
 LOOKED_AT: Final = 100_000
+
+
+def longest(store: TripleStore) -> int:
+    """Atoms of the longest paths that are looked for: all of a length must have numbers of 62 bits."""
+    return min(LONGEST, int(62 / math.log2(max(2, store.directions))))
 
 
 class Promises(NamedTuple):
@@ -58,7 +66,7 @@ def promising(
 
     Args:
         graph: the store's (`graph_of`).
-        length: their atoms, 3 or 4.
+        length: their atoms, from 3 to `longest`.
         looked_at: facts to look at, as many of each head as far as there are; drawn by the seed.
     """
     rng, d, room = np.random.default_rng(seed), store.directions, room_for(len(store.entities))
@@ -128,12 +136,12 @@ def graph_of(store: TripleStore) -> Graph:
 
 
 class Walks(NamedTuple):
-    """Ways of one or two steps from an entity: where they end, the entity half-way (−1 if there is none), the steps."""
+    """The ways of one, two and three steps from an entity, one row each: where they end, the last direction, the place of the
+    way that they make one step longer."""
 
     end: Int32
-    via: Int32
-    first: Int32
-    second: Int32
+    direction: Int32
+    shorter: Int32
 
 
 class Met(NamedTuple):
@@ -154,66 +162,71 @@ class Room(NamedTuple):
 
 
 def room_for(entities: int) -> Room:
-    there, back = (Walks(*np.empty((4, _WORK), dtype=np.int32)) for _ in range(2))
+    there, back = (Walks(*np.empty((3, len(_WAYS_OF[-1]), _WORK), dtype=np.int32)) for _ in range(2))
     met = Met(np.full(entities, -1, dtype=np.int64), *(np.zeros(n, dtype=np.int64) for n in (entities, _WORK)))
-    return Room(there, back, met, np.empty(_WAYS, dtype=np.int64))
+    return Room(there, back, met, np.empty(_PATHS, dtype=np.int64))
 
 
 @compiled
 def walk(graph: Graph, x: int, other: int, steps: int, chance: float, walks: Walks) -> tuple[int, bool]:
-    """List the ways of one or two steps from x that do not touch another entity: how many, and whether these are all."""
-    n, low = 0, graph.start[x]
-    of_x = graph.start[x + 1] - low
-    count = min(of_x, _NEIGHBOURS if steps == 2 else _WORK)
-    every: bool = count == of_x
-    for k in range(count):
-        p = low + (int(chance * of_x) + k) % of_x
-        z = graph.adjacent[p]
-        if z == x or z == other:  # noqa: SIM109  no tuples of numbers of two kinds in compiled code
-            continue
-        if steps == 1:
-            n = _listed(walks, z, -1, graph.direction[p], -1, n)
-            continue
-        of_z = graph.start[z + 1] - graph.start[z]
-        room = min(of_z, _WORK // count)
-        every &= room == of_z
-        for j in range(room):
-            r = graph.start[z] + (int(chance * of_z) + j) % of_z
-            w = graph.adjacent[r]
-            if w != x and w != other and w != z:
-                n = _listed(walks, w, z, graph.direction[p], graph.direction[r], n)
+    """List the ways of one to `steps` steps from x that touch no entity twice and not the other one: how many of `steps`,
+    and whether these are all."""
+    n, every = 1, True
+    for k in range(steps):
+        before, n, most = n, 0, _WAYS_OF[steps - 1][k]
+        for p in range(before):
+            z = walks.end[k - 1, p] if k else x
+            of_z = graph.start[z + 1] - graph.start[z]
+            room = min(of_z, most // before)
+            every &= room == of_z
+            for j in range(room):
+                r = graph.start[z] + (int(chance * of_z) + j) % of_z
+                w = graph.adjacent[r]
+                if w != x and w != other and not _passes(walks, k - 1, p, w):
+                    walks.end[k, n], walks.direction[k, n], walks.shorter[k, n] = w, graph.direction[r], p
+                    n += 1
     return n, every
 
 
 @inlined
-def _listed(walks: Walks, end: int, via: int, first: int, second: int, n: int) -> int:
-    walks.end[n] = end
-    walks.via[n] = via
-    walks.first[n] = first
-    walks.second[n] = second
-    return n + 1
+def _passes(walks: Walks, k: int, p: int, w: int) -> bool:
+    """Whether way p of k + 1 steps touches entity w."""
+    found = False
+    while k >= 0:
+        found |= walks.end[k, p] == w
+        p = walks.shorter[k, p]
+        k -= 1
+    return found
 
 
 @compiled
-def meet(graph: Graph, m: int, n: int, turn: int, room: Room) -> tuple[int, bool]:
+def meet(graph: Graph, length: int, m: int, n: int, turn: int, room: Room) -> tuple[int, bool]:
     """Number the paths of which m ways from x and n ways from y are the halves: how many, and whether these are all."""
     there, back, met, d, found = room.there, room.back, room.met, graph.directions, 0
+    first, second = length - length // 2 - 1, length // 2 - 1
     for q in range(n):
-        w = back.end[q]
+        w = back.end[second, q]
         met.next[q] = met.first[w] if met.mark[w] == turn else -1
         met.mark[w] = turn
         met.first[w] = q
     for p in range(m):
-        w = there.end[p]
+        w = there.end[first, p]
         q = met.first[w] if met.mark[w] == turn else -1
         while q >= 0:
-            if back.via[q] != there.via[p]:
+            apart, key, i = True, np.int64(0), q
+            for k in range(second, -1, -1):
+                apart &= k == second or not _passes(there, first, p, back.end[k, i])
+                key = key * d + (back.direction[k, i] ^ 1)
+                i = back.shorter[k, i]
+            i, power = p, d ** (second + 1)
+            for k in range(first, -1, -1):
+                key += power * there.direction[k, i]
+                power *= d
+                i = there.shorter[k, i]
+            if apart:
                 if found == len(room.own):
                     return found, False
-                key = np.int64(there.first[p]) * d + there.second[p]
-                if back.second[q] >= 0:
-                    key = key * d + (back.second[q] ^ 1)
-                room.own[found] = key * d + (back.first[q] ^ 1)
+                room.own[found] = key
                 found += 1
             q = met.next[q]
     return found, True
@@ -223,7 +236,7 @@ def meet(graph: Graph, m: int, n: int, turn: int, room: Room) -> tuple[int, bool
 def ways(
     graph: Graph, length: int, xs: Int64, ys: Int64, chances: Float64, turn: int, room: Room
 ) -> tuple[Int64, bool]:
-    """Of each fact (x, y) the paths of three or four steps from x to y, each once, as numbers whose digits, to the base of
+    """Of each fact (x, y) the paths of three to five steps from x to y, each once, as numbers whose digits, to the base of
     the directions, are its steps; whether these are all.
 
     No entity of the room may be marked by a number from `turn` on.
@@ -232,9 +245,9 @@ def ways(
     for i in range(len(xs)):
         if xs[i] == ys[i]:
             continue
-        there, all_there = walk(graph, xs[i], ys[i], 2, chances[i], room.there)
-        back, all_back = walk(graph, ys[i], xs[i], length - 2, chances[i], room.back)
-        found, all_found = meet(graph, there, back, turn + i, room)
+        there, all_there = walk(graph, xs[i], ys[i], length - length // 2, chances[i], room.there)
+        back, all_back = walk(graph, ys[i], xs[i], length // 2, chances[i], room.back)
+        found, all_found = meet(graph, length, there, back, turn + i, room)
         every &= all_there and all_back and all_found
         seen = np.unique(room.own[:found])
         while n + len(seen) > len(out):

@@ -1,4 +1,4 @@
-"""Paths of three and four atoms: those that facts speak for, against trying all paths and all assignments."""
+"""Paths of three to five atoms: those that facts speak for, against trying all paths and all assignments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import plain_rules
+import pytest
 from hypothesis import given, settings
 from plain_rules import Triple, graphs
 
@@ -56,13 +57,15 @@ def graph(seed: int, entities: int, facts: int) -> TripleStore:
     return TripleStore.of([(f"e{a}", "pqr"[k], f"e{b}") for (a, b), k in rows])
 
 
-def test_promised_paths_have_all_rules_that_measuring_every_path_finds() -> None:
-    store, least = graph(0, 25, 160), Thresholds(3, 0.08)
+@pytest.mark.parametrize(("length", "facts", "support"), [(3, 160, 3), (4, 80, 3), (5, 60, 2)])
+def test_promised_paths_have_all_rules_that_measuring_every_path_finds(length: int, facts: int, support: int) -> None:
+    store, least = graph(0, 25, facts), Thresholds(support, 0.08)
     miner = PathMiner(store, least, workers=2)
-    told = promising(store, graph_of(store), 3, least.support, 10_000)
+    told = promising(store, graph_of(store), length, least.support, 10_000)
     found = joined_paths(list(mined(miner, told)))
-    paths = {canonical_path(path) for path in product(range(store.directions), repeat=3)}
+    paths = {canonical_path(path) for path in product(range(store.directions), repeat=length)}
     every = PathMiner(store, least).rules(sorted(paths))
+    assert told.exact
     assert 20 < len(every.head) < 3 * len(paths)
     assert all(np.array_equal(a, b) for a, b in zip(found, every, strict=True))
 
