@@ -29,6 +29,7 @@ from neurosym.data.coco import as_coco
 from neurosym.data.images import annotated_scene
 from neurosym.data.phantom import Phantom, PhantomConfig
 from neurosym.learning.config import TrainConfig
+from neurosym.learning.sampling import Moment
 from neurosym.learning.teacher import Lesson
 from neurosym.learning.train import Trainer, open_trainer
 
@@ -109,7 +110,7 @@ def timed(seed: int, folder: Path, rounds: int, burn_in: int) -> dict[str, float
 
 def lessons_of(trainer: Trainer) -> list[Lesson]:
     """What the teacher says in a step: proof that there was something to learn."""
-    return trainer._unlabelled_step(None)[2]
+    return trainer._unlabelled_part(0, Moment(trainer.step), None)[2]
 
 
 def peak() -> float:

@@ -118,7 +118,9 @@ def complete(
     test: Annotated[Path | None, typer.Option(help="Facts that are asked for, in both directions.")] = None,
     aggregation: Annotated[
         str,
-        typer.Option(help="max, max-plus, noisy-or, grouped, learned; or auto: what is best on --valid, but learned."),
+        typer.Option(
+            help="max, max-plus, noisy-or, grouped; by-relation, learned; or auto: what is best on --valid, but the last two."
+        ),
     ] = "auto",
     measure: Annotated[bool, typer.Option("--measure", help="Count support and body size on --train anew.")] = False,
     subject: Annotated[str | None, typer.Option(help="Ask one question: what is RELATION of SUBJECT?")] = None,
@@ -175,14 +177,16 @@ def _ranked(
     rules: Path, train: Path, valid: Path | None, test: Path, method: str, measure: bool, workers: int, as_json: bool
 ) -> None:
     """Ranks of the answers of held-back facts."""
-    from neurosym.induction.kg.aggregation import aggregation
+    from neurosym.induction.kg.aggregation import Aggregation, ByDirection, aggregation
     from neurosym.induction.kg.applied import arrange
     from neurosym.induction.kg.completion import best_aggregation, rank_answers
     from neurosym.induction.kg.files import read_rule_set
     from neurosym.induction.kg.reading import read_splits
+    from neurosym.induction.kg.tuning import tuned_aggregation
     from neurosym.induction.kg.weights import learned_aggregation
 
-    if method in ("auto", "learned") and valid is None:
+    how: Aggregation | ByDirection
+    if method in ("auto", "by-relation", "learned") and valid is None:
         raise InductionError(
             f"the aggregation `{method}` needs --valid FILE; without one name another, as --aggregation noisy-or"
         )
@@ -191,6 +195,8 @@ def _ranked(
     applied = arrange(splits.train, columns)
     if method == "auto":
         method, how = best_aggregation(splits.train, columns, applied, splits.valid, splits.known, workers)
+    elif method == "by-relation":
+        how = tuned_aggregation(splits.train, columns, applied, splits.valid, splits.known, workers)
     elif method == "learned":
         how = learned_aggregation(splits.train, columns, applied, splits.valid, splits.known, workers=workers)
     else:

@@ -45,6 +45,13 @@ class Aggregation(NamedTuple):
     lexicographic: bool
 
 
+class ByDirection(NamedTuple):
+    """Several ways to add up, and which one questions of each direction have (`neurosym.induction.kg.tuning`)."""
+
+    ways: tuple[Aggregation, ...]
+    way: Int64
+
+
 def aggregation(
     store: TripleStore, rules: RuleColumns, method: str = "max-plus", depth: int | None = None
 ) -> Aggregation:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from neurosym.induction.kg.aggregation import METHODS, Aggregation, Standing, aggregation, nobody, stand
+from neurosym.induction.kg.aggregation import METHODS, Aggregation, ByDirection, Standing, aggregation, nobody, stand
 from neurosym.induction.kg.applied import ROOM, Applied, Workplace, all_answers, workplace_for
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.kernels import find_row
@@ -123,7 +123,7 @@ def drawn(asked: Int64, directions: int, most: int, rng: np.random.Generator) ->
 def rank_answers(
     store: TripleStore,
     rules: Applied,
-    how: Aggregation,
+    how: Aggregation | ByDirection,
     facts: Sequence[Int64],
     known: TripleStore,
     workers: int = 1,
@@ -139,12 +139,21 @@ def rank_answers(
     asked = questions(facts)
     order = np.lexsort((asked[:, 0], asked[:, 1]))
     ranks = np.empty(len(asked))
-    pieces = np.array_split(order, max(1, min(workers * 8, len(asked) // 64)))
+    own = [(how, order)]
+    if isinstance(how, ByDirection):
+        way = how.way[asked[order, 1]]
+        own = [(how.ways[w], order[way == w]) for w in np.unique(way).tolist()]
+    pieces = [
+        (way, rows)
+        for way, all_rows in own
+        for rows in np.array_split(all_rows, max(1, min(workers * 8, len(all_rows) // 64)))
+    ]
 
-    def rank(rows: Int64) -> None:
+    def rank(piece: tuple[Aggregation, Int64]) -> None:
+        way, rows = piece
         part = np.empty(len(rows))
-        place, standing = workplace_for(len(store.entities)), nobody(len(store.entities), how.depth)
-        _ranks(store.csr, rules, how, known.csr, asked[rows], place, standing, part)
+        place, standing = workplace_for(len(store.entities)), nobody(len(store.entities), way.depth)
+        _ranks(store.csr, rules, way, known.csr, asked[rows], place, standing, part)
         ranks[rows] = part
 
     with ThreadPoolExecutor(workers) as pool:
