@@ -43,7 +43,7 @@ class Level:
 
 LEVELS = {
     "kinship": Level(0.70, 60, weights=True),
-    "wn18rr": Level(0.49, 500, most=5, smoothed=0.001),
+    "wn18rr": Level(0.49, 400, most=5, smoothed=0.001),
     "fb15k-237": Level(0.355, 400),
 }
 

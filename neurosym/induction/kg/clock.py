@@ -86,6 +86,7 @@ class Clock:
     def begins(self) -> None:
         """Another stage begins: before its first step nobody knows how long one takes, and there must be some time left."""
         self._longest, self._first = 0.0, True
+        self.forecast.begins(self.before)
 
     def has_time_for_another(self, found: int) -> bool:
         """The same, if it goes on for as long as it took at most between two calls."""
@@ -100,15 +101,16 @@ class Clock:
         """Try what comes after the search, if a trial is due: `trial` tells its seconds, and may take some itself.
 
         One is due as well where there is no time left only because of the rules found since the last one. None is made where it
-        would take the time that is left.
+        would take the time that is left: what is new since the last one is put into columns, which is a part of the rest.
         """
-        if self.budget is None or not self.leaves_time(self.forecast.rules, 2 * self.forecast.took):
+        took = 2 * self.forecast.took + self.forecast.seconds(rules) - self.forecast.seconds(self.forecast.rules)
+        if self.budget is None or not self.leaves_time(rules, took):
             return
-        if not self.forecast.is_due(time.monotonic()) and self.leaves_time(rules, self._longest):
+        if not self.forecast.is_due(time.monotonic(), rules) and self.leaves_time(rules, self._longest):
             return
         started = time.monotonic()
         seconds = trial(_TRIAL * max(LEAST_SECONDS, self.budget))
         now = time.monotonic()
-        log.debug("%.1f s: the rest takes %.1f s with %d rules", self.seconds, seconds, rules)
+        log.debug("%.1f s: the rest takes %.3f s with %d rules", self.seconds, seconds, rules)
         self.forecast.tried(rules, seconds, now, now - started)
         self._asked += now - started
