@@ -101,16 +101,16 @@ class Clock:
         """Try what comes after the search, if a trial is due: `trial` tells its seconds, and may take some itself.
 
         One is due as well where there is no time left only because of the rules found since the last one. None is made where it
-        would take the time that is left: what is new since the last one is put into columns, which is a part of the rest.
+        would take the time that is left.
         """
-        took = 2 * self.forecast.took + self.forecast.seconds(rules) - self.forecast.seconds(self.forecast.rules)
-        if self.budget is None or not self.leaves_time(rules, took):
+        forecast = self.forecast
+        if self.end is None or not self.leaves_time(forecast.rules, 2 * forecast.took):
             return
-        if not self.forecast.is_due(time.monotonic(), rules) and self.leaves_time(rules, self._longest):
+        if not forecast.is_due(time.monotonic(), rules) and self.leaves_time(rules, self._longest):
             return
         started = time.monotonic()
-        seconds = trial(_TRIAL * max(LEAST_SECONDS, self.budget))
+        seconds = trial(_TRIAL * (self.end - self.started))
         now = time.monotonic()
         log.debug("%.1f s: the rest takes %.3f s with %d rules", self.seconds, seconds, rules)
-        self.forecast.tried(rules, seconds, now, now - started)
+        forecast.tried(rules, seconds, now, now - started)
         self._asked += now - started

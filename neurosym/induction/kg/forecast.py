@@ -20,7 +20,7 @@ _SHARE: Final = 1 / 64
 _LARGEST: Final = 1 / 16
 _PAUSE: Final = 20.0
 _FEW: Final = 1000
-"""Rules of a stage for which nothing is tried."""
+"""Rules of a stage for which nothing is tried, and below which seconds are not in proportion to rules."""
 _SAFE: Final = 1.25
 
 
@@ -81,5 +81,6 @@ class Forecast:
 
     def seconds(self, rules: int) -> float:
         """What the rest takes with so many rules, on the safe side."""
-        more = max(0, rules - self.rules)
-        return _SAFE * (self._seconds + more * max(self._each, self._seconds / max(1, self.rules)))
+        in_proportion = self._seconds / max(_FEW, self.rules)
+        return _SAFE * (self._seconds + max(0, rules - self.rules) * max(self._each, in_proportion))
+
