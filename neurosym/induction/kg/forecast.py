@@ -18,6 +18,8 @@ from typing import Final
 _PIECES: Final = 4
 _SHARE: Final = 1 / 64
 _LARGEST: Final = 1 / 16
+_ODD: Final = 4.0
+"""How much longer than most a piece must take to be timed again: the machine may have been busy with something else."""
 _PAUSE: Final = 20.0
 _FEW: Final = 1000
 """Rules of a stage for which nothing is tried, and below which seconds are not in proportion to rules."""
@@ -35,12 +37,16 @@ def seconds_of_all(part: Callable[[float, float], None], at_most: float) -> floa
     part(0.0, 0.0)
     without = time.perf_counter() - started
     share = _SHARE
+
+    def took_by(k: int) -> float:
+        began = time.perf_counter()
+        part(k * share, share)
+        return max(0.0, time.perf_counter() - began - without)
+
     while True:
-        took = []
-        for k in range(_PIECES):
-            began = time.perf_counter()
-            part(k * share, share)
-            took.append(max(0.0, time.perf_counter() - began - without))
+        took = [took_by(k) for k in range(_PIECES)]
+        odd = _ODD * statistics.median(took)
+        took = [seconds if seconds <= odd else min(seconds, took_by(k)) for k, seconds in enumerate(took)]
         if share >= _LARGEST or 4 * sum(took) > at_most - (time.perf_counter() - started):
             break
         share *= 4

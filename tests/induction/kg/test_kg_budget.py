@@ -101,3 +101,15 @@ def test_parts_that_differ_put_the_forecast_on_the_safe_side() -> None:
         told = seconds_of_all(part, at_most=0.0)
     # mean 0.2, standard deviation of four 0.11547, its error half of that
     assert told == pytest.approx((0.2 + 0.11547005) * 64)
+
+
+def test_a_piece_that_took_oddly_long_is_timed_again() -> None:
+    time = Time()
+    seconds = iter([0.0, 0.1, 5.0, 0.1, 0.1, 0.1])
+
+    def part(first: float, share: float) -> None:
+        time.now += next(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forecasts, "time", time)
+        assert seconds_of_all(part, at_most=0.0) == pytest.approx(0.1 * 64)
