@@ -89,4 +89,3 @@ class Forecast:
         """What the rest takes with so many rules, on the safe side."""
         in_proportion = self._seconds / max(_FEW, self.rules)
         return _SAFE * (self._seconds + max(0, rules - self.rules) * max(self._each, in_proportion))
-
