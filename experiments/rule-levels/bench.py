@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from graph_splits import read, training_facts, warm_up
 from harness import Figure, data_folder, figure, record
@@ -30,8 +29,7 @@ LIMIT = 600
 """Seconds for all that comes before test facts are ranked."""
 
 
-@dataclass(frozen=True)
-class Level:
+class Level(NamedTuple):
     """A published MRR and how to reach it; rules are added up with learned weights, or as is best for each relation."""
 
     mrr: float
