@@ -105,9 +105,8 @@ def lean(
     """How many rules are as good as AnyBURL's: as few as reach its MRR on validation facts."""
     runs = []
     for seed, ours, peer in zip(SEEDS, few, others, strict=True):
-        spare = max(
-            0.0, round(ours.get("valid", 0.0) - peer["valid"], 4)
-        )  # none where time was over before it was known
+        valid = ours.get("valid", 0.0)  # not known where time was over before
+        spare = max(0.0, round(valid - peer["valid"], 4))
         run = learned(folder, graph, budget, seed, "lean", spare)
         runs.append(run | {"smaller": peer["rules"] / run["rules"]})
     named = f"{graph}, {budget} s, as few as reach AnyBURL's MRR of validation facts"

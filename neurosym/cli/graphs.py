@@ -119,7 +119,7 @@ def complete(
     aggregation: Annotated[
         str,
         typer.Option(
-            help="max, max-plus, noisy-or, grouped; by-relation, learned; or auto: what is best on --valid, but the last two."
+            help="max, max-plus, noisy-or, grouped, or auto: the one of these that is best on --valid; by-relation, learned."
         ),
     ] = "auto",
     measure: Annotated[bool, typer.Option("--measure", help="Count support and body size on --train anew.")] = False,
@@ -158,6 +158,8 @@ def _answered(
     from neurosym.induction.kg.learner import answers_to
     from neurosym.induction.kg.reading import read_store
 
+    if method in ("by-relation", "learned"):
+        raise InductionError(f"the aggregation `{method}` needs facts held back, so it is for --test; name another")
     store = read_store(train)
     columns = read_rule_set(rules, store, measure)
     method = "noisy-or" if method == "auto" else method

@@ -199,6 +199,21 @@ def _passes(walks: Walks, k: int, p: int, w: int) -> bool:
     return found
 
 
+@inlined
+def _number(there: Walks, first: int, p: int, back: Walks, second: int, q: int, d: int) -> np.int64:
+    """The number of the path that way p there and way q back make."""
+    key = np.int64(0)
+    for k in range(second, -1, -1):
+        key = key * d + (back.direction[k, q] ^ 1)
+        q = back.shorter[k, q]
+    power = d ** (second + 1)
+    for k in range(first, -1, -1):
+        key += power * there.direction[k, p]
+        power *= d
+        p = there.shorter[k, p]
+    return key
+
+
 @compiled
 def meet(graph: Graph, length: int, m: int, n: int, turn: int, room: Room) -> tuple[int, bool]:
     """Number the paths of which m ways from x and n ways from y are the halves: how many, and whether these are all."""
@@ -213,20 +228,10 @@ def meet(graph: Graph, length: int, m: int, n: int, turn: int, room: Room) -> tu
         w = there.end[first, p]
         q = met.first[w] if met.mark[w] == turn else -1
         while q >= 0:
-            apart, key, i = True, np.int64(0), q
-            for k in range(second, -1, -1):
-                apart &= k == second or not _passes(there, first, p, back.end[k, i])
-                key = key * d + (back.direction[k, i] ^ 1)
-                i = back.shorter[k, i]
-            i, power = p, d ** (second + 1)
-            for k in range(first, -1, -1):
-                key += power * there.direction[k, i]
-                power *= d
-                i = there.shorter[k, i]
-            if apart:
+            if second == 0 or not _passes(there, first, p, back.end[0, back.shorter[1, q]]):
                 if found == len(room.own):
                     return found, False
-                room.own[found] = key
+                room.own[found] = _number(there, first, p, back, second, q, d)
                 found += 1
             q = met.next[q]
     return found, True

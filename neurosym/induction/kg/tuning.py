@@ -82,5 +82,6 @@ def chosen_ways(reciprocal: np.ndarray, direction: Int64, directions: int) -> In
             own = reciprocal[:, direction == d]
             gain = own - own[usual]
             surely = gain.mean(1) > _SURE * gain.std(1) / np.sqrt(count)
-            chosen[d] = np.where(surely, gain.mean(1), 0.0).argmax() if surely.any() else usual
+            surely[usual] = True
+            chosen[d] = np.where(surely, gain.mean(1), -np.inf).argmax()
     return chosen

@@ -78,3 +78,13 @@ def test_complete_says_that_a_method_needs_validation_facts(method: str, tmp_pat
     words = ["complete", "--rules", rules, "--train", train, "--test", train, "--aggregation", method]
     with pytest.raises(InductionError, match=f"aggregation `{method}` needs --valid FILE"):
         CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("method", ["by-relation", "learned"])
+def test_complete_says_that_one_question_cannot_be_answered_by_facts_held_back(method: str, tmp_path: Path) -> None:
+    files = ["--rules", str(tmp_path / "x.rules"), "--train", str(tmp_path / "train.txt")]
+    words = ["complete", *files, "--subject", "a", "--relation", "q", "--aggregation", method]
+    for name in ("x.rules", "train.txt"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(InductionError, match=f"aggregation `{method}` needs facts held back"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
