@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,14 @@ import numpy as np
 from graph_splits import read, scored, train_file, training_facts, warm_up
 from harness import Figure, data_folder, figure, gained, record
 
-from neurosym.induction.kg.aggregation import METHODS
+from neurosym.induction.kg.aggregation import aggregation
+from neurosym.induction.kg.applied import arrange
+from neurosym.induction.kg.completion import rank_answers
 from neurosym.induction.kg.files import read_rule_set
 from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.store import Int64, TripleStore
-from neurosym.induction.kg.thinning import Beginner, HeldBack
+from neurosym.induction.kg.thinning import HeldBack
 
 NAME = "rule-learning"
 GRAPHS = ("umls", "kinship", "nations", "wn18rr", "fb15k-237")
@@ -39,8 +40,8 @@ FEW = LearnerConfig().tolerance
 MOST, SMOOTHED = {"wn18rr": 5}, {"wn18rr": 0.001}
 """Atoms of a body and least smoothed confidence where validation facts chose others than 3 and .01 (`rule-levels`)."""
 BATCH, DEFAULT_BATCH = {"fb15k-237": 5000}, 250
-"""Milliseconds after which AnyBURL draws anew what kind of rules a thread looks for, by graph as validation facts chose (README).
-By its default of 5000 two threads draw two or three times each in ten seconds, and equal runs differ twentyfold."""
+"""Milliseconds after which AnyBURL draws anew what rules a thread looks for, by graph as validation facts chose (README). By
+its default of 5000 two threads draw two or three times each in ten seconds, and equal runs differ twentyfold."""
 METRICS = ("mrr", "hits1", "hits10")
 Runs = list[dict[str, Any]]
 
@@ -55,7 +56,7 @@ def figures() -> list[Figure]:
     ours, theirs = dict[tuple[str, int], Runs](), dict[tuple[str, int], Runs]()
     for budget in budgets:
         for graph in graphs:
-            runs = [learned(folder / graph, graph, budget, seed) for seed in SEEDS]
+            runs = [learned(folder / graph, graph, budget, seed, "", 0.0) for seed in SEEDS]
             first = budget == budgets[0]
             others = [anyburl(Path(jar), folder / graph, graph, budget, k, first) for k in SEEDS] if jar else []
             ours[graph, budget] = runs
@@ -125,29 +126,26 @@ def fewer(folder: Path, graph: str, budget: int, others: Sequence[dict[str, Any]
     ]
 
 
-def learned(
-    folder: Path, graph: str, budget: int, seed: int, arm: str = "", tolerance: float | None = None
-) -> dict[str, Any]:
-    """The record of one run; validation facts choose the aggregation and, with a tolerance, how many rules are kept."""
+def learned(folder: Path, graph: str, budget: int, seed: int, arm: str, tolerance: float) -> dict[str, Any]:
+    """The record of one run; validation facts choose how many rules are kept, by a tolerance, and the aggregation."""
     evolution = EvolutionConfig(most=MOST.get(graph, 3), brood=BROOD, seed=seed)
-    config = LearnerConfig(budget=budget, smoothed=SMOOTHED.get(graph, 0.01), evolution=evolution, workers=WORKERS)
-    if tolerance is not None:
-        config = replace(config, tolerance=tolerance)
+    config = LearnerConfig(
+        budget=budget, smoothed=SMOOTHED.get(graph, 0.01), evolution=evolution, workers=WORKERS, tolerance=tolerance
+    )
 
     def compute() -> dict[str, Any]:
         warm_up()
         splits = read(folder)
         started = time.perf_counter()
         store = training_facts(splits)
-        held = None if tolerance is None else held_back(store, splits.valid)
-        learner = RuleLearner(config).fit(store, held=held)
+        learner = RuleLearner(config).fit(store, held=held_back(store, splits.valid))
         told = {"learned_in": round(time.perf_counter() - started, 1)}
         if learner.beginnings is not None:
             told["valid"] = float(learner.beginnings.mrr.max())
         return scored(splits, learner.rules, WORKERS) | told
 
     key = "-".join(filter(None, (graph, f"{budget}s", arm, f"seed{seed}")))
-    found: dict[str, Any] = record(NAME, key, [config, tolerance is not None], compute)
+    found: dict[str, Any] = record(NAME, key, config, compute)
     return found
 
 
@@ -183,10 +181,11 @@ def anyburl(jar: Path, folder: Path, graph: str, budget: int, again: int, valid:
             columns = read_rule_set(rules, splits.train)
         told = scored(splits, columns, WORKERS, "max-plus")
         if valid:
-            held = held_back(training_facts(splits), splits.valid)
-            beginnings = Beginner(splits.train, columns, np.arange(len(columns)), held, WORKERS, seed=again).mrr()
-            assert beginnings is not None
-            told["valid"] = float(beginnings.mrr[0, METHODS.index("max-plus")])
+            known = held_back(splits.train, splits.valid).known
+            how = aggregation(splits.train, columns, "max-plus")
+            told["valid"] = rank_answers(
+                splits.train, arrange(splits.train, columns), how, splits.valid, known, WORKERS
+            ).mrr
         return told
 
     settings = {"jar": jar.name, "workers": WORKERS, "batch": batch, "again": again}

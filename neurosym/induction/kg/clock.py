@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -73,6 +74,10 @@ class Clock:
         """When all must be done, by the clock of `time.monotonic`."""
         return None if self.budget is None else self.started + max(LEAST_SECONDS, self.budget)
 
+    def share(self, of_all: float) -> float:
+        """So many seconds are a share of the budget."""
+        return math.inf if self.end is None else of_all * (self.end - self.started)
+
     def goes_on(self, found: int, share: float, reached: Reached = _NOTHING) -> bool:
         """Whether there is time left of a share of the budget."""
         self.told(State(self.seconds, self.before + found, reached))
@@ -86,7 +91,7 @@ class Clock:
     def begins(self) -> None:
         """Another stage begins: before its first step nobody knows how long one takes, and there must be some time left."""
         self._longest, self._first = 0.0, True
-        self.forecast.begins(self.before)
+        self.forecast.begins(self.before, time.monotonic())
 
     def has_time_for_another(self, found: int) -> bool:
         """The same, if it goes on for as long as it took at most between two calls."""
@@ -109,7 +114,7 @@ class Clock:
         if not forecast.is_due(time.monotonic(), rules) and self.leaves_time(rules, self._longest):
             return
         started = time.monotonic()
-        seconds = trial(_TRIAL * (self.end - self.started))
+        seconds = trial(self.share(_TRIAL))
         now = time.monotonic()
         log.debug("%.1f s: the rest takes %.3f s with %d rules", self.seconds, seconds, rules)
         forecast.tried(rules, seconds, now, now - started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -32,6 +33,7 @@ class Ending:
     Args:
         select: whether known facts, and facts held back, choose at all.
         tolerance: how much MRR may be lost for fewer rules.
+        asking: seconds to spend on facts held back, at most: the questions asked by then tell.
         after: seconds that are needed for so many rules afterwards.
     """
 
@@ -44,10 +46,11 @@ class Ending:
         cap: int,
         workers: int,
         held: HeldBack | None = None,
+        asking: float = math.inf,
         after: Callable[[RuleColumns], float] = lambda _: 0.0,
     ) -> None:
         self.store, self.select, self.tolerance, self.seed, self.workers = store, select, tolerance, seed, workers
-        self.held, self.after = held, after
+        self.held, self.asking, self.after = held, asking, after
         self._evaluator = Evaluator(store, cap=cap, kept=_SETS)
 
     def chosen(
@@ -71,7 +74,9 @@ class Ending:
         if self.held is None or not len(rules):
             return rules, None
         order = np.lexsort((-rules.smoothed, -worth))
-        beginnings = Beginner(self.store, rules, order, self.held, self.workers, seed=self.seed).mrr(until)
+        beginner = Beginner(self.store, rules, order, self.held, self.workers, seed=self.seed)
+        latest = time.monotonic() + self.asking
+        beginnings = beginner.mrr(latest if until is None else min(until, latest))
         if beginnings is None:
             log.warning("time was over before facts held back were asked which rules they need: all are kept")
             return rules, None
@@ -95,7 +100,7 @@ class Ending:
             started = time.perf_counter()
             beginner = Beginner(self.store, rules, np.arange(len(rules)), self.held, self.workers, seed=self.seed)
             found += time.perf_counter() - started
-            found += seconds_of_all(beginner.part, at_most)
+            found += min(self.asking, seconds_of_all(beginner.part, at_most))
         return found + self.after(rules)
 
     def _selection(self, rules: RuleColumns) -> Selection:

@@ -2,9 +2,10 @@
 
 The rest is to put the rules into columns, to ask known facts, and perhaps facts held back, which rules they need, and what the
 caller does with them. It is *tried* on some entities and questions now and then, in the middle of the search; a trial is
-followed by twenty times as long without any, unless its stage of the search has found twice as many rules by then. The seconds
-for all entities are told from those for some of them, two standard errors on the safe side. From one trial to the next they
-grow with the number of rules as they did before, and at least in proportion; a quarter more is kept free, since rules differ.
+followed by twenty times as long without any, unless its stage of the search has found twice as many rules by then. The first
+one of a stage comes sooner: a few rules of a new kind, long paths say, may take longer than all before them. The seconds for
+all entities are told from those for some of them, two standard errors on the safe side. From one trial to the next they grow
+with the number of rules as they did before, and at least in proportion; two fifths more are kept free, since rules differ.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ _LARGEST: Final = 1 / 16
 _ODD: Final = 4.0
 """How much longer than most a piece must take to be timed again: the machine may have been busy with something else."""
 _PAUSE: Final = 20.0
+_FIRST_PAUSE: Final = 4.0
+"""How many times as long as the last trial a stage goes on before its first one."""
 _FEW: Final = 1000
 """Rules of a stage for which nothing is tried, and below which seconds are not in proportion to rules."""
-_SAFE: Final = 1.25
+_SAFE: Final = 1.4
 
 
 def seconds_of_all(part: Callable[[float, float], None], at_most: float) -> float:
@@ -61,8 +64,8 @@ class Forecast:
 
     >>> forecast = Forecast()
     >>> forecast.tried(1000, seconds=0.5, at=1.0, took=0.1)
-    >>> forecast.seconds(2000)  # twice as long, and a quarter more
-    1.25
+    >>> forecast.seconds(2000)  # twice as long, and two fifths more
+    1.4
     >>> forecast.is_due(2.5, 2000), forecast.is_due(3.0, 2000), forecast.is_due(2.5, 3000)
     (False, True, True)
     """
@@ -75,9 +78,9 @@ class Forecast:
         """Whether the next trial is to be made, with so many rules."""
         return now >= self._next or rules - self._before >= 2 * (self.rules - self._before) + _FEW
 
-    def begins(self, rules: int) -> None:
+    def begins(self, rules: int, at: float) -> None:
         """Another stage of the search begins, with so many rules."""
-        self._before = rules
+        self._before, self._next = rules, min(self._next, at + _FIRST_PAUSE * self.took)
 
     def tried(self, rules: int, seconds: float, at: float, took: float) -> None:
         """Take up what a trial with so many rules told, when it ended, and how long it took."""

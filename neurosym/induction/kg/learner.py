@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 _WORK: Final = 1_000_000
 _FOR_PATHS: Final = 0.5
 """Share of the budget after which no path of three to five atoms is measured any more."""
+_ASKING: Final = 0.1
+"""Share of the budget for asking facts held back, at most."""
 _WRITTEN_EVERY: Final = 30.0
 _PATIENCE: Final = 8.0
 """Seconds of compiling after which it is told; loops that were kept are loaded in less."""
@@ -178,7 +180,15 @@ class RuleLearner:
         setting = self._setting()
         evolution = config.evolution
         ending = Ending(
-            store, config.select, config.tolerance, evolution.seed, evolution.cap, config.workers, held, after
+            store,
+            config.select,
+            config.tolerance,
+            evolution.seed,
+            evolution.cap,
+            config.workers,
+            held,
+            clock.share(_ASKING),
+            after,
         )
         base, search = self._begun(setting, clock, ending, folder if resume else None)
         if folder is not None and not resume:
@@ -267,6 +277,7 @@ class RuleLearner:
         for length in lengths:
             if not clock.goes_on(0, _FOR_PATHS):
                 return
+            clock.begins()
             promises = promising(self.store, graph, length, config.support, config.paths, config.evolution.seed)
             for lot in mined(miner, promises):
                 yield lot

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from neurosym.induction.kg.aggregation import METHODS, aggregation
 from neurosym.induction.kg.applied import arrange
 from neurosym.induction.kg.bodies import is_pair, kind_of, numbered
 from neurosym.induction.kg.completion import rank_answers
+from neurosym.induction.kg.ending import Ending
 from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.paths import Thresholds
@@ -166,6 +169,24 @@ def test_with_facts_held_back_mrr_on_them_does_not_fall_below_that_of_all_needed
     assert thin.beginnings is not None
     assert len(thin.rules) == thin.beginnings.smallest(tolerance)[0]
     assert best(thin.rules) >= best(plain.rules) - tolerance - 1e-9
+
+
+def test_facts_held_back_are_asked_for_as_many_seconds_as_there_are_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = graph(6, 90)
+    store = TripleStore.of(facts[::2])
+    held = held_back(store, facts[1::2])
+    short = short_rules(store, Thresholds(1, 0.0))
+    rules = RuleColumns(short.paths, short.constants)
+    clock = count(100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))  # a second passes from one look to the next
+
+    def asked(seconds: float) -> int:
+        _, beginnings = Ending(store, True, 0.0, 0, 1000, 1, held, seconds).chosen(rules, ())
+        assert beginnings is not None
+        return beginnings.asked
+
+    assert asked(math.inf) == 2 * len(held.facts[0]) > 64
+    assert (asked(1.5), asked(2.5)) == (32, 64)
 
 
 def test_facts_held_back_that_the_graph_cannot_have_are_left_out_and_none_at_all_is_refused() -> None:
