@@ -136,8 +136,8 @@ def learned(folder: Path, graph: str, budget: int, seed: int, arm: str, toleranc
     def compute() -> dict[str, Any]:
         warm_up()
         splits = read(folder)
-        started = time.perf_counter()
         store = training_facts(splits)
+        started = time.perf_counter()
         learner = RuleLearner(config).fit(store, held=held_back(store, splits.valid))
         told = {"learned_in": round(time.perf_counter() - started, 1)}
         if learner.beginnings is not None:

@@ -111,9 +111,10 @@ class Clock:
         forecast = self.forecast
         if self.end is None or not self.leaves_time(forecast.rules, 2 * forecast.took):
             return
-        if not forecast.is_due(time.monotonic(), rules) and self.leaves_time(rules, self._longest):
-            return
         started = time.monotonic()
+        step = max(self._longest, started - self._asked)
+        if not forecast.is_due(started, rules) and self.leaves_time(rules, step):
+            return
         seconds = trial(self.share(_TRIAL))
         now = time.monotonic()
         log.debug("%.1f s: the rest takes %.3f s with %d rules", self.seconds, seconds, rules)

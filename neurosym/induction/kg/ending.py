@@ -34,6 +34,7 @@ class Ending:
         select: whether known facts, and facts held back, choose at all.
         tolerance: how much MRR may be lost for fewer rules.
         asking: seconds to spend on facts held back, at most: the questions asked by then tell.
+        selecting: seconds that known facts may be asked for; if the last trial told more, all rules are kept.
         after: seconds that are needed for so many rules afterwards.
     """
 
@@ -47,10 +48,12 @@ class Ending:
         workers: int,
         held: HeldBack | None = None,
         asking: float = math.inf,
+        selecting: float = math.inf,
         after: Callable[[RuleColumns], float] = lambda _: 0.0,
     ) -> None:
         self.store, self.select, self.tolerance, self.seed, self.workers = store, select, tolerance, seed, workers
-        self.held, self.asking, self.after = held, asking, after
+        self.held, self.asking, self.selecting, self.after = held, asking, selecting, after
+        self._has_time = True
         self._evaluator = Evaluator(store, cap=cap, kept=_SETS)
 
     def chosen(
@@ -63,6 +66,9 @@ class Ending:
         """
         rules = columns(self._evaluator, base, evolved)
         if not self.select:
+            return rules, None
+        if not self._has_time:
+            log.warning("in this time rules are found, and not chosen among: all %d are kept", len(rules))
             return rules, None
         need = self._selection(rules).needed(until)
         if not need.complete:
@@ -93,6 +99,9 @@ class Ending:
         selection = self._selection(rules)
         found = time.perf_counter() - started
         asking = seconds_of_all(selection.part, at_most)
+        self._has_time = asking <= self.selecting
+        if not self._has_time:
+            return found + self.after(rules)
         found += asking
         if asking < 2 * at_most:  # so the rest need not be told for rules that will not be there
             rules = chosen_of(rules, selection.needed().worth > 0)

@@ -84,7 +84,7 @@ class Forecast:
 
     def tried(self, rules: int, seconds: float, at: float, took: float) -> None:
         """Take up what a trial with so many rules told, when it ended, and how long it took."""
-        if rules > self.rules:
+        if rules > self.rules > 0:
             self._each = max(0.0, (seconds - self._seconds) / (rules - self.rules))
         self.rules, self._seconds, self._next, self.took = rules, seconds, at + _PAUSE * took, took
 

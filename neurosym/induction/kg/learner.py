@@ -51,6 +51,8 @@ _FOR_PATHS: Final = 0.5
 """Share of the budget after which no path of three to five atoms is measured any more."""
 _ASKING: Final = 0.1
 """Share of the budget for asking facts held back, at most."""
+_SELECTING: Final = 0.3
+"""Share of the budget for asking known facts, at most: where that would take longer, finding more rules is worth more."""
 _WRITTEN_EVERY: Final = 30.0
 _PATIENCE: Final = 8.0
 """Seconds of compiling after which it is told; loops that were kept are loaded in less."""
@@ -188,6 +190,7 @@ class RuleLearner:
             config.workers,
             held,
             clock.share(_ASKING),
+            clock.share(_SELECTING),
             after,
         )
         base, search = self._begun(setting, clock, ending, folder if resume else None)

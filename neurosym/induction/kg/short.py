@@ -16,7 +16,7 @@ from neurosym.induction.kg.paths import PathMiner, Thresholds, joined_paths
 from neurosym.induction.kg.rules import ConstantRules, PathRules
 from neurosym.induction.kg.store import TripleStore
 
-_START: Final = 10.0
+_START: Final = 1.0
 """Seconds."""
 
 

@@ -58,12 +58,35 @@ def test_a_rest_that_takes_longer_than_is_left_ends_the_search_at_once() -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clocks, "time", time)
         clock = Clock(10.0, states.append)
-        clock.try_rest(1000, lambda _: 6.0)  # and two fifths more
+        clock.try_rest(1000, lambda _: 6.2)  # and two fifths more
         assert clock.goes_on(1000, 1.0)
         assert not clock.goes_on(2000, 1.0)
         time.now += 1.5
         assert not clock.goes_on(1000, 1.0)
     assert [state.rules for state in states] == [1000, 2000, 1000]
+
+
+def test_a_long_step_ends_no_search_on_a_guess_that_a_trial_can_put_right() -> None:
+    time, trials = Time(), list[int]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clocks, "time", time)
+        clock = Clock(10.0, lambda _: None)
+        clock.begins()
+
+        def step(rules: int, seconds: float) -> bool:
+            def trial(_: float) -> float:
+                trials.append(rules)
+                time.now += 0.4
+                return 0.5
+
+            time.now += seconds
+            clock.try_rest(rules, trial)
+            return clock.has_time_for_another(rules)
+
+        assert step(1000, 0.1)
+        # the rest of 2900 rules is guessed to take 2.03 s, too long after another such step; it takes as long as before
+        assert step(2900, 4.0)
+    assert trials == [1000, 2900]
 
 
 def test_without_a_budget_nothing_is_tried_and_the_search_goes_on() -> None:

@@ -189,6 +189,24 @@ def test_facts_held_back_are_asked_for_as_many_seconds_as_there_are_for_them(mon
     assert (asked(1.5), asked(2.5)) == (32, 64)
 
 
+def test_rules_that_there_is_no_time_to_choose_among_are_all_kept_and_it_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = TripleStore.of(graph(6, 90))
+    short = short_rules(store, Thresholds(1, 0.0))
+    rules = RuleColumns(short.paths, short.constants)
+
+    def kept(seconds: float) -> int:
+        ending = Ending(store, True, 0.0, 0, 1000, 1, selecting=seconds)
+        ending.seconds(rules, (), 0.1)
+        return len(ending.chosen(rules, ())[0])
+
+    assert kept(60.0) < len(rules)
+    assert not caplog.messages
+    assert kept(0.0) == len(rules)
+    assert caplog.messages == [f"in this time rules are found, and not chosen among: all {len(rules)} are kept"]
+
+
 def test_facts_held_back_that_the_graph_cannot_have_are_left_out_and_none_at_all_is_refused() -> None:
     store = TripleStore.of(graph(0))
     held = held_back(store, [("e1", "p", "e2"), ("e1", "p", "nobody"), ("e1", "unknown", "e2")])
