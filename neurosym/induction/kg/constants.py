@@ -33,7 +33,8 @@ _AT_ONCE: Final = 5_000_000
 def constant_rules_by_cost(
     store: TripleStore, thresholds: Thresholds, workers: int = 1, depth: int = 0
 ) -> Iterator[ConstantRules]:
-    """Those above the thresholds, part by part, the heads that most facts speak of first: most questions ask for those.
+    """Those above the thresholds, part by part: heads that many facts speak of first, since most questions ask for those, and
+    at last those that take more than a part each, the cheapest first.
 
     Args:
         workers: threads; as many parts are counted before others are asked whether there is time.
@@ -46,7 +47,8 @@ def constant_rules_by_cost(
     counts = [np.zeros((2, len(csr.source)), dtype=np.int32) for _ in range(workers)]
     heads = np.flatnonzero(np.diff(csr.start) >= thresholds.support).astype(np.int32)
     costs = _costs(csr, heads)
-    order = np.argsort(-costs, kind="stable")
+    dear = costs > _AT_ONCE
+    order = np.lexsort((np.where(dear, costs, -costs), dear))
     heads, total = heads[order], np.cumsum(costs[order])
 
     def counted(part: Int32, own: Int32) -> ConstantRules:
