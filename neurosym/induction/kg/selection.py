@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from neurosym.induction.kg.kernels import enter, find, find_row, reach
 from neurosym.induction.kg.rules import BodyRules, ConstantRules, PathRules, RuleColumns
 from neurosym.induction.kg.store import Csr, Float32, Int32, Int64, TripleStore
 
+_AT_ONCE: Final = 5000
+"""Facts of a relation that are looked at before the clock is."""
 Chosen = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 
@@ -123,11 +125,14 @@ class Selection:
             worth, late = np.zeros(len(self.rules)), []
             place = workplace_for(len(self.store.entities))
             for r in relations:
-                if until is not None and time.monotonic() > until:
-                    late.append(r)
-                    continue
                 draws = self._draws / self._shares[r]
-                worth += self._worth(r, (draws >= first) & (draws < first + share), place)
+                pieces = 1 if until is None else 1 + int(self._facts[r]) // _AT_ONCE
+                for k in range(pieces):
+                    if until is not None and time.monotonic() > until:
+                        late.append(r)
+                        break
+                    low, high = first + share * k / pieces, first + share * (k + 1) / pieces
+                    worth += self._worth(r, (draws >= low) & (draws < high), place)
             return worth, late
 
         with ThreadPoolExecutor(self.workers) as pool:

@@ -14,6 +14,7 @@ import pytest
 from plain_rules import Triple
 
 from neurosym.errors import ConfigError, InductionError
+from neurosym.induction.kg import selection as selections
 from neurosym.induction.kg.aggregation import METHODS, aggregation
 from neurosym.induction.kg.applied import arrange
 from neurosym.induction.kg.bodies import is_pair, kind_of, numbered
@@ -117,6 +118,19 @@ def test_when_time_is_over_every_rule_that_could_not_be_judged_is_kept() -> None
     assert not late.complete
     assert (late.worth > 0).all()
     assert not (selection.needed(until=time.monotonic() + 600).worth > 0).all()
+
+
+def test_the_clock_is_looked_at_in_the_middle_of_a_large_relation(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TripleStore.of(graph(0))
+    selection = Selection(store, learned(store), 1)
+    monkeypatch.setattr(selections, "_AT_ONCE", 2)
+    whole = selection.needed(until=math.inf)
+    assert whole.complete
+    assert whole.worth == pytest.approx(selection.needed().worth)
+    looks = count()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(looks)))
+    assert not selection.needed(until=1.5).complete
+    assert next(looks) > len(store.relations)
 
 
 def split(seed: int) -> tuple[TripleStore, HeldBack]:
