@@ -11,6 +11,7 @@ can be stopped at any other moment, too: what was found until then is kept.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -52,7 +53,8 @@ _FOR_PATHS: Final = 0.5
 _ASKING: Final = 0.1
 """Share of the budget for asking facts held back, at most."""
 _SELECTING: Final = 0.3
-"""Share of the budget for asking known facts, at most: where that would take longer, finding more rules is worth more."""
+"""Share of the budget for asking known facts, at most: where that would take longer, finding more rules is worth more. It holds
+where no facts are held back: who gives some asks for few rules."""
 _WRITTEN_EVERY: Final = 30.0
 _PATIENCE: Final = 8.0
 """Seconds of compiling after which it is told; loops that were kept are loaded in less."""
@@ -190,7 +192,7 @@ class RuleLearner:
             config.workers,
             held,
             clock.share(_ASKING),
-            clock.share(_SELECTING),
+            clock.share(_SELECTING) if held is None else math.inf,
             after,
         )
         base, search = self._begun(setting, clock, ending, folder if resume else None)
