@@ -41,7 +41,7 @@ FEW = LearnerConfig().tolerance
 MOST, SMOOTHED = {"wn18rr": 5}, {"wn18rr": 0.001}
 """Atoms of a body and least smoothed confidence where validation facts chose others than 3 and .01 (`rule-levels`)."""
 SEARCHED = ("wn18rr", "fb15k-237")
-"""Where all the time goes into the search, since that is better on validation facts than to have them choose among the rules."""
+"""Where all the time goes into the search: better on validation facts than to have them choose among the rules."""
 BATCH, DEFAULT_BATCH = {"fb15k-237": 5000}, 250
 """Milliseconds after which AnyBURL draws anew what rules a thread looks for, by graph as validation facts chose (README). By
 its default of 5000 two threads draw two or three times each in ten seconds, and equal runs differ twentyfold."""

@@ -15,6 +15,8 @@ LEAST_SECONDS: Final = 5.0
 """Whatever the budget: without the short rules there is nothing to begin with."""
 _FIRST: Final = 0.1
 """Share of the budget that a first generation is thought to take."""
+_STEPS_DIFFER: Final = 2.0
+"""How many times as long as the longest step until now the next one may take."""
 _TRIAL: Final = 0.01
 """Share of the budget for one trial of what comes after the search."""
 
@@ -100,7 +102,7 @@ class Clock:
             self._first, self._asked = False, now
             return self.leaves_time(self.before + found, _FIRST * (self.budget or 0.0))
         self._longest, self._asked = max(self._longest, now - self._asked), now
-        return self.leaves_time(self.before + found, self._longest)
+        return self.leaves_time(self.before + found, _STEPS_DIFFER * self._longest)
 
     def try_rest(self, rules: int, trial: Callable[[float], float]) -> None:
         """Try what comes after the search, if a trial is due: `trial` tells its seconds, and may take some itself.
@@ -112,7 +114,7 @@ class Clock:
         if self.end is None or not self.leaves_time(forecast.rules, 2 * forecast.took):
             return
         started = time.monotonic()
-        step = max(self._longest, started - self._asked)
+        step = _STEPS_DIFFER * max(self._longest, started - self._asked)
         if not forecast.is_due(started, rules) and self.leaves_time(rules, step):
             return
         seconds = trial(self.share(_TRIAL))

@@ -22,7 +22,7 @@ _LARGEST: Final = 1 / 16
 _ODD: Final = 4.0
 """How much longer than most a piece must take to be timed again: the machine may have been busy with something else."""
 _PAUSE: Final = 20.0
-_FIRST_PAUSE: Final = 4.0
+_FIRST_PAUSE: Final = 1.0
 """How many times as long as the last trial a stage goes on before its first one."""
 _FEW: Final = 1000
 """Rules of a stage for which nothing is tried, and below which seconds are not in proportion to rules."""
