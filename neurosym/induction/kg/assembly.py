@@ -53,8 +53,11 @@ def rule_of(store: TripleStore, kept: Kept) -> Rule:
 
 def path_bodies(paths: PathRules) -> frozenset[Body]:
     """The canonical bodies of these rules."""
-    rows = {tuple(int(d) for d in row if d >= 0) for row in paths.path}
-    return frozenset(canonical_pair(chain(row, Y))[0] for row in rows)
+    rows = paths.path[np.lexsort(paths.path.T)]
+    new = np.ones(len(rows), dtype=np.bool_)
+    new[1:] = (rows[1:] != rows[:-1]).any(1)  # there are far more rules than paths
+    distinct = [tuple(d for d in row if d >= 0) for row in rows[new].tolist()]
+    return frozenset(canonical_pair(chain(row, Y))[0] for row in distinct)
 
 
 def _first(niche: Int32, value: np.ndarray, each: int) -> list[int]:

@@ -95,12 +95,16 @@ class Clock:
         self._longest, self._first = 0.0, True
         self.forecast.begins(self.before, time.monotonic())
 
+    def has_time_to_begin(self, rules: int) -> bool:
+        """Whether there is time for a first generation, with so many rules."""
+        return self.leaves_time(rules, _FIRST * (self.budget or 0.0))
+
     def has_time_for_another(self, found: int) -> bool:
         """The same, if it goes on for as long as it took at most between two calls."""
         now = time.monotonic()
         if self._first:
             self._first, self._asked = False, now
-            return self.leaves_time(self.before + found, _FIRST * (self.budget or 0.0))
+            return self.has_time_to_begin(self.before + found)
         self._longest, self._asked = max(self._longest, now - self._asked), now
         return self.leaves_time(self.before + found, _STEPS_DIFFER * self._longest)
 

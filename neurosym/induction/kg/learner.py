@@ -195,7 +195,7 @@ class RuleLearner:
             clock.share(_SELECTING) if held is None else math.inf,
             after,
         )
-        base, search = self._begun(setting, clock, ending, folder if resume else None)
+        base, search = self._begun(setting, clock, ending, folder, resume)
         if folder is not None and not resume:
             write_base(folder, store, self._settings(), base)
         clock.before = len(base)
@@ -233,10 +233,17 @@ class RuleLearner:
         targets = frozenset(self.store.relation(name) for name in config.targets) or None
         return Setting(self.store, Thresholds(config.support, config.smoothed), config.evolution, targets)
 
-    def _begun(self, setting: Setting, clock: Clock, ending: Ending, folder: Path | None) -> tuple[RuleColumns, Search]:
-        """The rules that are found at once, and the search that goes on from them; or those in the folder."""
-        base = self._base(setting, clock, ending) if folder is None else read_base(folder, self.store, self._settings())
-        search = None if folder is None else read_search(folder)
+    def _begun(
+        self, setting: Setting, clock: Clock, ending: Ending, folder: Path | None, resume: bool
+    ) -> tuple[RuleColumns, Search]:
+        """The rules that are found at once, and the search that goes on from them; or those in the folder, to `resume` it."""
+        if folder is not None and resume:
+            base, search = read_base(folder, self.store, self._settings()), read_search(folder)
+        else:
+            base, search = self._base(setting, clock, ending), None
+        if search is None and folder is None and not clock.has_time_to_begin(len(base)):
+            clock.stopped = True  # what evolution starts from takes seconds to set up, and nobody will go on with it
+            search = setting.search([])
         if search is None:
             first = first_parents(self.store, base, self.config.evolution.niche)
             search = setting.search(first, path_bodies(base.paths))
