@@ -68,7 +68,9 @@ class Ending:
         if not self.select:
             return rules, None
         if not self._has_time:
-            log.warning("in this time rules are found, and not chosen among: all %d are kept", len(rules))
+            log.warning(
+                "choosing would take too much of the budget: all %d rules are kept; give it more seconds", len(rules)
+            )
             return rules, None
         need = self._selection(rules).needed(until)
         if not need.complete:
@@ -91,7 +93,10 @@ class Ending:
         return chosen_of(rules, kept), beginnings
 
     def seconds(self, base: RuleColumns, evolved: Sequence[Kept], at_most: float) -> float:
-        """Seconds that `chosen` will take, and what comes after it, told in `at_most` seconds or so."""
+        """Seconds that `chosen` will take, and what comes after it, told in `at_most` seconds or so.
+
+        What it told last says whether `chosen` chooses at all (`selecting`).
+        """
         started = time.perf_counter()
         rules = columns(self._evaluator, base, evolved)
         if not self.select or not len(rules):

@@ -190,10 +190,10 @@ class RuleLearner:
             evolution.seed,
             evolution.cap,
             config.workers,
-            held,
-            clock.share(_ASKING),
-            clock.share(_SELECTING) if held is None else math.inf,
-            after,
+            held=held,
+            asking=clock.share(_ASKING),
+            selecting=clock.share(_SELECTING) if held is None else math.inf,
+            after=after,
         )
         base, search = self._begun(setting, clock, ending, folder, resume)
         if folder is not None and not resume:
