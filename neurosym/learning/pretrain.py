@@ -277,6 +277,8 @@ class Pretrainer:
             raise TrainingError(f"{self.out}: the checkpoint is of another model; use another --out") from error
         torch.set_rng_state(state.random[0])
         self.step = state.step
+        if self.device.type == "cuda":  # whose own state is not kept: no draw of an earlier step comes again
+            torch.cuda.manual_seed(int(np.random.default_rng([self.config.seed, self.step]).integers(2**31)))
 
     def _export(self) -> None:
         """The weights, normed on whole films, and their card."""

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -16,13 +17,15 @@ from neurosym.induction.kg.forecast import seconds_of_all
 from neurosym.induction.kg.island import Kept
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.selection import Selection, chosen_of
-from neurosym.induction.kg.store import TripleStore
-from neurosym.induction.kg.thinning import Beginner, Beginnings, HeldBack
+from neurosym.induction.kg.store import Int64, TripleStore
+from neurosym.induction.kg.thinning import Beginner, Beginnings, HeldBack, joined
 
 log = logging.getLogger(__name__)
 NEEDED: Final = 5
 """Most trusted rules that a fact needs."""
 _LOOKED_AT: Final = 1_000_000
+_SHORT: Final = 2
+"""Atoms of a path."""
 _SETS: Final = 1 << 20
 """Sets of which the members are kept, so that a trial lists those of new rules alone."""
 
@@ -72,25 +75,52 @@ class Ending:
                 "choosing would take too much of the budget: all %d rules are kept; give it more seconds", len(rules)
             )
             return rules, None
+        if self.held is not None:
+            fewest = self._fewest(self.held, _kinds(base, rules), until)
+            if fewest is not None:
+                return fewest
         need = self._selection(rules).needed(until)
         if not need.complete:
             log.warning(
                 "time was over before all known facts were asked which rules they need: the other rules are kept"
             )
-        worth = need.worth[need.worth > 0]
         rules = chosen_of(rules, need.worth > 0)
-        if self.held is None or not len(rules):
-            return rules, None
-        order = np.lexsort((-rules.smoothed, -worth))
-        beginner = Beginner(self.store, rules, order, self.held, self.workers, seed=self.seed)
-        latest = time.monotonic() + self.asking
-        beginnings = beginner.mrr(latest if until is None else min(until, latest))
-        if beginnings is None:
+        if self.held is not None and len(rules):
             log.warning("time was over before facts held back were asked which rules they need: all are kept")
-            return rules, None
-        kept = np.zeros(len(rules), dtype=np.bool_)
-        kept[order[: beginnings.smallest(self.tolerance)[0]]] = True
-        return chosen_of(rules, kept), beginnings
+        return rules, None
+
+    def _fewest(
+        self, held: HeldBack, kinds: Sequence[RuleColumns], until: float | None
+    ) -> tuple[RuleColumns, Beginnings] | None:
+        """Of the rules of some kinds as few as do well; None if time was over before any of the kinds was judged."""
+        judged: list[tuple[RuleColumns, Int64, Beginnings]] = []
+        for rules in kinds:
+            need = self._selection(rules).needed(until)
+            if not need.complete:
+                break
+            worth = need.worth[need.worth > 0]
+            if not len(worth):
+                continue
+            rules = chosen_of(rules, need.worth > 0)
+            order = np.lexsort((-rules.smoothed, -worth))
+            latest = time.monotonic() + self.asking / len(kinds)
+            beginner = Beginner(self.store, rules, order, held, self.workers, seed=self.seed)
+            same = judged[0][2].asked if judged else None
+            found = beginner.mrr(latest if until is None else min(until, latest), last=same)
+            if found is None:
+                break
+            judged.append((rules, order, found))
+        if not judged:
+            return None
+        beginnings = joined([found for _, _, found in reversed(judged)])
+        place = beginnings.place(self.tolerance)
+        for rules, order, found in reversed(judged):
+            if place < len(found.sizes):
+                kept = np.zeros(len(rules), dtype=np.bool_)
+                kept[order[: found.sizes[place]]] = True
+                return chosen_of(rules, kept), beginnings
+            place -= len(found.sizes)
+        raise AssertionError("a place in no kind")
 
     def seconds(self, base: RuleColumns, evolved: Sequence[Kept], at_most: float) -> float:
         """Seconds that `chosen` will take, and what comes after it, told in `at_most` seconds or so.
@@ -101,9 +131,10 @@ class Ending:
         rules = columns(self._evaluator, base, evolved)
         if not self.select or not len(rules):
             return time.perf_counter() - started + self.after(rules)
+        times = 1.0 if self.held is None else sum(map(len, _kinds(base, rules))) / len(rules)
         selection = self._selection(rules)
         found = time.perf_counter() - started
-        asking = seconds_of_all(selection.part, at_most)
+        asking = times * seconds_of_all(selection.part, at_most)
         self._has_time = asking <= self.selecting
         if not self._has_time:
             return found + self.after(rules)
@@ -113,10 +144,18 @@ class Ending:
         if self.held is not None:
             started = time.perf_counter()
             beginner = Beginner(self.store, rules, np.arange(len(rules)), self.held, self.workers, seed=self.seed)
-            found += time.perf_counter() - started
-            found += min(self.asking, seconds_of_all(beginner.part, at_most))
+            found += times * (time.perf_counter() - started)
+            found += min(self.asking, times * seconds_of_all(beginner.part, at_most))
         return found + self.after(rules)
 
     def _selection(self, rules: RuleColumns) -> Selection:
         most = max(1, _LOOKED_AT // len(self.store.relations))
         return Selection(self.store, rules, NEEDED, most, self.seed, self.workers)
+
+
+def _kinds(base: RuleColumns, rules: RuleColumns) -> list[RuleColumns]:
+    """Rules of ever more kinds: the short ones, paths of three to five atoms, too, and all; those that add any."""
+    short = np.ones(len(base), dtype=np.bool_)
+    short[: len(base.paths.head)] = (base.paths.path >= 0).sum(1) <= _SHORT
+    kinds = [chosen_of(base, short), base, rules]
+    return [less for less, more in pairwise(kinds) if 0 < len(less) < len(more)] + [rules]

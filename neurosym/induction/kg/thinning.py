@@ -53,17 +53,31 @@ def held_back(store: TripleStore, facts: Iterable[Triple]) -> HeldBack:
 
 
 class Beginnings(NamedTuple):
-    """Of descending sizes of beginnings the filtered MRR under each of `METHODS`, a column each; of how many questions."""
+    """Of sizes of beginnings the filtered MRR under each of `METHODS`, a column each; of how many questions at least.
+
+    The sizes of one order of rules descend; those of several orders follow one another (`joined`).
+    """
 
     sizes: Int64
     mrr: Float64
     asked: int
 
-    def smallest(self, tolerance: float) -> tuple[int, str, float]:
-        """The least size whose MRR is within a tolerance of the best, under the best method for it: (size, method, MRR)."""
+    def place(self, tolerance: float) -> int:
+        """The place of the least size whose MRR is within a tolerance of the best, of several the one of the highest MRR."""
         best = self.mrr.max(1)
-        i = int(np.flatnonzero(best >= best.max() - tolerance)[-1])
-        return int(self.sizes[i]), METHODS[int(np.argmax(self.mrr[i]))], float(best[i])
+        near = np.flatnonzero(best >= best.max() - tolerance)
+        return int(min(near, key=lambda i: (self.sizes[i], -best[i])))
+
+    def smallest(self, tolerance: float) -> tuple[int, str, float]:
+        """That size, the best method for it and its MRR."""
+        i = self.place(tolerance)
+        return int(self.sizes[i]), METHODS[int(np.argmax(self.mrr[i]))], float(self.mrr[i].max())
+
+
+def joined(found: Sequence[Beginnings]) -> Beginnings:
+    """Those of several orders of rules."""
+    sizes, mrr = (np.concatenate([getattr(one, name) for one in found]) for name in ("sizes", "mrr"))
+    return Beginnings(sizes, mrr, min(one.asked for one in found))
 
 
 class Beginner:
