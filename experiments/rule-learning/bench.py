@@ -7,30 +7,27 @@ Standard splits, filtered ranks, both directions. Seconds are of wall time, from
 
 from __future__ import annotations
 
-import gzip
 import os
-import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from graph_splits import read, scored, train_file, training_facts, warm_up
+sys.path.insert(0, str(Path(__file__).parent))
+
+import peer
+from graph_splits import read, scored, training_facts, warm_up
 from harness import Figure, data_folder, figure, gained, record
 
-from neurosym.induction.kg.aggregation import aggregation
-from neurosym.induction.kg.applied import arrange
-from neurosym.induction.kg.completion import rank_answers
-from neurosym.induction.kg.files import read_rule_set
 from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
-from neurosym.induction.kg.store import Int64, TripleStore
-from neurosym.induction.kg.thinning import HeldBack
 
 NAME = "rule-learning"
 GRAPHS = ("umls", "kinship", "nations", "wn18rr", "fb15k-237")
@@ -145,7 +142,7 @@ def learned(folder: Path, graph: str, budget: int, seed: int, arm: str, toleranc
         splits = read(folder)
         store = training_facts(splits)
         started = time.perf_counter()
-        held = None if tolerance is None else held_back(store, splits.valid)
+        held = None if tolerance is None else peer.held_back(store, splits.valid)
         learner = RuleLearner(config).fit(store, held=held)
         told = {"learned_in": round(time.perf_counter() - started, 1)}
         if learner.beginnings is not None:
@@ -157,56 +154,22 @@ def learned(folder: Path, graph: str, budget: int, seed: int, arm: str, toleranc
     return found
 
 
-def held_back(store: TripleStore, valid: Sequence[Int64]) -> HeldBack:
-    """Validation facts, known to be right beside the training facts; test facts are not known."""
-    s, r, o = (np.concatenate(pair) for pair in zip(store.columns(), valid, strict=True))
-    return HeldBack(valid, TripleStore.of_numbers(store.entities, store.relations, s, r, o))
-
-
 def anyburl(
     jar: Path, folder: Path, graph: str, budgets: Sequence[int], again: int, valid: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """The records of AnyBURL's rules after so many seconds, all of one run that stores them on the way, applied by max-plus
-    as its authors do; to validation facts, too, after the seconds that `valid` names. It has no seed, so it is run several
-    times; not at all where its records are there."""
+    """The records of AnyBURL's rules after so many seconds, all of one run that stores them on the way, ranked on validation
+    facts, too, after the seconds that `valid` names. It has no seed, so it is run several times; not where its records are
+    there."""
     batch = BATCH.get(graph, DEFAULT_BATCH)
     settings = {"jar": jar.name, "workers": WORKERS, "batch": batch, "again": again}
-    with tempfile.TemporaryDirectory() as scratch:
-        learn = cache(lambda: run_anyburl(jar, folder, budgets, batch, Path(scratch)))
+    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
 
-        def applied(budget: int) -> dict[str, Any]:
-            learn()
-            splits = read(folder)
-            rules = (Path(scratch) / f"rules-{budget}").rename(Path(scratch) / f"rules-{budget}.tsv")
-            columns = read_rule_set(rules, splits.train)
-            told = scored(splits, columns, WORKERS, "max-plus")
-            if budget in valid:
-                known = held_back(splits.train, splits.valid).known
-                how = aggregation(splits.train, columns, "max-plus")
-                told["valid"] = rank_answers(
-                    splits.train, arrange(splits.train, columns), how, splits.valid, known, WORKERS
-                ).mrr
-            return told
+        @cache
+        def run() -> dict[int, Future[dict[str, Any]]]:
+            files = peer.learn(jar, folder, budgets, batch, WORKERS, Path(scratch))
+            return {b: pool.submit(peer.applied, folder, f, b in valid) for b, f in zip(budgets, files, strict=True)}
 
         return [
-            record(NAME, f"{graph}-{b}s-anyburl{again}", settings, lambda b=b: applied(b))  # type: ignore[misc]
+            record(NAME, f"{graph}-{b}s-anyburl{again}", settings, lambda b=b: run()[b].result())  # type: ignore[misc]
             for b in budgets
         ]
-
-
-def run_anyburl(jar: Path, folder: Path, budgets: Sequence[int], batch: int, scratch: Path) -> None:
-    """Have AnyBURL write the rules it has after so many seconds to `rules-SECONDS` in `scratch`."""
-    train = scratch / "train.txt"
-    file = train_file(folder)
-    train.write_bytes(gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes())
-    settings = {
-        "PATH_TRAINING": train,
-        "PATH_OUTPUT": scratch / "rules",
-        "SNAPSHOTS_AT": ",".join(map(str, budgets)),
-        "WORKER_THREADS": WORKERS,
-        "BATCH_TIME": batch,
-    }
-    config = scratch / "learn.properties"
-    config.write_text("".join(f"{k} = {v}\n" for k, v in settings.items()))
-    command = ["java", "-Xmx12G", "-cp", str(jar), "de.unima.ki.anyburl.Learn", str(config)]
-    subprocess.run(command, capture_output=True, check=False, cwd=scratch)  # noqa: S603  the user's jar; it exits with 1

@@ -35,7 +35,8 @@ _SILENCE: Final = np.float32(-1000.0)
 
 class Aggregation(NamedTuple):
     """What compiled functions need: the order of rules, each rule's term of the sum, the group of which an entity has one rule
-    (−1: the rule's own), the weight of `usual` by direction."""
+    (−1: the rule's own), the weight of `usual` by direction; whether its values put paths in the order of their smoothed
+    confidence."""
 
     value: Float32
     term: Float32
@@ -43,6 +44,7 @@ class Aggregation(NamedTuple):
     usual: Float32
     depth: int
     lexicographic: bool
+    by_trust: bool = True
 
 
 class ByDirection(NamedTuple):

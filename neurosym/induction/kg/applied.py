@@ -22,23 +22,26 @@ from neurosym.induction.kg.evaluator import Evaluator, Members
 from neurosym.induction.kg.kernels import Space, find_row, reach, space_for
 from neurosym.induction.kg.orders import Order
 from neurosym.induction.kg.rules import RuleColumns
-from neurosym.induction.kg.store import Csr, Int32, Int64, TripleStore
+from neurosym.induction.kg.store import Csr, Float32, Int32, Int64, TripleStore
 
 WORK: Final = 1_000_000
 """Facts that may be looked at to answer one question by one body; a body that needs more is silent."""
+EVERY: Final = 1 << 30
+"""Deeper than any list."""
 ROOM: Final = 1 << 18
 """Places of the list that a thread starts with (`all_answers`)."""
 
 
 class Workplace(NamedTuple):
-    """What one thread writes into."""
+    """What one thread writes into; `paths`: how many paths have led to each entity."""
 
     space: Space
     room: Room
+    paths: Int32
 
 
 def workplace_for(entities: int) -> Workplace:
-    return Workplace(space_for(entities), room_for(entities))
+    return Workplace(space_for(entities), room_for(entities), np.zeros(entities, dtype=np.int32))
 
 
 class Orders(NamedTuple):
@@ -67,8 +70,8 @@ class Sets(NamedTuple):
 class Applied(NamedTuple):
     """Rules arranged for questions.
 
-    Paths first: those for head direction h are `path_start[h] ≤ i < path_start[h + 1]`, and `path_rule` tells which rule each
-    is, since a rule answers the questions of both directions; so are other pairs. The rules with constants are sorted by the
+    Paths first: those for head direction h are `path_start[h] ≤ i < path_start[h + 1]`, the most trusted first, and `path_rule`
+    tells which rule each is, since a rule answers the questions of both directions; so are other pairs. The rules with constants are sorted by the
     row of their head, and `by_body` orders them by `body_key`, of the direction that is asked and the body. A body is a row, a
     direction, or a set, numbered in this order. `only`: see `only_targets`.
     """
@@ -99,8 +102,10 @@ def arrange(store: TripleStore, rules: RuleColumns) -> Applied:
     for k in range(1, paths.path.shape[1] + 1):
         own = length == k
         reverse[own, :k] = paths.path[own, :k][:, ::-1] ^ 1
-    path_order, path_start = _both_ways(paths.head, store.directions)
-    pair_order, pair_start = _both_ways(general.pair_rules.head, store.directions)
+    value = rules.smoothed
+    path_order, path_start = _both_ways(paths.head, value[: len(paths.head)], store.directions)
+    pairs = general.pair_rules.head
+    pair_order, pair_start = _both_ways(pairs, value[len(value) - len(pairs) :], store.directions)
     of_pair = np.concatenate([2 * general.pair_rules.body, 2 * general.pair_rules.body + 1])[pair_order]
     constants, sets = rules.constants, general.set_rules
     first = len(paths.head)
@@ -132,10 +137,10 @@ def arrange(store: TripleStore, rules: RuleColumns) -> Applied:
     )
 
 
-def _both_ways(relation: Int32, directions: int) -> tuple[Int64, Int64]:
-    """The order by direction of rules that are read both ways, and where each direction starts."""
+def _both_ways(relation: Int32, value: Float32, directions: int) -> tuple[Int64, Int64]:
+    """The order by direction and trust of rules that are read both ways, and where each direction starts."""
     head = np.concatenate([2 * relation, 2 * relation + 1])
-    order = np.argsort(head, kind="stable")
+    order = np.lexsort((-np.tile(value, 2), head))
     return order, np.searchsorted(head[order], np.arange(directions + 1)).astype(np.int64)
 
 
@@ -181,9 +186,12 @@ def _key(entities: int, s: int, x: Int64, w: Int64) -> Int64:
 
 
 @compiled
-def answers(csr: Csr, rules: Applied, x: int, h: int, place: Workplace, hits: Int32) -> int:
-    """What the rules say of h(x, ?), as `hits[:n]` = (rule, entity): n, or −1 if there is no room for all."""
-    n: int = _by_paths(csr, rules, x, h, place.space, hits)
+def answers(csr: Csr, rules: Applied, x: int, h: int, place: Workplace, hits: Int32, depth: int) -> int:
+    """What the rules say of h(x, ?), as `hits[:n]` = (rule, entity): n, or −1 if there is no room for all.
+
+    Of an entity no path is told but its `depth` most trusted ones.
+    """
+    n: int = _by_paths(csr, rules, x, h, place, hits, depth)
     if n >= 0:
         n = _by_pairs(csr, rules, x, h, place.room, hits, n)
     if n >= 0:
@@ -206,16 +214,26 @@ def _said(hits: Int32, n: int, rule: int, ys: Int32) -> int:
 
 
 @compiled
-def _by_paths(csr: Csr, rules: Applied, x: int, h: int, space: Space, hits: Int32) -> int:
-    """Where the paths lead."""
-    n = 0
+def _by_paths(csr: Csr, rules: Applied, x: int, h: int, place: Workplace, hits: Int32, depth: int) -> int:
+    """Where the paths lead, until every entity but x has as many as are wanted."""
+    space, paths = place.space, place.paths
+    paths[:] = 0
+    n, left = 0, len(paths) - 1
     for i in range(rules.path_start[h], rules.path_start[h + 1]):
+        if left == 0:
+            break
         m, work = reach(csr, rules.path[i, : rules.length[i]], x, space, WORK)
         if work < 0:
             continue
-        n = _said(hits, n, rules.path_rule[i], space.found[:m])
-        if n < 0:
-            break
+        for y in space.found[:m]:
+            if paths[y] == depth:
+                continue
+            if n == len(hits):
+                return -1
+            hits[n, 0], hits[n, 1] = rules.path_rule[i], y
+            n += 1
+            paths[y] += 1
+            left -= paths[y] == depth
     return n
 
 
@@ -341,10 +359,12 @@ def _by_heads(csr: Csr, rules: Applied, x: int, h: int, hits: Int32, n: int) -> 
 
 
 @compiled
-def all_answers(csr: Csr, rules: Applied, x: int, h: int, place: Workplace, hits: Int32) -> tuple[Int32, int]:
+def all_answers(
+    csr: Csr, rules: Applied, x: int, h: int, place: Workplace, hits: Int32, depth: int
+) -> tuple[Int32, int]:
     """`answers`, with a larger list where the one given is too short; that list, and how much of it is used."""
-    n = answers(csr, rules, x, h, place, hits)
+    n = answers(csr, rules, x, h, place, hits, depth)
     while n < 0:
         hits = np.empty((2 * len(hits), 2), dtype=np.int32)
-        n = answers(csr, rules, x, h, place, hits)
+        n = answers(csr, rules, x, h, place, hits, depth)
     return hits, n

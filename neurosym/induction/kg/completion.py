@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from neurosym.induction.kg.aggregation import METHODS, Aggregation, ByDirection, Standing, aggregation, nobody, stand
-from neurosym.induction.kg.applied import ROOM, Applied, Workplace, all_answers, workplace_for
+from neurosym.induction.kg.applied import EVERY, ROOM, Applied, Workplace, all_answers, workplace_for
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.kernels import find_row
 from neurosym.induction.kg.rules import RuleColumns
@@ -41,7 +41,7 @@ def ask(
     """Fill `standing` for question q of `asked`, (x, h, …), if it is not the one before; the list to ask the next with."""
     x, h = asked[q, 0], asked[q, 1]
     if q == 0 or asked[q - 1, 0] != x or asked[q - 1, 1] != h:
-        hits, n = all_answers(csr, rules, x, h, place, hits)
+        hits, n = all_answers(csr, rules, x, h, place, hits, how.depth if how.by_trust else EVERY)
         stand(csr, how, h, q == 0 or asked[q - 1, 1] != h, hits[:n], standing)
     return hits
 

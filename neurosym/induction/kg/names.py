@@ -21,6 +21,7 @@ class Names:
         """`text` holds all names one after another, name i from start[i] to start[i + 1]."""
         self.text, self.start = text, start
         self._bytes: memoryview = memoryview(text)  # type: ignore[arg-type]
+        self._asked: dict[str, int] = {}
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Self:
@@ -45,7 +46,13 @@ class Names:
         return (self[i] for i in range(len(self)))
 
     def number(self, name: str) -> int:
-        """The number of a name, −1 if there is none such."""
+        """The number of a name, −1 if there is none such; names that were asked for before are known."""
+        number = self._asked.get(name)
+        if number is None:
+            number = self._asked[name] = self._search(name)
+        return number
+
+    def _search(self, name: str) -> int:
         wanted, low, high = name.encode(), 0, len(self)
         while low < high:
             middle = (low + high) // 2

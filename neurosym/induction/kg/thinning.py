@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from neurosym.errors import InductionError
 from neurosym.induction.kg.aggregation import METHODS, Aggregation, Standing, aggregation, nobody, stand
-from neurosym.induction.kg.applied import ROOM, Applied, Workplace, all_answers, arrange, workplace_for
+from neurosym.induction.kg.applied import EVERY, ROOM, Applied, Workplace, all_answers, arrange, workplace_for
 from neurosym.induction.kg.compiled import compiled
 from neurosym.induction.kg.completion import questions, rank_of, right_answers
 from neurosym.induction.kg.facts import Triple
@@ -174,7 +174,7 @@ def _ranks_of(
     hits = np.empty((ROOM, 2), dtype=np.int32)
     for q in range(len(asked)):
         x, h, answer = asked[q]
-        hits, n = all_answers(csr, rules, x, h, place, hits)
+        hits, n = all_answers(csr, rules, x, h, place, hits, EVERY)
         right_answers(known, x, h, right, q)
         for s in range(len(sizes)):
             m = 0

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from plain_rules import Triple, graphs
 
-from neurosym.induction.kg.applied import answers, arrange, workplace_for
+from neurosym.induction.kg.applied import EVERY, answers, arrange, workplace_for
 from neurosym.induction.kg.archive import pair_rows, set_rows
 from neurosym.induction.kg.assembly import columns
 from neurosym.induction.kg.bodies import (
@@ -75,7 +75,7 @@ def test_rules_of_any_shape_are_found_for_all_heads_and_say_what_all_assignments
     applied, hits = arrange(store, rules), np.empty((4096, 2), np.int32)
     for h in range(store.directions):
         for x in range(len(store.entities)):
-            n = answers(store.csr, applied, x, h, workplace_for(len(store.entities)), hits)
+            n = answers(store.csr, applied, x, h, workplace_for(len(store.entities)), hits, EVERY)
             found = {(int(r), store.entities[int(y)]) for r, y in hits[:n]}
             name, relation = store.entities[x], store.relations[h >> 1]
             right = {
