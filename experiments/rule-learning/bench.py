@@ -114,11 +114,11 @@ def fewer(folder: Path, graph: str, budget: int, others: Sequence[dict[str, Any]
     if not others:
         return found
     runs = []
-    for seed, ours, peer in zip(SEEDS, few, others, strict=True):
+    for seed, ours, other in zip(SEEDS, few, others, strict=True):
         valid = ours.get("valid", 0.0)  # not known where time was over before
-        spare = max(0.0, round(valid - peer["valid"], 4))
+        spare = max(0.0, round(valid - other["valid"], 4))
         run = learned(folder, graph, budget, seed, "lean", spare)
-        runs.append(run | {"smaller": peer["rules"] / run["rules"]})
+        runs.append(run | {"smaller": other["rules"] / run["rules"]})
     named = f"{graph}, {budget} s, as few as reach AnyBURL's MRR of validation facts"
     peer_mrr = figure("", others, lambda r: r["mrr"]).value
     return [

@@ -71,9 +71,9 @@ class Applied(NamedTuple):
     """Rules arranged for questions.
 
     Paths first: those for head direction h are `path_start[h] ≤ i < path_start[h + 1]`, the most trusted first, and `path_rule`
-    tells which rule each is, since a rule answers the questions of both directions; so are other pairs. The rules with constants are sorted by the
-    row of their head, and `by_body` orders them by `body_key`, of the direction that is asked and the body. A body is a row, a
-    direction, or a set, numbered in this order. `only`: see `only_targets`.
+    tells which rule each is, since a rule answers the questions of both directions; so are other pairs. The rules with
+    constants are sorted by the row of their head, and `by_body` orders them by `body_key`, of the direction that is asked and
+    the body. A body is a row, a direction, or a set, numbered in this order. `only`: see `only_targets`.
     """
 
     path: Int32
