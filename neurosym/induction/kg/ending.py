@@ -6,8 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -28,6 +27,14 @@ _SHORT: Final = 2
 """Atoms of a path."""
 _SETS: Final = 1 << 20
 """Sets of which the members are kept, so that a trial lists those of new rules alone."""
+
+
+class _Judged(NamedTuple):
+    """Rules that known facts need, in which order they are kept, and what facts held back say of so many."""
+
+    rules: RuleColumns
+    order: Int64
+    beginnings: Beginnings
 
 
 class Ending:
@@ -57,6 +64,8 @@ class Ending:
         self.store, self.select, self.tolerance, self.seed, self.workers = store, select, tolerance, seed, workers
         self.held, self.asking, self.selecting, self.after = held, asking, selecting, after
         self._has_time = True
+        self._judged: list[_Judged] = []
+        self._asking_each = asking
         self._evaluator = Evaluator(store, cap=cap, kept=_SETS)
 
     def chosen(
@@ -76,9 +85,12 @@ class Ending:
             )
             return rules, None
         if self.held is not None:
-            fewest = self._fewest(self.held, _kinds(base, rules), until)
-            if fewest is not None:
-                return fewest
+            evolved_any = len(rules) > len(base)
+            self.judge(base, until, evolved_any)
+            if evolved_any:
+                self._judge(rules, until)
+            if self._judged:
+                return self._fewest()
         need = self._selection(rules).needed(until)
         if not need.complete:
             log.warning(
@@ -89,38 +101,46 @@ class Ending:
             log.warning("time was over before facts held back were asked which rules they need: all are kept")
         return rules, None
 
-    def _fewest(
-        self, held: HeldBack, kinds: Sequence[RuleColumns], until: float | None
-    ) -> tuple[RuleColumns, Beginnings] | None:
-        """Of the rules of some kinds as few as do well; None if time was over before any of the kinds was judged."""
-        judged: list[tuple[RuleColumns, Int64, Beginnings]] = []
-        for rules in kinds:
-            need = self._selection(rules).needed(until)
-            if not need.complete:
-                break
-            worth = need.worth[need.worth > 0]
-            if not len(worth):
-                continue
-            rules = chosen_of(rules, need.worth > 0)
-            order = np.lexsort((-rules.smoothed, -worth))
-            latest = time.monotonic() + self.asking / len(kinds)
-            beginner = Beginner(self.store, rules, order, held, self.workers, seed=self.seed)
-            same = judged[0][2].asked if judged else None
-            found = beginner.mrr(latest if until is None else min(until, latest), last=same)
-            if found is None:
-                break
-            judged.append((rules, order, found))
-        if not judged:
-            return None
-        beginnings = joined([found for _, _, found in reversed(judged)])
+    def judge(self, base: RuleColumns, until: float | None = None, more: bool = True) -> None:
+        """Ask the facts held back how well rules that did not evolve complete the graph, all of them and the short ones alone.
+
+        That is done once, and best before anything evolves: where time is over in the end, there is something to choose from.
+
+        Args:
+            more: whether evolved rules will be judged, too.
+        """
+        if self.held is None or self._judged:
+            return
+        kinds = _kinds(base)
+        self._asking_each = self.asking / (len(kinds) + more)
+        for kind in kinds:
+            self._judge(kind, until)
+
+    def _judge(self, rules: RuleColumns, until: float | None) -> None:
+        """Ask for rules of one kind; they are not judged where time was over before."""
+        assert self.held is not None
+        need = self._selection(rules).needed(until)
+        rules, worth = chosen_of(rules, need.worth > 0), need.worth[need.worth > 0]
+        if not need.complete or not len(rules):
+            return
+        order = np.lexsort((-rules.smoothed, -worth))
+        latest = time.monotonic() + self._asking_each
+        beginner = Beginner(self.store, rules, order, self.held, self.workers, seed=self.seed)
+        same = min((each.beginnings.asked for each in self._judged), default=None)
+        found = beginner.mrr(latest if until is None else min(until, latest), last=same)
+        if found is not None:
+            self._judged.append(_Judged(rules, order, found))
+
+    def _fewest(self) -> tuple[RuleColumns, Beginnings]:
+        """Of all that was judged as few rules as do well."""
+        judged = self._judged[::-1]
+        beginnings = joined([each.beginnings for each in judged])
         place = beginnings.place(self.tolerance)
-        for rules, order, found in reversed(judged):
-            if place < len(found.sizes):
-                kept = np.zeros(len(rules), dtype=np.bool_)
-                kept[order[: found.sizes[place]]] = True
-                return chosen_of(rules, kept), beginnings
-            place -= len(found.sizes)
-        raise AssertionError("a place in no kind")
+        last = np.cumsum([len(each.beginnings.sizes) for each in judged])
+        rules, order, _ = judged[int(np.searchsorted(last, place, side="right"))]
+        kept = np.zeros(len(rules), dtype=np.bool_)
+        kept[order[: beginnings.sizes[place]]] = True
+        return chosen_of(rules, kept), beginnings
 
     def seconds(self, base: RuleColumns, evolved: Sequence[Kept], at_most: float) -> float:
         """Seconds that `chosen` will take, and what comes after it, told in `at_most` seconds or so.
@@ -131,7 +151,9 @@ class Ending:
         rules = columns(self._evaluator, base, evolved)
         if not self.select or not len(rules):
             return time.perf_counter() - started + self.after(rules)
-        times = 1.0 if self.held is None else sum(map(len, _kinds(base, rules))) / len(rules)
+        times = 1.0
+        if self.held is not None and not self._judged:
+            times = (sum(map(len, _kinds(base))) + len(rules) - len(base)) / len(rules)
         selection = self._selection(rules)
         found = time.perf_counter() - started
         asking = times * seconds_of_all(selection.part, at_most)
@@ -153,9 +175,8 @@ class Ending:
         return Selection(self.store, rules, NEEDED, most, self.seed, self.workers)
 
 
-def _kinds(base: RuleColumns, rules: RuleColumns) -> list[RuleColumns]:
-    """Rules of ever more kinds: the short ones, paths of three to five atoms, too, and all; those that add any."""
+def _kinds(base: RuleColumns) -> list[RuleColumns]:
+    """The short rules, unless they are all there are; and all."""
     short = np.ones(len(base), dtype=np.bool_)
     short[: len(base.paths.head)] = (base.paths.path >= 0).sum(1) <= _SHORT
-    kinds = [chosen_of(base, short), base, rules]
-    return [less for less, more in pairwise(kinds) if 0 < len(less) < len(more)] + [rules]
+    return [chosen_of(base, short), base] if 0 < short.sum() < len(base) else [base]

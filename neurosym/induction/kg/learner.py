@@ -199,6 +199,8 @@ class RuleLearner:
         if folder is not None and not resume:
             write_base(folder, store, self._settings(), base)
         clock.before = len(base)
+        if clock.has_time_to_begin(len(base)):
+            ending.judge(base, clock.end)
         best = Best(store, base)
         clock.begins()
 

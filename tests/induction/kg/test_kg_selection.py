@@ -18,10 +18,10 @@ from neurosym.errors import ConfigError, InductionError
 from neurosym.induction.kg import selection as selections
 from neurosym.induction.kg.aggregation import METHODS, aggregation
 from neurosym.induction.kg.applied import arrange
-from neurosym.induction.kg.bodies import is_pair, kind_of, numbered
+from neurosym.induction.kg.bodies import Y, canonical_pair, chain, is_pair, kind_of, numbered
 from neurosym.induction.kg.completion import rank_answers
 from neurosym.induction.kg.ending import Ending
-from neurosym.induction.kg.island import EvolutionConfig
+from neurosym.induction.kg.island import EvolutionConfig, Kept
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.paths import Thresholds
 from neurosym.induction.kg.rules import RuleColumns
@@ -196,6 +196,20 @@ def test_with_facts_held_back_mrr_on_them_does_not_fall_below_that_of_fewer_kind
     worth = [best(store, RuleLearner(kind).fit(store).rules, held) for kind in (config, *fewer)]
     assert max(worth[1:]) > worth[0]
     assert best(store, RuleLearner(config).fit(store, held=held).rules, held) >= max(worth)
+
+
+def test_where_time_is_over_in_the_end_what_was_chosen_before_anything_evolved_is_kept() -> None:
+    store, held = split(5)
+    short = short_rules(store, Thresholds(1, 0.0))
+    rules = RuleColumns(short.paths, short.constants)
+    evolved = [Kept(canonical_pair(chain((0, 2, 4), Y))[0], 0, 1, 1)]
+    expected, _ = Ending(store, True, 0.0, 0, 1000, 1, held).chosen(rules, ())
+    ending = Ending(store, True, 0.0, 0, 1000, 1, held)
+    ending.judge(rules)
+    found, beginnings = ending.chosen(rules, evolved, time.monotonic() - 1)
+    assert beginnings is not None
+    assert [found.rule(store, i) for i in range(len(found))] == [expected.rule(store, i) for i in range(len(expected))]
+    assert len(found) < len(rules)
 
 
 def test_facts_held_back_are_asked_for_as_many_seconds_as_there_are_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
