@@ -17,7 +17,7 @@ from neurosym.induction.kg.island import Kept
 from neurosym.induction.kg.rules import RuleColumns
 from neurosym.induction.kg.selection import Selection, chosen_of
 from neurosym.induction.kg.store import Int64, TripleStore
-from neurosym.induction.kg.thinning import Beginner, Beginnings, HeldBack, joined
+from neurosym.induction.kg.thinning import Beginner, Beginnings, HeldBack
 
 log = logging.getLogger(__name__)
 NEEDED: Final = 5
@@ -126,20 +126,19 @@ class Ending:
         order = np.lexsort((-rules.smoothed, -worth))
         latest = time.monotonic() + self._asking_each
         beginner = Beginner(self.store, rules, order, self.held, self.workers, seed=self.seed)
-        same = min((each.beginnings.asked for each in self._judged), default=None)
-        found = beginner.mrr(latest if until is None else min(until, latest), last=same)
+        found = beginner.mrr(latest if until is None else min(until, latest))
         if found is not None:
             self._judged.append(_Judged(rules, order, found))
 
     def _fewest(self) -> tuple[RuleColumns, Beginnings]:
-        """Of all that was judged as few rules as do well."""
-        judged = self._judged[::-1]
-        beginnings = joined([each.beginnings for each in judged])
-        place = beginnings.place(self.tolerance)
-        last = np.cumsum([len(each.beginnings.sizes) for each in judged])
-        rules, order, _ = judged[int(np.searchsorted(last, place, side="right"))]
+        """As few rules as do well, of the kind that does best; one with more rules must do surely better."""
+        chosen = self._judged[0]
+        for more in self._judged[1:]:
+            if more.beginnings.is_surely_above(chosen.beginnings):
+                chosen = more
+        rules, order, beginnings = chosen
         kept = np.zeros(len(rules), dtype=np.bool_)
-        kept[order[: beginnings.sizes[place]]] = True
+        kept[order[: beginnings.smallest(self.tolerance)[0]]] = True
         return chosen_of(rules, kept), beginnings
 
     def seconds(self, base: RuleColumns, evolved: Sequence[Kept], at_most: float) -> float:

@@ -7,6 +7,7 @@ number does. What the rules say to a question is listed once for all beginnings;
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,31 +54,27 @@ def held_back(store: TripleStore, facts: Iterable[Triple]) -> HeldBack:
 
 
 class Beginnings(NamedTuple):
-    """Of sizes of beginnings the filtered MRR under each of `METHODS`, a column each; of how many questions at least.
+    """Of descending sizes of beginnings the filtered MRR under each of `METHODS`, a column each; of how many questions.
 
-    The sizes of one order of rules descend; those of several orders follow one another (`joined`).
+    `best` has the reciprocal rank of each question's answer under the best size and method, NaN where time was over.
     """
 
     sizes: Int64
     mrr: Float64
     asked: int
-
-    def place(self, tolerance: float) -> int:
-        """The place of the least size whose MRR is within a tolerance of the best, of several the one of the highest MRR."""
-        best = self.mrr.max(1)
-        near = np.flatnonzero(best >= best.max() - tolerance)
-        return int(min(near, key=lambda i: (self.sizes[i], -best[i])))
+    best: Float64
 
     def smallest(self, tolerance: float) -> tuple[int, str, float]:
-        """That size, the best method for it and its MRR."""
-        i = self.place(tolerance)
-        return int(self.sizes[i]), METHODS[int(np.argmax(self.mrr[i]))], float(self.mrr[i].max())
+        """The least size whose MRR is within a tolerance of the best, under the best method for it: (size, method, MRR)."""
+        best = self.mrr.max(1)
+        i = int(np.flatnonzero(best >= best.max() - tolerance)[-1])
+        return int(self.sizes[i]), METHODS[int(np.argmax(self.mrr[i]))], float(best[i])
 
-
-def joined(found: Sequence[Beginnings]) -> Beginnings:
-    """Those of several orders of rules."""
-    sizes, mrr = (np.concatenate([getattr(one, name) for one in found]) for name in ("sizes", "mrr"))
-    return Beginnings(sizes, mrr, min(one.asked for one in found))
+    def is_surely_above(self, other: Beginnings) -> bool:
+        """Whether the best of these is above the best of others by more than a standard error, question by question."""
+        gain = self.best - other.best
+        gain = gain[np.isfinite(gain)]
+        return len(gain) > 1 and float(gain.mean()) > float(gain.std(ddof=1)) / math.sqrt(len(gain))
 
 
 class Beginner:
@@ -119,17 +116,18 @@ class Beginner:
             first, last: of the questions only these.
         """
         asked = self.asked[first:last]
-        left = iter([asked[k : k + _PIECE] for k in range(0, len(asked), _PIECE)])
+        left = iter(range(0, len(asked), _PIECE))
+        found = np.full((len(self.sizes), len(METHODS), len(asked)), np.nan)
 
-        def lane(_: int) -> tuple[Float64, int]:
-            total, count = np.zeros((len(self.sizes), len(METHODS))), 0
+        def lane(_: int) -> None:
             entities = len(self.store.entities)
             place = workplace_for(entities)
             standings = [nobody(entities, how.depth) for how in self._methods]
-            for piece in left:
+            for start in left:
                 if until is not None and time.monotonic() > until:
                     break
-                piece = piece[np.lexsort((piece[:, 0], piece[:, 1]))]
+                piece = asked[start : start + _PIECE]
+                order = np.lexsort((piece[:, 0], piece[:, 1]))
                 for k, (how, standing) in enumerate(zip(self._methods, standings, strict=True)):
                     ranks = np.empty((len(self.sizes), len(piece)))
                     _ranks_of(
@@ -137,23 +135,23 @@ class Beginner:
                         self._applied,
                         how,
                         self.held.known.csr,
-                        piece,
+                        piece[order],
                         place,
                         standing,
                         self._place,
                         self.sizes,
                         ranks,
                     )
-                    total[:, k] += (1 / ranks).sum(1)
-                count += len(piece)
-            return total, count
+                    found[:, k, start + order] = 1 / ranks
 
         with ThreadPoolExecutor(self.workers) as pool:
-            found = list(pool.map(lane, range(self.workers)))
-        count = sum(n for _, n in found)
-        if not count:
+            list(pool.map(lane, range(self.workers)))
+        there = np.isfinite(found[0, 0])
+        if not there.any():
             return None
-        return Beginnings(self.sizes, np.asarray(np.sum([total for total, _ in found], axis=0)) / count, count)
+        mrr = found[:, :, there].mean(2)
+        size, method = np.unravel_index(int(np.argmax(mrr)), mrr.shape)
+        return Beginnings(self.sizes, mrr, int(there.sum()), found[size, method])
 
 
 @compiled
