@@ -56,6 +56,7 @@ _SELECTING: Final = 0.3
 """Share of the budget for asking known facts, at most: where that would take longer, finding more rules is worth more. It holds
 where no facts are held back: who gives some asks for few rules."""
 _WRITTEN_EVERY: Final = 30.0
+_INTERRUPTED: Final = "interrupted: the rules found until now are kept"
 _PATIENCE: Final = 8.0
 """Seconds of compiling after which it is told; loops that were kept are loaded in less."""
 
@@ -199,8 +200,12 @@ class RuleLearner:
         if folder is not None and not resume:
             write_base(folder, store, self._settings(), base)
         clock.before = len(base)
-        if clock.has_time_to_begin(len(base)):
-            ending.judge(base, clock.end)
+        try:
+            if clock.has_time_to_begin(len(base)):
+                ending.judge(base, clock.end)
+        except KeyboardInterrupt:
+            log.warning(_INTERRUPTED)
+            clock.stopped = True
         best = Best(store, base)
         clock.begins()
 
@@ -276,7 +281,7 @@ class RuleLearner:
                     clock.before, lambda most: ending.seconds(RuleColumns(joined_paths(lots), constants), (), most)
                 )
         except KeyboardInterrupt:
-            log.warning("interrupted: the rules found until now are kept")
+            log.warning(_INTERRUPTED)
             clock.stopped = True
         paths = joined_paths(lots)
         return of_heads(store, RuleColumns(paths, constants), setting.targets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import plain_bodies
@@ -15,11 +16,13 @@ from neurosym.induction.kg.aggregation import aggregation
 from neurosym.induction.kg.applied import arrange
 from neurosym.induction.kg.clock import State
 from neurosym.induction.kg.completion import best_aggregation, rank_answers
+from neurosym.induction.kg.ending import Ending
 from neurosym.induction.kg.files import columns_of, read_rule_set, rules_of, write_rule_set
 from neurosym.induction.kg.island import EvolutionConfig
 from neurosym.induction.kg.learner import LearnerConfig, RuleLearner
 from neurosym.induction.kg.selection import Selection, chosen_of
 from neurosym.induction.kg.store import TripleStore
+from neurosym.induction.kg.thinning import held_back
 from neurosym.knowledge.exchange import import_rules
 from neurosym.knowledge.rules import parse_rules
 
@@ -127,6 +130,26 @@ def test_an_interrupt_while_paths_are_measured_keeps_the_rules_until_then_and_no
     stopped = RuleLearner(settings(5, select=False)).fit(store, told)
     short = RuleLearner(settings(0, most=2, select=False)).fit(store)
     assert [str(r) for r in rules_of(store, stopped.rules)] == [str(r) for r in rules_of(store, short.rules)]
+
+
+def test_an_interrupt_while_facts_held_back_are_asked_keeps_rules_and_nothing_evolves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts, judge, interrupts, states = planted(), Ending.judge, iter([KeyboardInterrupt]), list[State]()
+    store = TripleStore.of(facts[::2])
+    held = held_back(store, facts[1::2])
+    short = RuleLearner(settings(0)).fit(store, held=held)
+
+    def interrupted(self: Ending, *args: Any) -> None:
+        for interrupt in interrupts:
+            raise interrupt
+        judge(self, *args)
+
+    monkeypatch.setattr(Ending, "judge", interrupted)
+    stopped = RuleLearner(settings(5)).fit(store, states.append, held=held)
+    assert max(state.generation for state in states) == 0
+    assert [str(r) for r in rules_of(store, stopped.rules)] == [str(r) for r in rules_of(store, short.rules)]
+    assert len(stopped.rules) > 0
 
 
 def test_a_search_that_was_stopped_and_gone_on_with_finds_what_it_would_have_found(tmp_path: Path) -> None:
