@@ -15,10 +15,10 @@ neighbours, one atom more or one atom other, are measured; a better one comes fi
   refinement that is better than its weight by more than 0.01.
 
 With `fill_up` rules that only explain what others explain, their special cases above all, come last: in the places that are
-left, and in those of rules whose novelty is below 0.25. The heads take turns; of a head the shortest come first, of these the
-ones that speak of what the list has least spoken of, then the surest, one of those that derive the same facts. Such are
-larger_than(X, Y) :- heart(X), nodule(Y) after larger_than(X, Y) :- heart(X), finding(Y), for a reader who finds the general
-rule too bold; and a rule for few facts that a less sure one for many explains already.
+left, and in those of rules whose novelty is below 0.25. The heads take turns; of a head the shortest and surest come first, one
+of those that derive the same facts. Such are larger_than(X, Y) :- heart(X), nodule(Y) after larger_than(X, Y) :- heart(X),
+finding(Y), for a reader who finds the general rule too bold; and a rule for few facts that a less sure one for many explains
+already.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, islice
-from typing import Any, Final
+from typing import Final
 
 from neurosym.errors import InductionError
 from neurosym.induction.clauses import Body, canonical, is_connected, readable
@@ -184,19 +184,12 @@ class Selection:
         for rule in self.accepted:
             listed.setdefault(self._sizes(rule[1]), []).append(rule)
         of_head = Counter(clause[0][0] for _, clause, _ in novel)
-        spoken_of = Counter((clause[0][0], p) for _, clause, _ in novel for p, _ in clause[1])
-
-        def turn(head: int, body: Body) -> tuple[Any, ...]:
-            length, places, *surest = self._plainness(head, body)
-            return of_head[head], length, places, sum(spoken_of[head, p] for p, _ in body), *surest
-
-        queue = [(turn(*rule), *rule) for rule in self.passed_over]
+        queue = [(of_head[head], self._plainness(head, body), head, body) for head, body in self.passed_over]
         heapq.heapify(queue)
         while queue and (room is None or len(self.fillers) < room):
-            before, head, body = heapq.heappop(queue)
-            now = turn(head, body)
-            if now > before:  # it only grows, so that what comes first now is before all others
-                heapq.heappush(queue, (now, head, body))
+            listed_then, plainness, head, body = heapq.heappop(queue)
+            if of_head[head] > listed_then:
+                heapq.heappush(queue, (of_head[head], plainness, head, body))
                 continue
             clause, confidence = self._clause(head, body), self._confidence(head, body)
             same = listed.setdefault(self._sizes(clause), [])
@@ -208,7 +201,6 @@ class Selection:
             same.append(filler)
             self.fillers.append(filler)
             of_head[head] += 1
-            spoken_of.update((head, p) for p, _ in body)
         if room is not None:
             self.accepted = novel + hardly[: room - len(self.fillers)]
 
